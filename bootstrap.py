@@ -1,0 +1,39 @@
+"""The one wiring place, shared by all processes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from config import AppConfig
+from userservice.backing_services import BackingServices
+from userservice.database import DatabaseManager
+from userservice.http_client import HttpClient
+from userservice.redis import RedisManager
+from userservice.security import PasswordHasher
+
+
+def open_backing_services(config: AppConfig) -> BackingServices:
+    """Make the attached resources ready for use; the first use connects."""
+    return BackingServices(
+        database=open_database(config),
+        redis=RedisManager(
+            config.redis_url,
+            max_connections=config.redis_max_connections,
+            timeout=timedelta(seconds=config.redis_timeout_seconds),
+        ),
+        http=HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds)),
+        hasher=PasswordHasher(),
+        external_urls=tuple(filter(None, (config.email_service_url, config.payment_service_url))),
+    )
+
+
+def open_database(config: AppConfig) -> DatabaseManager:
+    """Make the database ready for use."""
+    return DatabaseManager(
+        config.database_url,
+        pool_size=config.database_pool_size,
+        max_overflow=config.database_max_overflow,
+        pool_timeout=timedelta(seconds=config.database_pool_timeout_seconds),
+        connect_timeout=timedelta(seconds=config.database_connect_timeout_seconds),
+        statement_timeout=timedelta(seconds=config.database_statement_timeout_seconds),
+    ).initialize()

@@ -1,0 +1,156 @@
+"""What tests share: real servers, a migrated and empty database, the application on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis
+import pytest
+import redis as redis_library
+from sqlalchemy import create_engine, text
+
+from app import create_app
+from bootstrap import open_backing_services
+from config import AppConfig
+from tests import servers
+from userservice import migrations
+from userservice.database import Base, DatabaseManager, with_driver
+from userservice.security import PasswordHasher
+
+API_KEY = "test-api-key"
+
+# Examples are found by a fixed seed in CI; how long one takes depends on the machine.
+hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_configure(config):
+    """Start the servers once; the processes that run tests inherit their addresses."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    running = ExitStack()
+    config.add_cleanup(running.close)
+    os.environ["TEST_DATABASE_URL"] = running.enter_context(servers.postgresql())
+    os.environ["TEST_REDIS_URL"] = running.enter_context(servers.valkey())
+
+
+@pytest.fixture(scope="session")
+def worker_number(worker_id):
+    """Number of the process that runs this test, 0 without xdist."""
+    return int(worker_id.removeprefix("gw")) if worker_id != "master" else 0
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(worker_number):
+    """URL of a migrated PostgreSQL database that only this process uses."""
+    server = with_driver(os.environ["TEST_DATABASE_URL"])
+    name = f"test_{worker_number}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    url = server.set(database=name).render_as_string(hide_password=False)
+    _migrate(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory):
+    """File of a migrated SQLite database, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "app.db"
+    _migrate(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def redis_url(worker_number):
+    """URL of a Redis database that only this process uses."""
+    return f"{os.environ['TEST_REDIS_URL'].rstrip('/')}/{worker_number}"
+
+
+@pytest.fixture
+def redis(redis_url):
+    """Client of an empty Redis database."""
+    client = redis_library.Redis.from_url(redis_url)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path, migrated_sqlite):
+    """URL of a migrated, empty SQLite database."""
+    file = Path(shutil.copy(migrated_sqlite, tmp_path))
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def postgresql_url(migrated_postgresql):
+    """URL of a migrated, empty PostgreSQL database."""
+    yield migrated_postgresql
+    engine = create_engine(with_driver(migrated_postgresql), isolation_level="AUTOCOMMIT")
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engine.connect() as connection:
+        connection.execute(text(f"TRUNCATE {names}"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request):
+    """URL of a migrated, empty database: each test runs on both kinds."""
+    return request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture
+def database(database_url):
+    """The database as the service uses it."""
+    manager = DatabaseManager(database_url).initialize()
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def config(database_url):
+    """A configuration for tests: no Redis, no other services."""
+    return AppConfig(database_url=database_url, redis_url="", api_key=API_KEY)
+
+
+@pytest.fixture
+def services(config):
+    """The attached resources; hashing is as cheap as it gets."""
+    opened = replace(
+        open_backing_services(config), hasher=PasswordHasher(memory_kib=8, time_cost=1)
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(config, services):
+    """The web application."""
+    return create_app(config, services)
+
+
+@pytest.fixture
+def client(app):
+    """A caller without credentials."""
+    return app.test_client()
+
+
+@pytest.fixture
+def service_client(app):
+    """A caller with the API key."""
+    caller = app.test_client()
+    caller.environ_base["HTTP_X_API_KEY"] = API_KEY
+    return caller
+
+
+def _migrate(url):
+    database = DatabaseManager(url).initialize()
+    migrations.upgrade(database)
+    database.close()

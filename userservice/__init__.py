@@ -1,0 +1,1 @@
+"""The user service: a module is a mechanism, a package is a resource."""

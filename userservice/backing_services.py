@@ -1,0 +1,44 @@
+"""The attached resources of one process, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from userservice.database import DatabaseManager
+from userservice.http_client import HttpClient
+from userservice.redis import RedisManager
+from userservice.security import PasswordHasher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackingServices:
+    """What a process talks to. Nothing connects before its first use."""
+
+    database: DatabaseManager
+    redis: RedisManager
+    http: HttpClient
+    hasher: PasswordHasher
+    external_urls: tuple[str, ...]
+
+    def pings(self) -> dict[str, Callable[[], None]]:
+        """Return name -> a call that makes a round trip, or raises Unavailable.
+
+        What is not configured is left out.
+        """
+        pings: dict[str, Callable[[], None]] = {"database": self.database.ping}
+        if self.redis.is_configured:
+            pings["redis"] = self.redis.ping
+        if self.external_urls:
+            pings["external_apis"] = self._ping_external
+        return pings
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        self.http.close()
+        self.redis.close()
+        self.database.close()
+
+    def _ping_external(self) -> None:
+        for url in self.external_urls:
+            self.http.ping(url)

@@ -1,0 +1,293 @@
+"""The database: one pool, two kinds of connection, PostgreSQL and SQLite alike."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from secrets import randbits
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    MetaData,
+    StaticPool,
+    create_engine,
+    event,
+    exc,
+    make_url,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from userservice.errors import Unavailable
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, always aware and in UTC.
+
+    SQLite stores no zone; what it returns is the UTC value written here.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into UTC; a naive one is a bug."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a naive datetime has no place in the database; make it aware"
+            raise ValueError(msg)
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return an aware time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Tables register here; constraints get names that migrations can refer to."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012 - SQLAlchemy reads it off the class
+
+
+def uuid7() -> UUID:
+    """Make a time-ordered UUID (RFC 9562, version 7): inserts stay at one end of the index."""
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | randbits(12) << 64 | 0b10 << 62 | randbits(62))
+
+
+def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:
+    """Tell whether it is this unique index that refused: PostgreSQL names it, SQLite the column."""
+    message = str(error.orig)
+    return f'"uq_{table}_{column}"' in message or f"{table}.{column}" in message
+
+
+def with_driver(url: str) -> URL:
+    """Parse a database URL; postgres:// and postgresql:// both mean psycopg2."""
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        return parsed.set(drivername="postgresql+psycopg2")
+    return parsed
+
+
+class DatabaseManager:
+    """Connections to one database, thread-safe; opened on first use.
+
+    Every pooled connection rests in the driver's autocommit mode. `connection()` uses it as
+    it is: one round trip a statement. `transaction()` leaves the mode for one transaction.
+    Both draw on the same pool, so a process never holds more than size plus overflow.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument for each limit, all by name
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        max_overflow: int = 20,
+        pool_timeout: timedelta = timedelta(seconds=2),
+        connect_timeout: timedelta = timedelta(seconds=2),
+        statement_timeout: timedelta = timedelta(seconds=5),
+    ) -> None:
+        self._url = with_driver(url)
+        self._pool_options = _pool_options(
+            self._url.database, pool_size, max_overflow, pool_timeout
+        )
+        if not self.is_sqlite:
+            self._pool_options["connect_args"] = _postgresql_arguments(
+                connect_timeout, statement_timeout
+            )
+        self._engine: Engine | None = None
+        self._transactional: Engine | None = None
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self._url.get_backend_name() == "sqlite"
+
+    @property
+    def engine(self) -> Engine:
+        """The autocommit engine, for instrumentation and migrations."""
+        if self._engine is None:
+            msg = "the database is not initialized; call DatabaseManager(url).initialize()"
+            raise RuntimeError(msg)
+        return self._engine
+
+    def initialize(self) -> Self:
+        """Set the pool up; no connection is opened yet. Calling it again changes nothing."""
+        if self._engine is None:
+            self._engine = create_engine(
+                self._url,
+                isolation_level="AUTOCOMMIT",
+                skip_autocommit_rollback=True,
+                hide_parameters=True,  # they are personal data, and errors are logged
+                **self._pool_options,
+            )
+            # A second face of the same pool: it begins transactions, the first does not.
+            self._transactional = self._engine.execution_options()
+            (_listen_sqlite if self.is_sqlite else _listen_postgresql)(
+                self._engine, self._transactional
+            )
+        return self
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Yield a connection on which each statement stands, and commits, alone.
+
+        Raises:
+            Unavailable: no connection in time, or it broke.
+        """
+        with _outages(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection whose statements happen together, or not at all.
+
+        Raises:
+            Unavailable: no connection in time, or it broke; nothing was committed,
+                unless the connection broke while the commit was on its way.
+        """
+        with _outages(), self._transactions.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def get_session(self) -> Iterator[Session]:
+        """Yield an ORM session, committed at the end and rolled back on an exception.
+
+        For resources that prefer mapped objects to speed.
+
+        Raises:
+            Unavailable: as for `transaction`.
+        """
+        make_session = sessionmaker(self._transactions, expire_on_commit=False)
+        with _outages(), make_session.begin() as session:
+            yield session
+
+    def ping(self) -> None:
+        """Make one round trip.
+
+        Raises:
+            Unavailable: there was no answer.
+        """
+        with self.connection() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close the pool; connections in use are closed when they come back."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @property
+    def _transactions(self) -> Engine:
+        _ = self.engine
+        assert self._transactional is not None  # noqa: S101 - set together with the engine
+        return self._transactional
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    """Tell an outage from a bug: the first is worth trying again, the second is a 500."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise Unavailable from error
+
+
+def _pool_options(
+    database: str | None, size: int, overflow: int, timeout: timedelta
+) -> dict[str, Any]:
+    if database in {None, "", ":memory:"}:
+        return {"poolclass": StaticPool}  # an SQLite database that lives in its one connection
+    return {
+        "pool_size": size,
+        "max_overflow": overflow,
+        "pool_timeout": timeout.total_seconds(),
+        "pool_recycle": 3600,
+        "pool_use_lifo": True,  # lets surplus connections idle out at the server
+    }
+
+
+def _postgresql_arguments(
+    connect_timeout: timedelta, statement_timeout: timedelta
+) -> dict[str, Any]:
+    settings = {
+        "timezone": "UTC",
+        "statement_timeout": round(statement_timeout.total_seconds() * 1000),
+        # A client that stalls inside a transaction must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    return {
+        "connect_timeout": round(connect_timeout.total_seconds()),
+        "application_name": "cloudnative-user-api",
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        # Notice a peer that vanished without a word in seconds instead of hours.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+def _listen_sqlite(engine: Engine, transactional: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(transactional, "begin")
+    def _begin(connection: Connection) -> None:
+        # IMMEDIATE: a reader that turns writer half-way would fail instead of waiting its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _listen_postgresql(engine: Engine, transactional: Engine) -> None:
+    @event.listens_for(engine, "checkout")
+    def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
+        # A server that went away has closed its end, which makes an idle socket readable:
+        # this costs a system call where a ping would cost a round trip.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            raise exc.DisconnectionError
+
+    @event.listens_for(transactional, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver sends BEGIN with the next statement; unlike SQLAlchemy's
+        # isolation level option this sends nothing of its own.
+        _driver(connection).autocommit = False
+
+    @event.listens_for(engine, "checkin")
+    def _rest(connection: Any, _record: Any) -> None:
+        if connection is not None and not connection.autocommit:
+            connection.autocommit = True
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection

@@ -1,0 +1,47 @@
+"""Calls to other services over HTTP, through one long-lived client."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from userservice.errors import Unavailable
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class HttpClient:
+    """A connection pool for outgoing requests, opened on first use."""
+
+    def __init__(self, *, timeout: timedelta) -> None:
+        self._timeout_seconds = timeout.total_seconds()
+
+    @cached_property
+    def client(self) -> httpx2.Client:
+        """The client; making one costs milliseconds, so there is one for the process."""
+        import httpx2  # noqa: PLC0415 - not every process calls out
+
+        return httpx2.Client(timeout=self._timeout_seconds, follow_redirects=False)
+
+    def ping(self, url: str) -> None:
+        """Ask a service for any sign of life.
+
+        Raises:
+            Unavailable: no answer in time, or a server error.
+        """
+        import httpx2  # noqa: PLC0415 - see `client`
+
+        try:
+            status = self.client.get(url).status_code
+        except httpx2.HTTPError as error:
+            raise Unavailable from error
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "client" in self.__dict__:
+            self.client.close()

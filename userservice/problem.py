@@ -1,0 +1,107 @@
+"""Every error as application/problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from userservice.errors import AppError, FieldError, Unauthenticated
+from userservice.tracing import trace_id
+from userservice.web import request_id
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+CHALLENGE = 'ApiKey realm="cloudnative-user-api", header="X-API-Key"'
+
+# Statuses that Werkzeug answers by itself, in our words and with our codes.
+_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "The request could not be understood",
+    HTTPStatus.NOT_FOUND: "Not found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large",
+}
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Turn whatever ends a request early into a problem document."""
+    app.register_error_handler(AppError, _render_app_error)
+    app.register_error_handler(HTTPException, _render_http_error)
+
+
+def document(  # noqa: PLR0913 - the members of a problem document
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    instance: str,
+    request_id: str,
+    errors: tuple[FieldError, ...] = (),
+) -> dict[str, object]:
+    """Return the members of a problem document; `error` repeats `detail` for simple clients."""
+    return {
+        "type": f"/problems/{code.replace('_', '-')}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "error": detail,
+        "code": code,
+        "errors": [each._asdict() for each in errors],
+        "request_id": request_id,
+        "trace_id": trace_id(),
+    }
+
+
+def _render_app_error(error: AppError) -> Response:
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = CHALLENGE
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
+    return _response(
+        error.status, error.code, error.title, error.detail, headers, tuple(error.errors)
+    )
+
+
+def _render_http_error(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    if isinstance(error, InternalServerError):
+        cause = error.original_exception or error
+        logger.error(
+            "Unhandled exception", extra={"error_type": type(cause).__name__}, exc_info=cause
+        )
+        return _response(status, AppError.code, AppError.title, AppError.title)
+    detail = _DETAILS.get(status, status.phrase)
+    headers = {
+        name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}
+    }
+    return _response(status, status.name.lower(), status.phrase, detail, headers)
+
+
+def _response(  # noqa: PLR0913, PLR0917 - the parts of a response
+    status: HTTPStatus,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    errors: tuple[FieldError, ...] = (),
+) -> Response:
+    body = document(
+        status=status,
+        code=code,
+        title=title,
+        detail=detail,
+        instance=request.path,
+        request_id=request_id(),
+        errors=errors,
+    )
+    return Response(json.dumps(body), status, headers, content_type=PROBLEM_JSON)

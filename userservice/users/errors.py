@@ -1,0 +1,19 @@
+"""What can be wrong with a user."""
+
+from __future__ import annotations
+
+from userservice.errors import Conflict, NotFound
+
+
+class EmailTaken(Conflict):
+    """Another live user has this address, whatever its case."""
+
+    code = "email_taken"
+    title = "User already exists"
+
+
+class UserNotFound(NotFound):
+    """There is no live user with this id."""
+
+    code = "user_not_found"
+    title = "User not found"

@@ -1,0 +1,118 @@
+"""SQL about users, and nothing else. Rows are immutable; the caller owns the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from userservice.users.models import Status, User
+
+
+class UserRow(NamedTuple):
+    """What the service knows of a user, credentials excepted."""
+
+    id: UUID
+    email: str
+    name: str
+    status: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+users: Table = User.__table__  # type: ignore[assignment]  # declared as FromClause, is a Table
+_COLUMNS = tuple(users.c[name] for name in UserRow._fields)
+_LIVE = users.c.status != Status.DELETED
+
+_INSERT = insert(users)
+_GET = select(*_COLUMNS).where(users.c.id == bindparam("user_id"), _LIVE)
+
+
+def insert_user(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Insert a user, all columns given.
+
+    Raises:
+        IntegrityError: the address belongs to a live user.
+    """
+    connection.execute(_INSERT, values)
+
+
+def find_user(connection: Connection, user_id: UUID) -> UserRow | None:
+    """Return a live user."""
+    row = connection.execute(_GET, {"user_id": user_id}).first()
+    return UserRow(*row) if row is not None else None
+
+
+def list_users(
+    connection: Connection,
+    *,
+    status: Status,
+    email_key: str | None,
+    after: UUID | None,
+    limit: int,
+) -> Sequence[UserRow]:
+    """Return at most `limit` users of one status in id order, beginning behind `after`."""
+    # The status is part of the statement, not a parameter: it selects a partial index.
+    statement = select(*_COLUMNS).where(_LIVE if status is Status.ACTIVE else _deleted())
+    if email_key is not None:
+        statement = statement.where(users.c.email_key == email_key)
+    if after is not None:
+        statement = statement.where(users.c.id > after)
+    rows = connection.execute(statement.order_by(users.c.id).limit(limit))
+    return [UserRow(*row) for row in rows]
+
+
+def update_user(
+    connection: Connection,
+    user_id: UUID,
+    values: Mapping[str, Any],
+    *,
+    versions: Collection[int] | None,
+) -> UserRow | None:
+    """Change a live user that is at one of `versions` (None: any); None if there was none.
+
+    Raises:
+        IntegrityError: the new address belongs to another live user.
+    """
+    statement = update(users).where(users.c.id == user_id, _LIVE)
+    if versions is not None:
+        statement = statement.where(users.c.version.in_(versions))
+    statement = statement.values(**values, version=users.c.version + 1)
+    row = connection.execute(statement.returning(*_COLUMNS)).first()
+    return UserRow(*row) if row is not None else None
+
+
+def count_users(connection: Connection) -> dict[str, int]:
+    """Return status -> number of users; reads the whole table."""
+    counts = connection.execute(select(users.c.status, func.count()).group_by(users.c.status))
+    return dict.fromkeys(map(str, Status), 0) | dict(counts.tuples().all())
+
+
+def count_purgeable(connection: Connection, *, before: datetime) -> int:
+    """Count the users that were deleted before a point in time."""
+    statement = select(func.count()).where(_deleted(), users.c.updated_at < before)
+    return connection.execute(statement).scalar_one()
+
+
+def purge_users(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Remove at most `limit` users that were deleted before a point in time; say how many."""
+    batch = select(users.c.id).where(_deleted(), users.c.updated_at < before).limit(limit)
+    return connection.execute(delete(users).where(users.c.id.in_(batch))).rowcount
+
+
+def _deleted() -> ColumnElement[bool]:
+    return users.c.status == Status.DELETED

@@ -1,0 +1,171 @@
+"""/users over HTTP: parse, call one service function, render."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import Blueprint, Response, current_app, request
+
+from userservice.auth import api_key_required, public
+from userservice.errors import PreconditionFailed
+from userservice.openapi import operation
+from userservice.security import PageTokens
+from userservice.users import service
+from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.models import Status
+from userservice.users.queries import UserRow
+from userservice.users.schemas import UserCreate, UserPage, UserQuery, UserRead, UserUpdate
+from userservice.web import (
+    JSON,
+    MERGE_PATCH,
+    backing_services,
+    is_unchanged,
+    json_response,
+    read_body,
+    read_query,
+)
+
+VERSION_DIGITS = 9  # what the column holds at least; longer ones name no version
+
+blueprint = Blueprint("users", __name__, url_prefix="/users")
+
+
+@blueprint.post("")
+@public
+@operation(
+    "Register a user",
+    tag="users",
+    body=UserCreate,
+    returns={201: UserRead},
+    raises=(EmailTaken,),
+    response_headers={201: ("Location", "ETag", "Last-Modified")},
+)
+def create_user() -> Response:
+    """The address must be free, whatever its case. Unknown members are ignored."""
+    services = backing_services()
+    user = service.register_user(services.database, services.hasher, read_body(UserCreate))
+    return _render(user, HTTPStatus.CREATED, {"Location": f"/users/{user.id}"})
+
+
+@blueprint.get("")
+@api_key_required
+@operation(
+    "List users",
+    tag="users",
+    query=UserQuery,
+    returns={200: UserPage},
+    response_headers={200: ("Link",)},
+)
+def list_users() -> Response:
+    """Pages follow the order of registration; every page costs the same, however far it is."""
+    query = read_query(UserQuery)
+    tokens = cast("PageTokens", current_app.extensions["page_tokens"])
+    filters = (query.status, query.email)
+    users = service.list_users(
+        backing_services().database,
+        status=Status(query.status or Status.ACTIVE),
+        email=query.email,
+        after=tokens.read(query.page_token, *filters) if query.page_token is not None else None,
+        limit=query.page_size + 1,  # one more tells whether there is a next page
+    )
+    page = users[: query.page_size]
+    next_token = tokens.sign(page[-1].id, *filters) if len(users) > len(page) else None
+    headers = {"Cache-Control": "private, no-cache"}
+    if next_token is not None:
+        parameters = query.model_dump(exclude_unset=True) | {"page_token": next_token}
+        headers["Link"] = f'</users?{urlencode(parameters)}>; rel="next"'
+    items = [UserRead.model_validate(user, from_attributes=True) for user in page]
+    return json_response(UserPage(items=items, next_page_token=next_token), headers=headers)
+
+
+@blueprint.get("/<uuid:user_id>")
+@api_key_required
+@operation(
+    "Read a user",
+    tag="users",
+    returns={200: UserRead, 304: None},
+    raises=(UserNotFound,),
+    request_headers=("If-None-Match",),
+    response_headers={200: ("ETag", "Last-Modified"), 304: ("ETag",)},
+)
+def get_user(user_id: UUID) -> Response:
+    """Deleted users are not found."""
+    user = service.get_user(backing_services().database, user_id)
+    if is_unchanged(_etag(user)):
+        return Response(status=HTTPStatus.NOT_MODIFIED, headers=_validators(user))
+    return _render(user)
+
+
+@blueprint.patch("/<uuid:user_id>")
+@api_key_required
+@operation(
+    "Change a user",
+    tag="users",
+    body=UserUpdate,
+    media_types=(MERGE_PATCH, JSON),
+    returns={200: UserRead},
+    raises=(UserNotFound, EmailTaken, PreconditionFailed),
+    request_headers=("If-Match",),
+    response_headers={200: ("ETag", "Last-Modified")},
+)
+def update_user(user_id: UUID) -> Response:
+    """A JSON merge patch: members that are absent stay as they are. Unknown members are refused."""
+    changes = read_body(UserUpdate, MERGE_PATCH, JSON)
+    database = backing_services().database
+    return _render(service.update_user(database, user_id, changes, versions=_expected_versions()))
+
+
+@blueprint.delete("/<uuid:user_id>")
+@api_key_required
+@operation(
+    "Delete a user",
+    tag="users",
+    returns={204: None},
+    raises=(UserNotFound, PreconditionFailed),
+    request_headers=("If-Match",),
+)
+def delete_user(user_id: UUID) -> Response:
+    """The user is gone for every caller at once, and the row is purged later."""
+    service.delete_user(backing_services().database, user_id, versions=_expected_versions())
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _render(
+    user: UserRow, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    document = UserRead.model_validate(user, from_attributes=True)
+    return json_response(document, status, _validators(user) | (headers or {}))
+
+
+def _validators(user: UserRow) -> dict[str, str]:
+    return {
+        "ETag": _etag(user),
+        "Last-Modified": _http_date(user.updated_at),
+        "Cache-Control": "private, no-cache",
+    }
+
+
+def _etag(user: UserRow) -> str:
+    return f'"{user.version}"'
+
+
+def _http_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+def _expected_versions() -> frozenset[int] | None:
+    """Return the versions that If-Match names; None when any will do.
+
+    An ETag that is weak or not ours names no version, and so never matches.
+    """
+    etags = request.if_match
+    if request.headers.get("If-Match") is None or etags.star_tag:
+        return None
+    return frozenset(
+        int(etag) for etag in etags if etag.isdecimal() and len(etag) <= VERSION_DIGITS
+    )

@@ -1,0 +1,130 @@
+"""The documents of /users; one definition validates, renders and documents."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import email_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from userservice.schemas import Schema
+from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
+
+# Control characters and line separators: they hide text, or break a line in a log or a mail.
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+_NAME = re.compile(f"^[^{_CONTROLS}]*$")
+_VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
+
+
+def _present(value: object) -> object:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PydanticCustomError("missing", "is required")
+    return value
+
+
+def _email(value: str) -> str:
+    value = value.strip()
+    try:
+        email_validator.validate_email(value, check_deliverability=False)
+    except email_validator.EmailNotValidError:
+        # Its own words repeat parts of the address.
+        raise ValueError("must be a valid e-mail address") from None
+    return value
+
+
+def _name(value: str) -> str:
+    value = unicodedata.normalize("NFC", value.strip())
+    if not _NAME.match(value):
+        raise ValueError("must not contain control characters")
+    if len(value) > NAME_LENGTH:
+        raise ValueError(f"must have at most {NAME_LENGTH} characters")
+    return value
+
+
+def _label(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _no_defaults(schema: dict[str, Any]) -> None:
+    for member in schema["properties"].values():
+        del member["default"]  # only says that the member may be absent
+
+
+Email = Annotated[
+    str,
+    AfterValidator(_email),
+    BeforeValidator(_present),
+    Field(
+        json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH},
+        examples=["ada@example.com"],
+    ),
+]
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    BeforeValidator(_present),
+    Field(
+        json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, "pattern": _VISIBLE},
+        examples=["Ada Lovelace"],
+    ),
+]
+Label = Annotated[
+    str,
+    AfterValidator(_label),
+    Field(
+        min_length=1, max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
+    ),
+]
+Password = Annotated[SecretStr, Field(min_length=8, max_length=128)]
+
+
+class UserCreate(Schema):
+    """What a new user brings along."""
+
+    email: Email
+    name: Name
+    password: Password | None = None
+    source: Label | None = Field(None, description="Where the user signed up, such as web.")
+    tier: Label | None = Field(None, description="The plan, such as free.")
+
+
+class UserUpdate(Schema):
+    """A JSON merge patch (RFC 7396): absent members stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_no_defaults)
+
+    email: Email = ""
+    name: Name = ""
+
+
+class UserRead(Schema):
+    """A user as callers see it."""
+
+    id: UUID
+    email: str = Field(json_schema_extra={"format": "email"})
+    name: str
+    created_at: datetime
+    status: Status
+
+
+class UserPage(Schema):
+    """A page of users in the order of their ids, which is that of their registration."""
+
+    items: list[UserRead]
+    next_page_token: str | None = Field(description="Give it as page_token; null on the last page.")
+
+
+class UserQuery(Schema):
+    """Which users to list."""
+
+    page_size: int = Field(50, ge=1, le=200, description="Users on a page.")
+    page_token: str | None = Field(None, description="The next_page_token of the page before.")
+    status: Literal["active", "deleted"] | None = Field(None, description="Default: the living.")
+    email: str | None = Field(None, max_length=EMAIL_LENGTH, description="Address, in any case.")

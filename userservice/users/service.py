@@ -1,0 +1,195 @@
+"""What may happen to users: rules and transactions. Knows neither HTTP nor SQL."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from userservice.database import DatabaseManager, uuid7, violates_unique
+from userservice.errors import PreconditionFailed
+from userservice.security import PasswordHasher
+from userservice.users import queries
+from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.models import Status
+from userservice.users.queries import UserRow
+from userservice.users.schemas import UserCreate, UserUpdate
+
+logger = logging.getLogger(__name__)
+
+PURGE_BATCH = 1000
+
+
+def register_user(
+    database: DatabaseManager,
+    hasher: PasswordHasher,
+    new: UserCreate,
+    *,
+    is_superuser: bool = False,
+) -> UserRow:
+    """Create a user.
+
+    Raises:
+        EmailTaken: a live user has the address.
+    """
+    # Hashing is slow on purpose; it is done before a connection is taken.
+    password_hash = hasher.hash(new.password.get_secret_value()) if new.password else None
+    now = datetime.now(UTC)
+    user = UserRow(uuid7(), new.email, new.name, Status.ACTIVE, 1, now, now)
+    values = user._asdict() | {
+        "email_key": email_key(new.email),
+        "signup_source": new.source or "unknown",
+        "tier": new.tier or "free",
+        "is_superuser": is_superuser,
+        "password_hash": password_hash,
+    }
+    try:
+        with database.connection() as connection:
+            queries.insert_user(connection, values)
+    except IntegrityError as error:
+        raise _conflict(error) from error
+    logger.info(
+        "User created successfully",
+        extra={"user_id": str(user.id), "signup_source": values["signup_source"]},
+    )
+    return user
+
+
+def get_user(database: DatabaseManager, user_id: UUID) -> UserRow:
+    """Return a live user.
+
+    Raises:
+        UserNotFound: there is none with this id.
+    """
+    with database.connection() as connection:
+        user = queries.find_user(connection, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+def list_users(
+    database: DatabaseManager,
+    *,
+    status: Status,
+    email: str | None,
+    after: UUID | None,
+    limit: int,
+) -> Sequence[UserRow]:
+    """Return one page of users in id order; fewer than `limit` means it is the last.
+
+    Args:
+        status: Which users: the living or the deleted.
+        email: Only the user with this address, in any case.
+        after: Id of the last user of the page before.
+        limit: Largest number of users to return.
+    """
+    key = email_key(email.strip()) if email is not None else None
+    with database.connection() as connection:
+        return queries.list_users(
+            connection, status=status, email_key=key, after=after, limit=limit
+        )
+
+
+def update_user(
+    database: DatabaseManager,
+    user_id: UUID,
+    changes: UserUpdate,
+    *,
+    versions: Collection[int] | None = None,
+) -> UserRow:
+    """Change the members that `changes` brings along.
+
+    Args:
+        versions: Versions the caller may have seen; None when any will do.
+
+    Raises:
+        UserNotFound: there is no such live user.
+        PreconditionFailed: the user is at another version.
+        EmailTaken: another live user has the new address.
+    """
+    values: dict[str, Any] = changes.model_dump(exclude_unset=True)
+    if not values:
+        return _at_version(get_user(database, user_id), versions)
+    if "email" in values:
+        values["email_key"] = email_key(values["email"])
+    return _change(database, user_id, values, versions)
+
+
+def delete_user(
+    database: DatabaseManager, user_id: UUID, *, versions: Collection[int] | None = None
+) -> None:
+    """Take a user out of sight; the row is purged later.
+
+    Raises:
+        UserNotFound: there is no such live user, or no longer.
+        PreconditionFailed: the user is at another version.
+    """
+    _change(database, user_id, {"status": Status.DELETED, "password_hash": None}, versions)
+
+
+def count_users(database: DatabaseManager) -> dict[str, int]:
+    """Return status -> number of users; reads the whole table."""
+    with database.connection() as connection:
+        return queries.count_users(connection)
+
+
+def count_purgeable_users(database: DatabaseManager, *, before: datetime) -> int:
+    """Count the users whose deletion lies before a point in time."""
+    with database.connection() as connection:
+        return queries.count_purgeable(connection, before=before)
+
+
+def purge_deleted_users(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
+    """Remove users whose deletion lies before a point in time; yield the size of each batch.
+
+    Batches are transactions of their own: locks stay short, and what is done stays done.
+    """
+    while True:
+        with database.connection() as connection:
+            purged = queries.purge_users(connection, before=before, limit=PURGE_BATCH)
+        yield purged
+        if purged < PURGE_BATCH:
+            return
+
+
+def email_key(email: str) -> str:
+    """Fold an address so that spellings which differ only in case are equal."""
+    if email.isascii():
+        return email.lower()
+    folded = unicodedata.normalize("NFC", email).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def _change(
+    database: DatabaseManager,
+    user_id: UUID,
+    values: dict[str, Any],
+    versions: Collection[int] | None,
+) -> UserRow:
+    try:
+        with database.connection() as connection:
+            user = queries.update_user(
+                connection, user_id, values | {"updated_at": datetime.now(UTC)}, versions=versions
+            )
+    except IntegrityError as error:
+        raise _conflict(error) from error
+    if user is None:
+        get_user(database, user_id)  # raises when there is none; there is, so it has moved on
+        raise PreconditionFailed
+    return user
+
+
+def _conflict(error: IntegrityError) -> Exception:
+    return EmailTaken() if violates_unique(error, "users", "email_key") else error
+
+
+def _at_version(user: UserRow, versions: Collection[int] | None) -> UserRow:
+    if versions is not None and user.version not in versions:
+        raise PreconditionFailed
+    return user
