@@ -49,7 +49,7 @@ migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate
 
 docs: $(DEV)/stamp ## Write the generated documentation anew
-	$(DEV)/bin/python -c "import config; config.write_docs()"
+	$(DEV)/bin/python docs/generate.py
 
 requirements: ## Lock requirements*.in; upgrade=1 takes the newest releases
 	$(call lock,requirements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from userservice.backing_services import BackingServices
     from userservice.database import DatabaseManager
 
+logger = logging.getLogger(__name__)
+
 TABLES = ("users",)
+MIGRATE = "run: python app.py admin migrate"
+NO_ANSWER = "the database did not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,16 @@ class AdminCommands:
         Raises:
             InvalidRequest: the address or the password breaks a rule.
             EmailTaken: the address belongs to a user.
+            Unavailable: the database is away, or its schema is behind.
         """
+        self._require_schema()
         document = {"email": email, "name": name, "password": password, "source": "admin"}
         new = UserCreate.load(json.dumps(document).encode())
         return users.register_user(self.database, self.services.hasher, new, is_superuser=True)
 
     def count_old_data(self, days: int = 30) -> int:
         """Count what `cleanup_old_data` would remove."""
+        self._require_schema()
         return users.count_purgeable_users(self.database, before=_days_ago(days))
 
     def cleanup_old_data(self, days: int = 30, advance: Callable[[int], None] | None = None) -> int:
@@ -89,6 +97,7 @@ class AdminCommands:
             days: Age in days.
             advance: Told the size of each batch.
         """
+        self._require_schema()
         total = 0
         for purged in users.purge_deleted_users(self.database, before=_days_ago(days)):
             total += purged
@@ -98,6 +107,7 @@ class AdminCommands:
 
     def export_metrics(self, output_file: TextIO, output_format: str = "prometheus") -> None:
         """Write what the database knows as metrics: users by status, table sizes in bytes."""
+        self._require_schema()
         write = {"prometheus": _write_prometheus, "json": _write_json}[output_format]
         write(output_file, users.count_users(self.database), self._table_sizes())
 
@@ -137,11 +147,16 @@ class AdminCommands:
         )
 
     def _check_schema(self) -> Finding:
-        def require_head() -> None:
-            if migrations.is_behind(self.database):
-                raise Unavailable
+        try:
+            is_behind = migrations.is_behind(self.database)
+        except Unavailable:
+            return Finding("schema", passed=False, is_fatal=True, advice=NO_ANSWER)
+        advice = MIGRATE if is_behind else ""
+        return Finding("schema", passed=not is_behind, is_fatal=True, advice=advice)
 
-        return _finding("schema", require_head, "run: python app.py admin migrate", is_fatal=True)
+    def _require_schema(self) -> None:
+        if migrations.is_behind(self.database):
+            raise Unavailable(f"The schema is behind; {MIGRATE}")
 
     def _check_optional(self) -> Iterable[Finding]:
         advice = {
@@ -163,9 +178,14 @@ class AdminCommands:
             with self.database.connection() as connection:
                 allowed = int(connection.scalar(text("SHOW max_connections")) or 0)
         except Unavailable:
-            return Finding("connections", passed=False, advice="the database did not answer")
-        advice = f"a replica may open {wanted} connections and the server allows {allowed} in all"
-        return Finding("connections", passed=wanted * 2 <= allowed, advice=advice)
+            return Finding("connections", passed=False, advice=NO_ANSWER)
+        if wanted * 2 <= allowed:  # during a rollout there are two
+            return Finding("connections", passed=True)
+        advice = (
+            f"a replica may open {wanted} connections and the server allows {allowed} in all: "
+            "lower WEB_CONCURRENCY, WEB_THREADS or DATABASE_POOL_SIZE, or raise max_connections"
+        )
+        return Finding("connections", passed=False, advice=advice)
 
 
 def _finding(name: str, attempt: Callable[[], None], advice: str, is_fatal: bool) -> Finding:  # noqa: FBT001
@@ -206,7 +226,25 @@ class AdminGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AppError as error:
-            raise click.ClickException(error.detail) from error
+            raise click.ClickException(_sentence(error)) from error
+        except BrokenPipeError:
+            raise  # click knows: whoever read the result has had enough
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit, EOFError):
+            raise
+        except Exception as error:
+            logger.exception("Command failed", extra={"error_type": type(error).__name__})
+            raise click.ClickException(f"{AppError.title}; the log says more") from error
+
+
+def _sentence(error: AppError) -> str:
+    """Return the error's text and, where a driver caused it, what the driver says."""
+    driver = getattr(error.__cause__, "orig", None)
+    reason = str(driver or "").partition("\n")[0]
+    return (
+        f"{error.detail}: {reason}" if isinstance(error, Unavailable) and reason else error.detail
+    )
 
 
 @click.group(cls=AdminGroup, invoke_without_command=True)
@@ -234,8 +272,10 @@ def _open(ctx: click.Context) -> AdminCommands:
     try:
         config = AppConfig.from_env()
     except ConfigError as error:
+        if ctx.info_name == "check":
+            _report([_refused(each) for each in error.problems], **ctx.params)
         click.echo(error, err=True)
-        ctx.exit(1 if ctx.info_name == "check" else 2)
+        ctx.exit(2)
     setup_logging(config, sys.stderr)
     commands = AdminCommands(config)
     ctx.call_on_close(commands.close)
@@ -330,14 +370,7 @@ def export_metrics(commands: AdminCommands, *, file: TextIO, output_format: str)
 @with_commands
 def check(commands: AdminCommands, *, is_deploy: bool, is_json: bool) -> None:
     """Look at configuration, database, schema, Redis, URLs and connection limits."""
-    findings = commands.check()
-    if is_json:
-        click.echo(json.dumps([asdict(each) for each in findings]))
-    else:
-        for each in findings:
-            click.echo(_describe(each, is_deploy=is_deploy))
-    if any(not each.passed and (each.is_fatal or is_deploy) for each in findings):
-        click.get_current_context().exit(1)
+    _report(commands.check(), is_deploy=is_deploy, is_json=is_json)
 
 
 @cli.command()
@@ -355,3 +388,17 @@ def _describe(finding: Finding, *, is_deploy: bool) -> str:
         return f"ok       {finding.check}"
     label = "error" if finding.is_fatal or is_deploy else "warning"
     return f"{label:8} {finding.check}: {finding.advice}"
+
+
+def _report(findings: list[Finding], *, is_deploy: bool, is_json: bool) -> None:
+    """Print what was found; exit status 1 when the service cannot work like this."""
+    if is_json:
+        click.echo(json.dumps([asdict(each) for each in findings]))
+    else:
+        click.echo("\n".join(_describe(each, is_deploy=is_deploy) for each in findings))
+    if any(not each.passed and (each.is_fatal or is_deploy) for each in findings):
+        click.get_current_context().exit(1)
+
+
+def _refused(problem: str) -> Finding:
+    return Finding("configuration", passed=False, is_fatal=True, advice=problem)

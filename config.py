@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
@@ -37,15 +37,22 @@ class Kind:
     """How the text of a variable becomes a value.
 
     `parse` raises ValueError for what `accepts`, a phrase for people, leaves out.
+    `mask` returns what may be shown of a secret.
     """
 
     accepts: str
     parse: Callable[[str], Any]
+    mask: Callable[[str], str] = lambda _: MASK
 
 
 def text() -> Kind:
-    """Accept any text."""
-    return Kind("text", str)
+    """Accept any text; bytes that are none would fail later, where the text is used."""
+
+    def parse(raw: str) -> str:
+        raw.encode()  # raises a ValueError
+        return raw
+
+    return Kind("text in UTF-8", parse)
 
 
 def integer(low: int, high: int) -> Kind:
@@ -100,16 +107,36 @@ def subset(*values: str) -> Kind:
 
 
 def url(*schemes: str) -> Kind:
-    """Accept a URL with one of `schemes`."""
+    """Accept a URL with one of `schemes`, as strictly as whoever will use it."""
 
     def parse(raw: str) -> str:
+        scheme = raw.partition("://")[0]
         parts = urlsplit(raw)
-        if parts.scheme not in schemes or not (parts.hostname or "sqlite" in schemes):
+        is_readable = raw.isprintable() and raw == raw.strip()
+        if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
             raise ValueError(raw)
         _ = parts.port  # raises ValueError when it is no number
         return raw
 
-    return Kind(f"a URL that begins with {_either([f'{scheme}://' for scheme in schemes])}", parse)
+    beginnings = _either([f"{scheme}://" for scheme in schemes])
+    return Kind(f"a URL that begins with {beginnings}", parse, _mask_url)
+
+
+def _has_host(parts: SplitResult, scheme: str) -> bool:
+    """Tell whether a URL names a host, where its scheme wants one."""
+    if scheme in {"sqlite", "unix"}:  # a path follows
+        return not parts.hostname
+    if scheme.startswith("postgres"):  # its client library has a default
+        return not parts.netloc.endswith(":")
+    return bool(parts.hostname)
+
+
+def _mask_url(shown: str) -> str:
+    shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
+    # Up to the last @: a password may hold any character, even one that should be escaped.
+    shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
+    # What stands alone before the @ is a token, or a password by mistake; to a database, a name.
+    return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)
 
 
 def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -341,12 +368,4 @@ def _read(variables: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
 
 def _mask(each: Field[Any], value: object) -> str:
     shown = ",".join(sorted(value)) if isinstance(value, frozenset) else str(value)
-    if not each.metadata["secret"] or not shown:
-        return shown
-    if "://" not in shown:
-        return MASK
-    # Up to the last @: a password may hold any character, even one that should be escaped.
-    shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
-    return re.sub(
-        r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&#]+", rf"\1{MASK}", shown
-    )
+    return each.metadata["kind"].mask(shown) if each.metadata["secret"] and shown else shown

@@ -2,18 +2,19 @@
 
 import json
 import sys
-from http import HTTPStatus
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import uuid4
 
 from gunicorn import glogging, util
+from gunicorn.workers.gthread import ThreadWorker
 
 from bootstrap import open_database
 from config import AppConfig, ConfigError, Environment
 from observability import setup_logging
 from userservice import migrations
-from userservice.problem import PROBLEM_JSON, document
+from userservice.problem import PROBLEM_JSON, document, names_of
 
 try:
     app_config = AppConfig.from_env()
@@ -33,21 +34,34 @@ class Logger(glogging.Logger):
         self.error_log.propagate = True
 
 
-def write_problem(sock: Any, status: int, reason: str, _message: str) -> None:
+class Worker(ThreadWorker):
+    """gunicorn's own, but for a deadlock."""
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Quit from the main loop, within the second; Ctrl-C ends here as well.
+
+        ThreadWorker closes its thread pool right here. When the signal comes while the main
+        loop is handing a request to that pool, both want the same lock, for ever.
+        """
+        self.method_queue.defer(super().handle_quit, sig, frame)
+
+
+def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
     """Refuse what never became a request; gunicorn would answer in HTML and repeat the input."""
+    title, code = names_of(status)  # gunicorn says "Bad Request" for more than that
     request_id = uuid4().hex
     body = json.dumps(
         document(
             status=status,
-            code=HTTPStatus(status).name.lower(),
-            title=reason,
-            detail=reason,
+            code=code,
+            title=title,
+            detail=title,
             instance="",
             request_id=request_id,
         )
     )
     head = (
-        f"HTTP/1.1 {status} {reason}\r\n"
+        f"HTTP/1.1 {status} {title}\r\n"
         "Connection: close\r\n"
         f"Content-Type: {PROBLEM_JSON}\r\n"
         f"X-Request-ID: {request_id}\r\n"
@@ -70,7 +84,7 @@ def on_starting(_server: Any) -> None:
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
 bind = f"0.0.0.0:{app_config.port}"
-worker_class = "gthread"
+worker_class = Worker
 workers = app_config.web_concurrency
 threads = app_config.web_threads
 keepalive = 75  # longer than common load balancers keep theirs, so that they close first

@@ -41,15 +41,24 @@ class JsonFormatter(logging.Formatter):
             "trace_id": trace.format_trace_id(span.trace_id),
             "span_id": trace.format_span_id(span.span_id),
         }
-        entry |= {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        extra = {name: value for name, value in vars(record).items() if name not in _OWN}
+        return _dump(extra, entry) if extra else json.dumps(entry)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return RFC 3339 in UTC, with milliseconds."""
         moment = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         return f"{moment}.{int(record.msecs):03d}Z"
+
+
+def _dump(extra: dict[str, object], entry: dict[str, object]) -> str:
+    """Write both as one object; `extra` cannot replace what the entry says."""
+    entry |= {name: value for name, value in extra.items() if name not in entry}
+    try:
+        return json.dumps(entry, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a circle
+        return json.dumps({name: str(value) for name, value in entry.items()})
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:

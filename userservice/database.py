@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from secrets import randbits
 from typing import Any, Self
 from uuid import UUID
@@ -140,7 +141,6 @@ class DatabaseManager:
             self._engine = create_engine(
                 self._url,
                 isolation_level="AUTOCOMMIT",
-                skip_autocommit_rollback=True,
                 hide_parameters=True,  # they are personal data, and errors are logged
                 **self._pool_options,
             )
@@ -212,6 +212,9 @@ def _outages() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        # SQLite's driver raises OperationalError for bad SQL and missing tables as well.
+        if getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR":
+            raise
         raise Unavailable from error
 
 
@@ -239,7 +242,7 @@ def _postgresql_arguments(
         "idle_in_transaction_session_timeout": 60_000,
     }
     return {
-        "connect_timeout": round(connect_timeout.total_seconds()),
+        "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
         "application_name": "cloudnative-user-api",
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         # Notice a peer that vanished without a word in seconds instead of hours.

@@ -36,8 +36,8 @@ class HttpClient:
 
         try:
             status = self.client.get(url).status_code
-        except httpx2.HTTPError as error:
-            raise Unavailable from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+            raise Unavailable from error  # the latter two: a host that no name server could know
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable
 

@@ -74,16 +74,12 @@ def is_behind(database: DatabaseManager) -> bool:
 
 
 def pending(database: DatabaseManager) -> list[str]:
-    """Return the revisions that `upgrade` would apply, first one first."""
-    revision = current(database)
-    if revision is not None and revision not in revisions():
-        return []
-    missing: list[str] = []
-    step: str | None = head()
-    while step is not None and step != revision:
-        missing.insert(0, step)
-        step = revisions()[step]
-    return missing
+    """Return the revisions that `upgrade` would apply, first one first.
+
+    Raises:
+        Unavailable: the database did not answer.
+    """
+    return _after(current(database))
 
 
 def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minutes=5)) -> list[str]:
@@ -98,10 +94,7 @@ def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minute
     if not pending(database):
         return []
     with _lock(database, patience):
-        missing = pending(database)
-        if missing:
-            _run_alembic(database)
-        return missing
+        return _run_alembic(database)
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -114,15 +107,20 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
-def _run_alembic(database: DatabaseManager) -> None:
+def _run_alembic(database: DatabaseManager) -> list[str]:
     from alembic import command  # noqa: PLC0415 - see `revisions`
 
     with database.transaction() as connection:
+        # Asked again: another process may have been faster, and on SQLite only now holds us up.
+        missing = _after(_current(connection))
+        if not missing:
+            return []
         if not database.is_sqlite:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             # A migration that waits for a table makes all later readers wait behind it.
             connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         command.upgrade(alembic_config(connection), "head")
+        return missing
 
 
 @contextmanager
@@ -145,6 +143,18 @@ def _lock(database: DatabaseManager, patience: timedelta) -> Iterator[None]:
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+
+
+def _after(revision: str | None) -> list[str]:
+    """Return the revisions behind one, first one first; none behind one that is unknown."""
+    if revision is not None and revision not in revisions():
+        return []
+    missing: list[str] = []
+    step: str | None = head()
+    while step is not None and step != revision:
+        missing.insert(0, step)
+        step = revisions()[step]
+    return missing
 
 
 def _current(connection: Connection) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -25,6 +26,14 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: "Not found",
     HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large",
+}
+
+# Names in RFC 9110 that Python has from 3.13 on; codes must not depend on its version.
+_TITLES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
 }
 
 
@@ -59,6 +68,12 @@ def document(  # noqa: PLR0913 - the members of a problem document
     }
 
 
+def names_of(status: int) -> tuple[str, str]:
+    """Return title and code of a status that is no error of ours."""
+    title = _TITLES.get(status) or HTTPStatus(status).phrase
+    return title, re.sub(r"\W+", "_", title.replace("'", "")).lower()
+
+
 def _render_app_error(error: AppError) -> Response:
     headers = {}
     if error.retry_after is not None:
@@ -80,11 +95,11 @@ def _render_http_error(error: HTTPException) -> Response:
             "Unhandled exception", extra={"error_type": type(cause).__name__}, exc_info=cause
         )
         return _response(status, AppError.code, AppError.title, AppError.title)
-    detail = _DETAILS.get(status, status.phrase)
+    title, code = names_of(status)
     headers = {
         name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}
     }
-    return _response(status, status.name.lower(), status.phrase, detail, headers)
+    return _response(status, code, title, _DETAILS.get(status, title), headers)
 
 
 def _response(  # noqa: PLR0913, PLR0917 - the parts of a response

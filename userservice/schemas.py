@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from userservice.errors import FieldError, InvalidRequest
 
@@ -27,13 +27,14 @@ class Schema(BaseModel):
             InvalidRequest: naming every member that is wrong; the first decides `detail`.
         """
         try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise refusal(_details(error)) from None
+            document = from_json(body, allow_inf_nan=False)
+        except ValueError:
+            raise InvalidRequest(MALFORMED) from None
+        return cls.load_values(document)
 
     @classmethod
     def load_values(cls, values: Mapping[str, str]) -> Self:
-        """Read values that arrive as text, such as a query or a form.
+        """Read what is parsed already, such as a query or a form.
 
         Raises:
             InvalidRequest: as for `load`.
@@ -48,7 +49,7 @@ def refusal(details: Sequence[ErrorDetails]) -> InvalidRequest:
     """Turn the validator's findings into the error that callers see; input is not repeated."""
     errors = [FieldError(_pointer(each["loc"]), _sentence(each)) for each in details]
     first = errors[0].detail
-    if details[0]["type"] in {"json_invalid", "model_type", "model_attributes_type"}:
+    if details[0]["type"] == "model_type":
         return InvalidRequest(first)
     return InvalidRequest(first, errors=errors)
 
@@ -63,10 +64,8 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 def _sentence(error: ErrorDetails) -> str:
     """Say in one sentence what is wrong, beginning with the member's name."""
-    if error["type"] in {"model_type", "model_attributes_type"}:
+    if error["type"] == "model_type":
         return NOT_AN_OBJECT
-    if error["type"] == "json_invalid":
-        return MALFORMED
     name = str(error["loc"][-1]).replace("_", " ").capitalize() if error["loc"] else "The body"
     return f"{name} {_predicate(error)}"
 

@@ -9,9 +9,10 @@ from typing import TypeVar, cast
 from uuid import uuid4
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from userservice.backing_services import BackingServices
-from userservice.errors import UnsupportedMediaType
+from userservice.errors import InvalidRequest, UnsupportedMediaType
 from userservice.schemas import Schema
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
@@ -44,7 +45,23 @@ def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
     accepted = media_types or (JSON,)
     if request.mimetype not in accepted:
         raise UnsupportedMediaType(f"Content-Type must be {' or '.join(accepted)}")
-    return schema.load(request.get_data(cache=False))
+    return schema.load(_read_input())
+
+
+def _read_input() -> bytes:
+    limit = request.max_content_length or MAX_BODY_BYTES
+    # Without the one byte more, a chunked body would be cut at the limit instead of refused.
+    request.max_content_length = limit + 1
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as error:
+        # A server finds a broken chunk only now, and says so with exceptions of its own.
+        raise InvalidRequest("The request body could not be read") from error
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
 
 
 def read_query(schema: type[SchemaType]) -> SchemaType:
@@ -53,7 +70,11 @@ def read_query(schema: type[SchemaType]) -> SchemaType:
     Raises:
         InvalidRequest: a parameter breaks a rule.
     """
-    return schema.load_values(request.args.to_dict())
+    try:
+        values = request.args.to_dict()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query string is not valid UTF-8") from None
+    return schema.load_values(values)
 
 
 def json_response(
@@ -68,7 +89,7 @@ def json_response(
 def is_unchanged(etag: str) -> bool:
     """Tell whether the caller's copy (If-None-Match) is still the current one."""
     return request.headers.get("If-None-Match") is not None and (
-        request.if_none_match.contains_weak(etag)
+        request.if_none_match.contains_weak(etag.strip('"'))
     )
 
 

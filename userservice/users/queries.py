@@ -99,7 +99,7 @@ def update_user(
 def count_users(connection: Connection) -> dict[str, int]:
     """Return status -> number of users; reads the whole table."""
     counts = connection.execute(select(users.c.status, func.count()).group_by(users.c.status))
-    return dict.fromkeys(map(str, Status), 0) | dict(counts.tuples().all())
+    return dict.fromkeys(map(str, Status), 0) | dict(counts.all())
 
 
 def count_purgeable(connection: Connection, *, before: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -30,7 +31,7 @@ from userservice.web import (
     read_query,
 )
 
-VERSION_DIGITS = 9  # what the column holds at least; longer ones name no version
+OUR_ETAG = re.compile(r"[1-9][0-9]{0,8}")  # no more digits than the column holds
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 
@@ -166,6 +167,5 @@ def _expected_versions() -> frozenset[int] | None:
     etags = request.if_match
     if request.headers.get("If-Match") is None or etags.star_tag:
         return None
-    return frozenset(
-        int(etag) for etag in etags if etag.isdecimal() and len(etag) <= VERSION_DIGITS
-    )
+    # Werkzeug gives None for an ETag that is empty.
+    return frozenset(int(etag) for etag in etags if OUR_ETAG.fullmatch(etag or ""))

@@ -17,7 +17,7 @@ from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, St
 
 # Control characters and line separators: they hide text, or break a line in a log or a mail.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
-_NAME = re.compile(f"^[^{_CONTROLS}]*$")
+_PRINTABLE = re.compile(f"[^{_CONTROLS}]*")
 _VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
 
 
@@ -39,7 +39,7 @@ def _email(value: str) -> str:
 
 def _name(value: str) -> str:
     value = unicodedata.normalize("NFC", value.strip())
-    if not _NAME.match(value):
+    if not _PRINTABLE.fullmatch(value):
         raise ValueError("must not contain control characters")
     if len(value) > NAME_LENGTH:
         raise ValueError(f"must have at most {NAME_LENGTH} characters")
@@ -47,7 +47,7 @@ def _name(value: str) -> str:
 
 
 def _label(value: str) -> str:
-    if not _NAME.match(value):
+    if not _PRINTABLE.fullmatch(value):
         raise ValueError("must not contain control characters")
     return value
 
@@ -127,4 +127,9 @@ class UserQuery(Schema):
     page_size: int = Field(50, ge=1, le=200, description="Users on a page.")
     page_token: str | None = Field(None, description="The next_page_token of the page before.")
     status: Literal["active", "deleted"] | None = Field(None, description="Default: the living.")
-    email: str | None = Field(None, max_length=EMAIL_LENGTH, description="Address, in any case.")
+    email: str | None = Field(
+        None,
+        max_length=EMAIL_LENGTH,
+        pattern=r"^[^\x00]*$",  # PostgreSQL takes no NUL
+        description="Address, in any case.",
+    )
