@@ -115,6 +115,41 @@ def database(database_url):
 
 
 @pytest.fixture
+def empty_sqlite_url(tmp_path):
+    """URL of an SQLite database without tables."""
+    return f"sqlite:///{tmp_path}/empty.db"
+
+
+@pytest.fixture
+def empty_postgresql_url(worker_number):
+    """URL of a PostgreSQL database without tables."""
+    server = with_driver(os.environ["TEST_DATABASE_URL"])
+    name = f"empty_{worker_number}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request):
+    """URL of a database without tables: each test runs on both kinds."""
+    return request.getfixturevalue(f"empty_{request.param}_url")
+
+
+@pytest.fixture
+def empty_database(empty_database_url):
+    """A database before its first migration."""
+    manager = DatabaseManager(empty_database_url).initialize()
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
 def config(database_url):
     """A configuration for tests: no Redis, no other services."""
     return AppConfig(database_url=database_url, redis_url="", api_key=API_KEY)

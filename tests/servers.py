@@ -20,6 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -195,20 +196,17 @@ class PostgreSQLServer(Server):
     def __init__(self, *, durable: bool = False) -> None:
         self.user = NOBODY if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         super().__init__(durable=durable)
-        self._programs: Path | None = None
 
     @property
     def url(self) -> str:
         return f"postgresql://app@{HOST}:{self.port}/postgres"
 
     def start(self) -> None:
-        if self._programs is None:
-            self._programs = self._find_programs()
-            self._create_cluster(self._programs)
+        if not self._data.exists():
+            self._create_cluster()
         super().start()
 
     def command(self) -> list[str | Path]:
-        assert self._programs is not None
         settings = {
             "listen_addresses": HOST,
             "port": self.port,
@@ -226,22 +224,19 @@ class PostgreSQLServer(Server):
     def _data(self) -> Path:
         return self.folder / "data"
 
-    def _find_programs(self) -> Path:
+    @cached_property
+    def _programs(self) -> Path:
         programs = find_postgresql()
         if self.user is None or runs_as(self.user, programs / "initdb"):
             return programs
         return copy_installation(programs, self.folder / "installation")
 
-    def _create_cluster(self, programs: Path) -> None:
-        # Nothing needs to reach the disk before a test has written something.
-        options = ["--no-sync", "--username=app", "--auth=trust", "--encoding=UTF8"]
-        self._run([programs / "initdb", "-D", self._data, "--locale=C.UTF-8", *options])
-
-    def _run(self, command: list[str | Path]) -> None:
-        result = run_as(self.user, command)
+    def _create_cluster(self) -> None:
+        options = ["--username=app", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+        options.append("--no-sync")  # nothing is worth keeping yet
+        result = run_as(self.user, [self._programs / "initdb", "-D", self._data, *options])
         if result.returncode != 0:
-            message = f"{command[0]} failed:\n{result.stdout}"
-            raise ServerFailed(message)
+            raise ServerFailed(result.stdout)
 
 
 class ValkeyServer(Server):

@@ -1,0 +1,420 @@
+"""The processes as an operator starts them, and what reaches them over a real connection."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from subprocess import Popen
+
+import pytest
+
+from tests.conftest import API_KEY
+from tests.factories import ADA
+from tests.processes import APP, GUNICORN, finish, run, start
+from tests.servers import HOST, free_port
+from userservice.web import MAX_BODY_BYTES
+
+START_SECONDS = 30
+QUICK_SECONDS = 10  # half of what a worker gets that does not end by itself
+SECRET = "a secret of more than thirty-two bytes"
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "API_KEY": API_KEY,
+    "JWT_SECRET": SECRET,
+    "DATABASE_URL": "postgresql://app@127.0.0.1:1/app",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A web process that listens."""
+
+    port: int
+    process: Popen[str]
+
+    def request(self, method, path, body=None, headers=None):
+        """Make one call on a connection of its own; return response and body."""
+        headers = {"X-API-Key": API_KEY} | (headers or {})
+        if isinstance(body, dict):
+            body, headers["Content-Type"] = json.dumps(body), "application/json"
+        with closing(HTTPConnection(HOST, self.port, timeout=20)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response, response.read()
+
+    def send(self, raw):
+        """Send bytes and nothing more; return response and body."""
+        with socket.create_connection((HOST, self.port), timeout=20) as connection:
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+            response = HTTPResponse(connection)
+            response.begin()
+            return response, response.read()
+
+    def stop(self, number=signal.SIGTERM):
+        """Ask the process to end; return what it wrote, its status, and the seconds it took."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        result = finish(self.process)
+        return result, time.monotonic() - started
+
+
+@contextmanager
+def serving(*command, **variables):
+    """Start a web process, wait until it answers, and end it."""
+    port = free_port()
+    defaults = {"PORT": str(port), "REDIS_URL": "", "API_KEY": API_KEY, "WEB_CONCURRENCY": "1"}
+    server = Server(port, start(*command, variables=defaults | variables))
+    try:
+        wait_for_answer(server)
+        yield server
+    finally:
+        if server.process.returncode is None:
+            server.stop()
+
+
+def wait_for_answer(server):
+    """Wait until the process answers; one that died or never does fails the test."""
+    deadline = time.monotonic() + START_SECONDS
+    while server.process.poll() is None and time.monotonic() < deadline:
+        try:
+            server.request("GET", "/health")
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    server.process.kill()
+    result = finish(server.process)
+    pytest.fail(f"{result.args} does not serve:\n{result.stdout}{result.stderr}")
+
+
+@pytest.fixture
+def empty_database(tmp_path):
+    """URL of a database that does not exist yet."""
+    return f"sqlite:///{tmp_path}/new.db"
+
+
+def log_lines(result):
+    """Return the log as objects; a line that is none fails the test."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# Serving
+
+
+@pytest.mark.parametrize("command", [APP, GUNICORN], ids=["python app.py", "gunicorn"])
+def test_the_web_process_serves_a_whole_life_and_ends_well(command, empty_database):
+    with serving(*command, DATABASE_URL=empty_database) as server:
+        created, body = server.request("POST", "/users", ADA)
+        address = created.headers["Location"]
+        read, read_body = server.request("GET", address)
+        changed, _ = server.request("PATCH", address, {"name": "Countess"}, {"If-Match": '"1"'})
+        deleted, _ = server.request("DELETE", address)
+        gone, _ = server.request("GET", address)
+        ready, _ = server.request("GET", "/ready")
+        result, seconds = server.stop()
+
+    statuses = [each.status for each in (created, read, changed, deleted, gone, ready)]
+    assert statuses == [201, 200, 200, 204, 404, 200]
+    assert read_body == body
+    assert result.returncode == 0
+    assert seconds < QUICK_SECONDS
+    assert result.stderr == ""
+    lines = log_lines(result)
+    assert any(each["message"] == "User created successfully" for each in lines)
+    assert {each["service_name"] for each in lines} == {"cloudnative-user-api"}
+    assert {each["level"] for each in lines} == {"INFO"}
+
+
+def test_an_environment_that_is_no_development_is_never_migrated_by_serving(empty_database):
+    with serving(*APP, DATABASE_URL=empty_database, ENVIRONMENT="staging") as server:
+        ready, body = server.request("GET", "/ready")
+        health, _ = server.request("GET", "/health")
+
+    assert ready.status == 503
+    assert json.loads(body)["status"] == "not_ready"
+    assert json.loads(body)["reasons"] == ["schema"]
+    assert health.status == 200
+
+
+def test_several_processes_serve_one_new_database(empty_database):
+    with serving(*APP, DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as server:
+        created, _ = server.request("POST", "/users", ADA)
+        statuses = {server.request("GET", created.headers["Location"])[0].status for _ in range(8)}
+        result, _ = server.stop()
+
+    assert statuses == {200}
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_web_process_ends_quickly_on_a_signal(empty_database, number):
+    with serving(*APP, DATABASE_URL=empty_database) as server:
+        result, seconds = server.stop(number)
+
+    assert result.returncode == 0
+    assert seconds < QUICK_SECONDS
+    assert log_lines(result)
+    assert result.stderr == ""
+
+
+def test_without_a_database_the_web_process_serves_all_that_needs_none():
+    variables = {"DATABASE_URL": f"postgresql://app@{HOST}:{free_port()}/app"}
+    with serving(*APP, **variables, ENVIRONMENT="staging") as server:
+        health, _ = server.request("GET", "/health")
+        started = time.monotonic()
+        refused, body = server.request("POST", "/users", ADA)
+        seconds = time.monotonic() - started
+
+    assert health.status == 200
+    assert refused.status == 503
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert json.loads(body)["code"] == "unavailable"
+    assert seconds < 5
+
+
+def test_the_development_server_serves_with_readable_logs(empty_database):
+    with serving(*APP, "--debug", DATABASE_URL=empty_database) as server:
+        created, _ = server.request("POST", "/users", ADA)
+        broken, body = server.request("POST", "/users", b"{")
+        server.process.terminate()
+        result = finish(server.process)
+
+    assert created.status == 201
+    assert broken.status == 415
+    assert json.loads(body)["code"] == "unsupported_media_type"
+    assert " - INFO - User created successfully" in result.stdout
+
+
+# Refusing to start
+
+
+def test_the_development_server_is_refused_in_production():
+    result = run(*APP, "--debug", variables=PRODUCTION)
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("--debug is refused in production")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["--debug", "x"], ["--help"], [""], ["--Debug"]])
+def test_arguments_that_make_no_sense_get_the_usage(arguments):
+    result = run(*APP, *arguments)
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("usage: python app.py")
+
+
+@pytest.mark.parametrize(
+    "command", [APP, GUNICORN, (*APP, "--debug")], ids=["app.py", "gunicorn", "--debug"]
+)
+def test_a_configuration_that_cannot_be_used_is_refused_in_whole(command):
+    variables = {"PORT": "http", "LOG_LEVEL": "loud", "ENVIRONMENT": "prod"}
+
+    result = run(*command, variables=variables)
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    named = sorted(line.split()[0] for line in result.stderr.splitlines())
+    assert named == ["ENVIRONMENT", "LOG_LEVEL", "PORT"]
+
+
+# Hostile connections
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A web process that all hostile requests of a test process share."""
+    file = tmp_path_factory.mktemp("hostile") / "app.db"
+    with serving(*APP, DATABASE_URL=f"sqlite:///{file}", WEB_THREADS="4") as running:
+        yield running
+        result, _ = running.stop()
+    levels = {each["level"] for each in log_lines(result)}
+    assert levels <= {"INFO", "WARNING"}
+    assert result.stderr == ""
+    assert "Traceback" not in result.stdout
+
+
+def chunked(body, *headers):
+    """Make a registration with a chunked body."""
+    head = [
+        b"POST /users HTTP/1.1",
+        b"Host: a",
+        b"Content-Type: application/json",
+        b"Transfer-Encoding: chunked",
+        *headers,
+    ]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def get(*headers, line=b"GET /health HTTP/1.1"):
+    """Make a request with hostile headers."""
+    return b"\r\n".join([line, b"Host: a", *headers]) + b"\r\n\r\n"
+
+
+HOSTILE = {
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "words": b"hello\r\n\r\n",
+    "no version": b"GET /health\r\n\r\n",
+    "HTTP/0.9": b"GET /health HTTP/0.9\r\n\r\n",
+    "HTTP/9.9": b"GET /health HTTP/9.9\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "lower-case version": b"GET /health http/1.1\r\n\r\n",
+    "two spaces": b"GET  /health HTTP/1.1\r\n\r\n",
+    "lower-case method": get(line=b"get /health HTTP/1.1"),
+    "method of symbols": get(line=b"G{T /health HTTP/1.1"),
+    "NUL in the method": get(line=b"G\x00T /health HTTP/1.1"),
+    "NUL in the path": get(line=b"GET /he\x00lth HTTP/1.1"),
+    "long line": get(line=b"GET /" + b"a" * 20_000 + b" HTTP/1.1"),
+    "long query": get(line=b"GET /users?email=" + b"a" * 20_000 + b" HTTP/1.1"),
+    "long header": get(b"X: " + b"a" * 20_000),
+    "many headers": get(*(b"X-%d: a" % number for number in range(300))),
+    "space in a header name": get(b"X Y: a"),
+    "space before the colon": get(b"X-Y : a"),
+    "empty header name": get(b": a"),
+    "no colon": get(b"nonsense"),
+    "parenthesis in a header name": get(b"X(Y): a"),
+    "bytes in a header name": get(b"X\xff: a"),
+    "obsolete folding": get(b"X: a", b" b"),
+    "NUL in a header": get(b"X: a\x00b"),
+    "CR in a header": get(b"X: a\rb"),
+    "two lengths": get(b"Content-Length: 1", b"Content-Length: 2"),
+    "a length of words": get(b"Content-Length: many"),
+    "a negative length": get(b"Content-Length: -1"),
+    "a signed length": get(b"Content-Length: +1"),
+    "length and chunks": chunked(b"0\r\n\r\n", b"Content-Length: 5"),
+    "unknown coding": get(b"Transfer-Encoding: gzip"),
+    "unknown coding before chunks": get(b"Transfer-Encoding: x, chunked"),
+    "chunked twice": get(b"Transfer-Encoding: chunked, chunked"),
+    "chunks in HTTP/1.0": get(b"Transfer-Encoding: chunked", line=b"POST /users HTTP/1.0"),
+    "unknown expectation": get(b"Expect: wonders"),
+    "chunk size of words": chunked(b"many\r\n{}\r\n0\r\n\r\n"),
+    "negative chunk size": chunked(b"-2\r\n{}\r\n0\r\n\r\n"),
+    "empty chunk size": chunked(b"\r\n{}\r\n0\r\n\r\n"),
+    "prefixed chunk size": chunked(b"0x2\r\n{}\r\n0\r\n\r\n"),
+    "chunk longer than its size": chunked(b"1\r\n{}\r\n0\r\n\r\n"),
+    "chunk shorter than its size": chunked(b"f\r\n{}\r\n0\r\n\r\n"),
+    "endless chunk size": chunked(b"1" * 20_000),
+    "huge chunk size": chunked(b"f" * 100 + b"\r\n{}\r\n"),
+    "chunks that do not end": chunked(b"2\r\n{}\r\n"),
+    "no chunk at all": chunked(b""),
+    "bad trailer": chunked(b"2\r\n{}\r\n0\r\nX Y: a\r\n\r\n"),
+    "many trailers": chunked(b"2\r\n{}\r\n0\r\n" + b"X: a\r\n" * 300 + b"\r\n"),
+    "body shorter than promised": (
+        b"POST /users HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 100\r\n\r\n{}"
+    ),
+    "no address": get(line=b"GET nowhere HTTP/1.1"),
+    "an address of another kind": get(line=b"CONNECT a:443 HTTP/1.1"),
+    "no UTF-8 in the path": get(line=b"GET /\xff\xfe HTTP/1.1"),
+    "no UTF-8 in the query": get(
+        b"X-API-Key: " + API_KEY.encode(), line=b"GET /users?email=\xff\xfe HTTP/1.1"
+    ),
+    "a host with a slash": b"GET /nowhere HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "a host too long for a name": b"GET /health HTTP/1.1\r\nHost: " + b"a" * 300 + b".b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
+def test_what_is_hardly_a_request_is_answered_with_a_problem(server, raw):
+    response, body = server.send(raw)
+
+    assert 400 <= response.status < 500 or response.status == 501
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = json.loads(body)
+    assert problem["status"] == response.status
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert problem["title"]
+    assert problem["error"] == problem["detail"]
+    assert not {*problem} ^ {
+        "type", "title", "status", "detail", "instance",
+        "error", "code", "errors", "request_id", "trace_id",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("garbage", 400, "bad_request"),
+        ("long line", 414, "uri_too_long"),
+        ("long header", 431, "request_header_fields_too_large"),
+        ("unknown coding before chunks", 501, "not_implemented"),
+        ("unknown expectation", 417, "expectation_failed"),
+    ],
+)
+def test_what_is_hardly_a_request_gets_the_status_that_says_why(server, kind, status, code):
+    response, body = server.send(HOSTILE[kind])
+
+    problem = json.loads(body)
+    assert response.status == problem["status"] == status
+    assert problem["title"] == response.reason
+    assert problem["code"] == code
+
+
+def test_hostile_input_is_not_repeated(server):
+    _, body = server.send(b"GET /<script>x</script> HTTP/7.7\r\nHost: a\r\n\r\n")
+
+    assert b"script" not in body
+
+
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 2_000_000])
+def test_a_caller_reads_that_its_body_is_too_large(server, size):
+    response, body = server.request(
+        "POST", "/users", b" " * size, {"Content-Type": "application/json"}
+    )
+
+    assert response.status == 413
+    assert json.loads(body)["code"] == "content_too_large"
+
+
+@pytest.mark.parametrize("pieces", [[b" " * (MAX_BODY_BYTES + 1)], [b" " * 1000] * 70])
+def test_a_chunked_body_that_is_too_large_is_refused(server, pieces):
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+
+    response, answer = server.send(chunked(body))
+
+    assert response.status == 413
+    assert json.loads(answer)["code"] == "content_too_large"
+
+
+def test_a_chunked_body_is_read(server):
+    body = json.dumps({"email": "chunked@example.com", "name": "Ada"}).encode()
+    halves = (body[:20], body[20:])
+    pieces = b"".join(b"%x\r\n%b\r\n" % (len(half), half) for half in halves)
+
+    response, _ = server.send(chunked(pieces + b"0\r\n\r\n"))
+
+    assert response.status == 201
+
+
+def test_a_connection_serves_the_next_request_after_a_refused_body(server):
+    with closing(HTTPConnection(HOST, server.port, timeout=20)) as connection:
+        connection.request("POST", "/users", b"x" * 1000, {"Content-Type": "text/plain"})
+        refused = connection.getresponse()
+        refused.read()
+        connection.request("GET", "/health")
+        served = connection.getresponse()
+
+        assert refused.status == 415
+        assert served.status == 200
+
+
+def test_a_caller_that_sends_nothing_keeps_nobody_waiting(server):
+    with (
+        socket.create_connection((HOST, server.port)),
+        socket.create_connection((HOST, server.port)) as half,
+    ):
+        half.sendall(b"POST /users HTTP/1.1\r\nHost: a\r\n")
+
+        response, _ = server.request("GET", "/health")
+
+    assert response.status == 200

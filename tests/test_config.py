@@ -1,0 +1,576 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import AppConfig, ConfigError, Environment
+from tests import processes
+from userservice.database import DatabaseManager
+
+SECRET = "s" * 32
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "API_KEY": "key",
+    "JWT_SECRET": SECRET,
+    "DATABASE_URL": "postgresql://app:pw@db/app",
+}
+DEFAULTS = {
+    "ENVIRONMENT": Environment.DEVELOPMENT,
+    "DEBUG": False,
+    "PORT": 8080,
+    "DATABASE_URL": "sqlite:///app.db",
+    "DATABASE_POOL_SIZE": 10,
+    "DATABASE_MAX_OVERFLOW": 20,
+    "REDIS_URL": "redis://localhost:6379",
+    "REDIS_MAX_CONNECTIONS": 20,
+    "API_KEY": "",
+    "JWT_SECRET": "dev-secret-change-me",
+    "JWT_SECRET_PREVIOUS": "",
+    "EMAIL_SERVICE_URL": "",
+    "PAYMENT_SERVICE_URL": "",
+    "READY_REQUIRES": frozenset({"database"}),
+    "WORKER_CONCURRENCY": 4,
+    "LOG_LEVEL": "INFO",
+    "LOG_FORMAT": "json",
+    "APP_VERSION": "unknown",
+    "BUILD_ID": "unknown",
+    "POD_NAME": "",
+    "POD_NAMESPACE": "",
+    "NODE_NAME": "",
+}
+SECRETS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "API_KEY",
+    "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
+    "EMAIL_SERVICE_URL",
+    "PAYMENT_SERVICE_URL",
+)
+
+
+def read(**variables):
+    return AppConfig.from_env(variables)
+
+
+def value(variable, text):
+    return getattr(read(**{variable: text}), variable.lower())
+
+
+def problems(variables):
+    with pytest.raises(ConfigError) as caught:
+        AppConfig.from_env(variables)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("variable", "default"), DEFAULTS.items())
+def test_a_variable_that_is_absent_has_its_documented_default(variable, default):
+    config = read()
+
+    assert getattr(config, variable.lower()) == default
+    assert type(getattr(config, variable.lower())) is type(default)
+
+
+def test_every_variable_is_read_under_the_capital_name_of_its_field():
+    config = read()
+
+    assert set(config.masked()) == {each.name.upper() for each in dataclasses.fields(config)}
+    assert set(config.masked()) >= set(DEFAULTS)
+
+
+def test_settings_that_are_durations_say_so_in_their_name():
+    timeouts = [each.name for each in dataclasses.fields(AppConfig) if "timeout" in each.name]
+
+    assert timeouts
+    assert all(name.endswith("_seconds") for name in timeouts)
+
+
+@pytest.mark.parametrize("variable", sorted(DEFAULTS))
+def test_a_variable_that_is_empty_counts_as_absent_unless_empty_means_none(variable):
+    none = {"REDIS_URL": "", "READY_REQUIRES": frozenset()}
+
+    assert value(variable, "") == none.get(variable, DEFAULTS[variable])
+
+
+def test_the_environment_is_read_when_asked_for_and_not_at_import(monkeypatch):
+    monkeypatch.setenv("PORT", "9999")
+
+    assert AppConfig.from_env().port == 9999
+    assert AppConfig().port == 8080
+
+
+def test_importing_the_configuration_works_in_an_environment_that_it_would_refuse():
+    result = processes.run(sys.executable, "-c", "import config", variables={"PORT": "none"})
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_values_may_be_given_typed_or_as_text():
+    typed = AppConfig(port=9000, debug=True, environment=Environment.STAGING)
+
+    text = read(PORT="9000", DEBUG="true", ENVIRONMENT="staging")
+
+    assert typed == text
+
+
+def test_a_configuration_cannot_be_changed():
+    config = read()
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.port = 1
+
+
+def test_a_refused_configuration_is_a_value_error():
+    with pytest.raises(ValueError, match="PORT must be a whole number"):
+        read(PORT="0")
+
+
+def test_variables_of_other_programs_are_ignored():
+    assert read(PATH="/bin", PORT_NUMBER="x", OTEL_SDK_DISABLED="true") == read()
+
+
+@pytest.mark.parametrize("text", ["true", "TRUE", "True", "1", "yes", "Yes", "on", "ON"])
+def test_a_boolean_may_be_spelt_in_the_usual_ways_of_saying_true(text):
+    assert value("DEBUG", text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", "NO", "off", "Off"])
+def test_a_boolean_may_be_spelt_in_the_usual_ways_of_saying_false(text):
+    assert value("DEBUG", text) is False
+
+
+@pytest.mark.parametrize("text", ["2", "y", "enabled", "truee", "-1", "none"])
+def test_a_boolean_that_is_spelt_otherwise_is_refused(text):
+    assert problems({"DEBUG": text}) == [
+        f"DEBUG must be true, false, 1, 0, yes, no, on or off, not {text!r}"
+    ]
+
+
+@pytest.mark.parametrize("text", ["development", "Staging", "PRODUCTION"])
+def test_an_environment_is_recognised_in_any_case(text):
+    assert AppConfig.from_env(PRODUCTION | {"ENVIRONMENT": text}).environment == text.lower()
+
+
+@pytest.mark.parametrize("text", ["prod", "dev", "stage", "test", "production2"])
+def test_short_forms_of_an_environment_are_refused(text):
+    assert problems({"ENVIRONMENT": text}) == [
+        f"ENVIRONMENT must be development, staging or production, not {text!r}"
+    ]
+
+
+@pytest.mark.parametrize("text", ["debug", "Info", "WARNING", "error", "cRITICAL"])
+def test_a_log_level_is_recognised_in_any_case(text):
+    assert value("LOG_LEVEL", text) == text.upper()
+
+
+def test_a_log_level_that_does_not_exist_is_refused():
+    assert problems({"LOG_LEVEL": "loud"}) == [
+        "LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not 'loud'"
+    ]
+
+
+def test_a_log_format_is_json_or_text():
+    assert value("LOG_FORMAT", "TEXT") == "text"
+    assert problems({"LOG_FORMAT": "xml"}) == ["LOG_FORMAT must be json or text, not 'xml'"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "low", "high"),
+    [
+        ("PORT", 1, 65535),
+        ("DATABASE_POOL_SIZE", 1, 1000),
+        ("DATABASE_MAX_OVERFLOW", 0, 1000),
+        ("DATABASE_CONNECT_TIMEOUT_SECONDS", 1, 60),
+        ("REDIS_MAX_CONNECTIONS", 1, 10000),
+        ("WEB_CONCURRENCY", 1, 256),
+        ("WEB_THREADS", 1, 256),
+        ("WORKER_CONCURRENCY", 1, 256),
+    ],
+)
+def test_a_number_has_a_range_that_its_refusal_names(variable, low, high):
+    expected = f"{variable} must be a whole number from {low} to {high}"
+
+    assert [value(variable, str(low)), value(variable, str(high))] == [low, high]
+    assert problems({variable: str(low - 1)}) == [f"{expected}, not '{low - 1}'"]
+    assert problems({variable: str(high + 1)}) == [f"{expected}, not '{high + 1}'"]
+
+
+@pytest.mark.parametrize("text", ["8080 ", "8_0", "+80", "80.0", "0x50", "٨٠", "1e3", "9" * 5000])
+def test_a_number_that_is_not_plain_digits_is_refused(text):
+    assert problems({"PORT": text}) == [
+        f"PORT must be a whole number from 1 to 65535, not {text!r}"
+    ]
+
+
+def test_a_duration_may_have_a_fraction():
+    assert value("READY_TIMEOUT_SECONDS", "0.25") == 0.25
+
+
+@pytest.mark.parametrize("text", ["0", "nan", "inf", "-1", "1s", "1e1", ".5", "31"])
+def test_a_duration_out_of_its_range_is_refused(text):
+    assert problems({"READY_TIMEOUT_SECONDS": text}) == [
+        f"READY_TIMEOUT_SECONDS must be seconds from 0.05 to 30, not {text!r}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("database,redis,external_apis", {"database", "redis", "external_apis"}),
+        (" Redis , DATABASE,", {"redis", "database"}),
+        (",", set()),
+    ],
+)
+def test_required_checks_are_a_comma_separated_list(text, names):
+    assert value("READY_REQUIRES", text) == names
+
+
+def test_a_required_check_that_does_not_exist_is_refused():
+    (problem,) = problems({"READY_REQUIRES": "database,disk"})
+
+    assert problem.endswith("out of database, redis, external_apis, not 'database,disk'")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DATABASE_URL", "postgresql://u:p@h:5432/d?sslmode=require"),
+        ("DATABASE_URL", "postgres://h/d"),
+        ("DATABASE_URL", "postgresql:///d?host=/run/postgresql"),
+        ("DATABASE_URL", "postgresql+psycopg2://h/d"),
+        ("DATABASE_URL", "postgresql://[::1]:5432/d"),
+        ("DATABASE_URL", "sqlite:////tmp/a folder/app.db"),
+        ("DATABASE_URL", "sqlite://"),
+        ("REDIS_URL", "redis://:pw@h:6379/0"),
+        ("REDIS_URL", "rediss://h"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("EMAIL_SERVICE_URL", "https://mail.example.com/send"),
+        ("PAYMENT_SERVICE_URL", "http://10.0.0.1:8080"),
+    ],
+)
+def test_a_url_is_taken_as_it_stands(variable, text):
+    assert value(variable, text) == text
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DATABASE_URL", "mysql://h/d"),
+        ("DATABASE_URL", "app.db"),
+        ("DATABASE_URL", "sqlite:app.db"),
+        ("DATABASE_URL", "sqlite://app.db"),
+        ("DATABASE_URL", "postgresql:d"),
+        ("DATABASE_URL", "postgresql://h:port/d"),
+        ("DATABASE_URL", "postgresql://h:/d"),
+        ("DATABASE_URL", "postgresql://h:99999/d"),
+        ("DATABASE_URL", "Postgresql://h/d"),
+        ("DATABASE_URL", " postgresql://h/d"),
+        ("DATABASE_URL", "postgresql://h/d\n"),
+        ("DATABASE_URL", "postgresql://[::1/d"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:pw@"),
+        ("REDIS_URL", "http://h"),
+        ("EMAIL_SERVICE_URL", "mail.example.com"),
+        ("EMAIL_SERVICE_URL", "https://:443"),
+        ("EMAIL_SERVICE_URL", "ftp://h"),
+        ("PAYMENT_SERVICE_URL", "http://h\x00/"),
+    ],
+)
+def test_a_url_that_could_not_be_used_is_refused_without_showing_it(variable, text):
+    (problem,) = problems({variable: text})
+
+    assert problem.startswith(f"{variable} must be a URL that begins with ")
+    assert text not in problem
+
+
+@pytest.mark.parametrize(
+    "text", ["sqlite:///x.db", "sqlite://", "postgres://u:1#2@h:1/d", "postgresql://"]
+)
+def test_a_database_url_that_is_taken_is_one_that_the_database_takes(text):
+    database = DatabaseManager(value("DATABASE_URL", text))
+
+    assert database.initialize() is database
+
+
+@pytest.mark.parametrize("variable", ["JWT_SECRET", "API_KEY", "APP_VERSION"])
+def test_bytes_that_are_no_text_are_refused(variable):
+    text = os.fsdecode(b"\xff" * 40)
+
+    (problem,) = problems({variable: text})
+
+    assert problem.startswith(f"{variable} must be text in UTF-8")
+    assert problem.isprintable()
+
+
+def test_production_starts_when_nothing_is_missing():
+    config = AppConfig.from_env(PRODUCTION)
+
+    assert config.environment is Environment.PRODUCTION
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"API_KEY": ""}, "API_KEY is required in production"),
+        ({"JWT_SECRET": ""}, "JWT_SECRET must be changed in production"),
+        ({"JWT_SECRET": "dev-secret-change-me"}, "JWT_SECRET must be changed in production"),
+        ({"JWT_SECRET": "s" * 31}, "JWT_SECRET must have at least 32 bytes in production"),
+        (
+            {"JWT_SECRET_PREVIOUS": "s" * 31},
+            "JWT_SECRET_PREVIOUS must have at least 32 bytes in production",
+        ),
+        ({"DEBUG": "yes"}, "DEBUG must be off in production"),
+        (
+            {"DATABASE_URL": "sqlite:///app.db"},
+            "DATABASE_URL must name a PostgreSQL database in production",
+        ),
+        ({"DATABASE_URL": ""}, "DATABASE_URL must name a PostgreSQL database in production"),
+    ],
+)
+def test_production_refuses_what_development_allows(change, problem):
+    development = PRODUCTION | change | {"ENVIRONMENT": "development"}
+
+    assert problems(PRODUCTION | change) == [problem]
+    assert AppConfig.from_env(development).environment is Environment.DEVELOPMENT
+
+
+def test_a_secret_is_measured_in_bytes():
+    assert AppConfig.from_env(PRODUCTION | {"JWT_SECRET": "é" * 16}).jwt_secret == "é" * 16
+
+
+def test_staging_is_as_lenient_as_development():
+    assert read(ENVIRONMENT="staging", DEBUG="1").debug
+
+
+def test_production_with_an_otherwise_empty_environment_names_everything_that_it_misses():
+    assert problems({"ENVIRONMENT": "production"}) == [
+        "API_KEY is required in production",
+        "JWT_SECRET must be changed in production",
+        "DATABASE_URL must name a PostgreSQL database in production",
+    ]
+
+
+def test_all_problems_are_reported_together(tmp_path):
+    variables = {
+        "ENVIRONMENT": "production",
+        "PORT": "http",
+        "LOG_LEVEL": "loud",
+        "DEBUG": "on",
+        "DATABASE_URL": "mysql://h/d",
+        "API_KEY_FILE": str(tmp_path / "absent"),
+    }
+
+    found = problems(variables)
+
+    assert {problem.split()[0] for problem in found} == {
+        "API_KEY_FILE",
+        "API_KEY",
+        "PORT",
+        "LOG_LEVEL",
+        "DEBUG",
+        "DATABASE_URL",
+        "JWT_SECRET",
+    }
+
+
+def test_the_message_of_a_refusal_holds_one_problem_a_line():
+    with pytest.raises(ConfigError) as caught:
+        read(PORT="x\ny", LOG_FORMAT="z")
+
+    assert str(caught.value).splitlines() == caught.value.problems
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_every_secret_can_come_from_a_file(variable, tmp_path):
+    text = "https://u:p@h/" if "SERVICE" in variable else "redis://u:p@h/"
+    text = {"DATABASE_URL": "postgresql://u:p@h/d", "REDIS_URL": text}.get(variable, text)
+    file = tmp_path / "secret"
+    file.write_text(text)
+
+    config = read(**{f"{variable}_FILE": str(file)})
+
+    assert getattr(config, variable.lower()) == text
+
+
+def test_what_is_no_secret_cannot_come_from_a_file(tmp_path):
+    file = tmp_path / "port"
+    file.write_text("9000")
+
+    assert read(PORT_FILE=str(file)).port == 8080
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_the_line_ends_behind_a_secret_in_a_file_do_not_belong_to_it(tmp_path, end):
+    file = tmp_path / "secret"
+    file.write_bytes(f" a b\t{end}".encode())
+
+    assert read(API_KEY_FILE=str(file)).api_key == " a b\t"
+
+
+def test_a_secret_that_is_set_twice_is_refused(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("from the file")
+
+    assert problems({"API_KEY": "direct", "API_KEY_FILE": str(file)}) == [
+        "API_KEY and API_KEY_FILE are both set; keep one of them"
+    ]
+
+
+@pytest.mark.parametrize("variables", [{"API_KEY": ""}, {}])
+def test_an_empty_variable_leaves_the_word_to_the_file(tmp_path, variables):
+    file = tmp_path / "secret"
+    file.write_text("from the file")
+
+    config = AppConfig.from_env(variables | {"API_KEY_FILE": str(file)})
+
+    assert config.api_key == "from the file"
+
+
+def test_an_empty_file_name_counts_as_absent():
+    assert read(API_KEY="direct", API_KEY_FILE="").api_key == "direct"
+
+
+def test_an_empty_file_counts_as_an_empty_variable(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text("\n")
+
+    assert read(JWT_SECRET_FILE=str(file)).jwt_secret == "dev-secret-change-me"
+    assert problems(
+        {k: v for k, v in PRODUCTION.items() if k != "API_KEY"} | {"API_KEY_FILE": str(file)}
+    ) == ["API_KEY is required in production"]
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    absent = tmp_path / "absent"
+
+    assert problems({"API_KEY_FILE": str(absent)}) == [
+        f"API_KEY_FILE must name a readable file: {absent}: No such file or directory"
+    ]
+    assert problems({"API_KEY_FILE": str(tmp_path)}) == [
+        f"API_KEY_FILE must name a readable file: {tmp_path}: Is a directory"
+    ]
+
+
+def test_a_file_that_is_no_text_is_refused_without_showing_it(tmp_path):
+    file = tmp_path / "secret"
+    file.write_bytes(b"hidden\xff")
+
+    assert problems({"API_KEY_FILE": str(file)}) == [
+        f"API_KEY_FILE must name a readable file: {file}: not UTF-8 text"
+    ]
+
+
+# A password as people write it into a URL without escaping; such that the URL is still one.
+passwords = st.text(
+    st.characters(exclude_categories=["C", "Z"], exclude_characters="/?#[]"), min_size=5
+).filter(lambda text: not text.startswith("***"))
+
+
+def taken_with(password):
+    """Return all places of the configuration that can hold a password, holding this one."""
+    return {
+        "database_url": f"postgresql://app:{password}@db:5432/app?sslpassword=x{password}",
+        "redis_url": f"redis://:{password}@cache:6379/0",
+        "email_service_url": f"https://u:{password}@mail/send?api_key={password}",
+        "payment_service_url": f"http://pay/?a=b&token={password}&c=d",
+        "api_key": password,
+        "jwt_secret": password,
+        "jwt_secret_previous": password,
+    }
+
+
+@given(passwords)
+def test_a_secret_never_shows_whatever_its_characters(password):
+    hidden = f"xq{password.replace('&', '')}qx"
+
+    config = AppConfig(**taken_with(hidden))
+
+    assert hidden not in repr(config)
+    assert hidden not in "".join(config.masked().values())
+    assert repr(hidden)[1:-1] not in repr(config)
+
+
+@given(passwords)
+def test_a_part_of_a_secret_does_not_show_either(password):
+    hidden = f"{password}XYZZY"
+
+    config = AppConfig(**taken_with(hidden.replace("&", "@")))
+
+    assert "XYZZY" not in repr(config)
+
+
+@given(st.text(max_size=20))
+def test_a_refusal_never_shows_a_secret(text):
+    hidden = f"XYZZY{text}XYZZY"
+
+    found = problems(
+        {
+            "DATABASE_URL": f"mysql://u:{hidden}@h/d",
+            "REDIS_URL": hidden,
+            "EMAIL_SERVICE_URL": f"ftp://{hidden}",
+            "API_KEY": f"\udcff{hidden}",
+        }
+    )
+
+    assert len(found) == 4
+    assert "XYZZY" not in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "shown"),
+    [
+        ("DATABASE_URL", "postgresql://app:pw@db:5432/app", "postgresql://app:***@db:5432/app"),
+        ("DATABASE_URL", "postgresql://app@db/app", "postgresql://app@db/app"),
+        ("DATABASE_URL", "postgresql://db/a?password=p#w", "postgresql://db/a?password=***"),
+        ("DATABASE_URL", "postgresql://u:p@w@db/app", "postgresql://u:***@db/app"),
+        ("DATABASE_URL", "sqlite:///app.db", "sqlite:///app.db"),
+        ("REDIS_URL", "redis://:pw@cache/0", "redis://:***@cache/0"),
+        ("REDIS_URL", "rediss://pw@cache/0", "rediss://***@cache/0"),
+        ("REDIS_URL", "unix://pw@/run/redis.sock", "unix://***@/run/redis.sock"),
+        ("EMAIL_SERVICE_URL", "https://to@ken@mail/x", "https://***@mail/x"),
+        ("EMAIL_SERVICE_URL", "https://u:p@mail/x?key=p@w", "https://u:***@mail/x?key=***"),
+        ("EMAIL_SERVICE_URL", "https://mail/x?ApiKey=pw&a=b", "https://mail/x?ApiKey=***&a=b"),
+        ("API_KEY", "pw", "***"),
+        ("JWT_SECRET", "looks://like-a-url", "***"),
+        ("API_KEY", "", ""),
+        ("PORT", "9000", "9000"),
+        ("READY_REQUIRES", "redis,database", "database,redis"),
+    ],
+)
+def test_everything_but_the_secret_itself_shows(variable, text, shown):
+    assert read(**{variable: text}).masked()[variable] == shown
+
+
+BAD = {
+    "ENVIRONMENT": "prod",
+    "PORT": "http",
+    "LOG_LEVEL": "loud",
+    "DATABASE_URL": "mysql://u:XYZZY@h/d",
+    "API_KEY_FILE": "/nowhere/key",
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        processes.APP,
+        (*processes.APP, "--debug"),
+        processes.GUNICORN,
+        (*processes.ADMIN, "migrate"),
+    ],
+    ids=["web", "debug", "gunicorn", "admin"],
+)
+def test_a_process_with_a_bad_environment_names_every_problem_and_exits_with_status_2(command):
+    result = processes.run(*command, variables=BAD)
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert {line.split()[0] for line in lines} == set(BAD)
+    assert "XYZZY" not in result.stderr

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from app import create_app
+from bootstrap import open_backing_services
+from config import AppConfig
+from tests.conftest import API_KEY
+
+# The format "email" allows more than the library accepts, such as reserved domains.
+WORD = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
+schemathesis.openapi.format("email", st.builds("{}@{}.example.com".format, WORD, WORD))
+
+
+class Relay:
+    """The application of the test that runs; Schemathesis asks for one before there is any."""
+
+    def __init__(self):
+        self.app = create_app(AppConfig(redis_url=""))
+
+    def __call__(self, environ, start_response):
+        return self.app(environ, start_response)
+
+
+relay = Relay()
+contract = schemathesis.openapi.from_wsgi("/openapi.json", relay, config=SchemathesisConfig())
+contract.config.generation.update(with_security_parameters=False)  # the key is given below
+
+
+@pytest.fixture
+def app_on_sqlite(sqlite_url):
+    """The application that the description is held against."""
+    config = AppConfig(database_url=sqlite_url, redis_url="", api_key=API_KEY)
+    services = open_backing_services(config)
+    relay.app = create_app(config, services)
+    yield relay.app
+    services.close()
+
+
+@contract.parametrize()
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@pytest.mark.usefixtures("app_on_sqlite")
+def test_every_answer_is_as_described(case):
+    has_token = "page_token" in (case.query or {})
+
+    case.call_and_validate(
+        headers={"X-API-Key": API_KEY},
+        # A token is valid when we made it, which no schema can say.
+        excluded_checks=[positive_data_acceptance] if has_token else [],
+    )
+
+
+def test_the_description_is_a_valid_openapi_3_1_document(client):
+    response = client.get("/openapi.json")
+
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    assert response.json["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(response.json).validate()  # raises what is wrong
+
+
+def test_every_route_of_the_api_is_described(app, client):
+    undescribed = {"/openapi.json", "/docs", "/docs/<asset>"}
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - undescribed
+
+    paths = client.get("/openapi.json").json["paths"]
+
+    assert set(paths) == {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules}
+
+
+def test_the_description_names_who_may_call_what(client):
+    paths = client.get("/openapi.json").json["paths"]
+
+    assert paths["/users"]["post"]["security"] == []
+    assert paths["/users"]["get"]["security"] == [{"apiKey": []}]
+    assert "401" not in paths["/users"]["post"]["responses"]
+    assert "401" in paths["/users"]["get"]["responses"]
+
+
+def test_every_failure_is_described_as_a_problem(client):
+    responses = [
+        (status, response)
+        for path in client.get("/openapi.json").json["paths"].values()
+        for each in path.values()
+        for status, response in each["responses"].items()
+        if each["tags"] != ["probes"] and int(status) >= 400
+    ]
+
+    assert responses
+    assert {tuple(response["content"]) for _, response in responses} == {
+        ("application/problem+json",)
+    }
+
+
+class Addresses(HTMLParser):
+    """Every address that a page makes a browser fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, _tag, attrs):
+        self.found += [value for name, value in attrs if name in {"src", "href"}]
+
+
+def test_the_documentation_page_and_all_it_loads_come_from_this_service(client):
+    page = client.get("/docs")
+    addresses = Addresses()
+    addresses.feed(page.text)
+
+    assets = {address: client.get(address, buffered=True) for address in addresses.found}
+
+    assert page.mimetype == "text/html"
+    assert assets
+    assert all(address.startswith("/docs/") for address in assets)
+    assert {asset.status_code for asset in assets.values()} == {200}
+    assert "://" not in page.text
+    assert 'url: "/openapi.json"' in assets["/docs/start.js"].text
+
+
+def test_the_documentation_page_may_load_nothing_from_elsewhere(client):
+    policy = client.get("/docs").headers["Content-Security-Policy"]
+
+    directives = dict(each.split(maxsplit=1) for each in policy.split("; "))
+    sources = {source for value in directives.values() for source in value.split()}
+
+    assert directives["default-src"] == "'none'"
+    assert directives["script-src"] == "'self'"
+    assert sources <= {"'none'", "'self'", "'unsafe-inline'", "data:"}
+
+
+@pytest.mark.parametrize("name", ["..%2fsetup.py", "%00", "a" * 5000, "missing.js", "%2e%2e"])
+def test_a_file_that_is_no_part_of_the_documentation_is_not_found(client, name):
+    response = client.get(f"/docs/{name}")
+
+    assert response.status_code == 404
+    assert response.content_type == "application/problem+json"

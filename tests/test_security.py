@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import argon2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from itsdangerous import URLSafeSerializer
+
+from tests.factories import CHEAP_HASHER
+from userservice.errors import InvalidRequest, Unavailable
+from userservice.security import PageTokens, PasswordHasher, same_secret
+
+AFTER = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+tokens = PageTokens("secret", "")
+
+
+@given(st.text(min_size=1))
+def test_a_secret_equals_itself(secret):
+    assert same_secret(secret, secret)
+
+
+@pytest.mark.parametrize("given_secret", ["", "Key", "key ", "ke", "keyy", "kéy"])
+def test_another_secret_is_not_the_same(given_secret):
+    assert not same_secret(given_secret, "key")
+
+
+@pytest.mark.parametrize("given_secret", ["", "anything"])
+def test_nothing_equals_a_secret_that_is_not_set(given_secret):
+    assert not same_secret(given_secret, "")
+
+
+def test_a_password_is_hashed_with_argon2id_at_the_strength_that_is_recommended():
+    hashed = PasswordHasher().hash("correct horse")
+
+    parameters = argon2.extract_parameters(hashed)
+    assert parameters.type is argon2.Type.ID
+    assert (parameters.memory_cost, parameters.time_cost) == (19_456, 2)
+    assert parameters.salt_len >= 16
+
+
+@given(st.text(max_size=128))
+def test_a_hash_verifies_its_password_and_no_other(password):
+    hashed = CHEAP_HASHER.hash(password)
+
+    assert argon2.PasswordHasher().verify(hashed, password)
+    with pytest.raises(argon2.exceptions.VerifyMismatchError):
+        argon2.PasswordHasher().verify(hashed, f"{password}x")
+
+
+def test_the_same_password_has_another_hash_each_time():
+    assert CHEAP_HASHER.hash("correct horse") != CHEAP_HASHER.hash("correct horse")
+
+
+def test_a_hash_that_gets_no_turn_is_unavailable_after_its_patience():
+    crowded = PasswordHasher(memory_kib=8, time_cost=1, at_once=0, patience_seconds=0.05)
+
+    begin = time.monotonic()
+    with pytest.raises(Unavailable):
+        crowded.hash("correct horse")
+
+    assert 0.05 <= time.monotonic() - begin < 2
+
+
+def test_hashes_that_queue_all_get_their_turn():
+    hasher = PasswordHasher(memory_kib=8, time_cost=1, at_once=1, patience_seconds=20)
+
+    with ThreadPoolExecutor(8) as threads:
+        hashes = list(threads.map(hasher.hash, ["correct horse"] * 40))
+
+    assert len(set(hashes)) == 40
+
+
+def test_a_hash_that_fails_gives_its_turn_back():
+    hasher = PasswordHasher(memory_kib=8, time_cost=1, at_once=1, patience_seconds=0)
+
+    with pytest.raises(UnicodeEncodeError):
+        hasher.hash("\ud800")
+
+    assert hasher.hash("correct horse")
+
+
+@given(st.uuids(), st.lists(st.none() | st.text(max_size=20), max_size=3))
+def test_a_page_token_returns_what_was_signed(after, filters):
+    assert tokens.read(tokens.sign(after, *filters), *filters) == after
+
+
+@given(st.uuids())
+def test_a_page_token_needs_no_escaping_in_a_url(after):
+    assert set(tokens.sign(after, "é", None)) <= set(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+    )
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [(), ("active",), ("active", None), ("active", "b"), ("deleted", "a"), ("a", "active")],
+)
+def test_a_page_token_of_another_list_is_refused(filters):
+    token = tokens.sign(AFTER, "active", "a")
+
+    with pytest.raises(InvalidRequest, match="belongs to another list"):
+        tokens.read(token, *filters)
+
+
+@given(st.integers(min_value=0), st.characters(codec="ascii"))
+def test_a_page_token_with_one_character_changed_is_refused_or_means_the_same(position, character):
+    token = tokens.sign(AFTER)
+    position %= len(token)
+    changed = token[:position] + character + token[position + 1 :]
+
+    try:
+        read = tokens.read(changed)
+    except InvalidRequest:
+        return
+
+    assert read == AFTER  # the last character of Base64 has bits to spare
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_text_that_is_no_page_token_is_refused(text):
+    with pytest.raises(InvalidRequest, match="Page token is not valid"):
+        tokens.read(text)
+
+
+def test_a_page_token_of_another_secret_is_refused():
+    token = PageTokens("another", "").sign(AFTER)
+
+    with pytest.raises(InvalidRequest, match="Page token is not valid"):
+        tokens.read(token)
+
+
+def test_something_else_that_the_secret_signed_is_no_page_token():
+    token = URLSafeSerializer("secret", salt="something-else").dumps([AFTER.hex])
+
+    with pytest.raises(InvalidRequest, match="Page token is not valid"):
+        tokens.read(token)
+
+
+def test_a_page_token_of_the_former_secret_is_still_read():
+    token = PageTokens("former", "").sign(AFTER, "active")
+
+    assert PageTokens("secret", "former").read(token, "active") == AFTER
+
+
+def test_new_page_tokens_are_signed_with_the_new_secret():
+    token = PageTokens("secret", "former").sign(AFTER)
+
+    assert tokens.read(token) == AFTER
