@@ -1,0 +1,208 @@
+"""Write the documentation that the code already contains: `python docs/generate.py`."""  # noqa: INP001 - a script
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import Field, fields
+from importlib import import_module
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script sees its own folder only
+
+import userservice
+from config import AppConfig
+from userservice.errors import AppError
+from userservice.problem import document
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What one sets first; the README shows these alone.
+FIRST = (
+    "ENVIRONMENT",
+    "PORT",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "API_KEY",
+    "JWT_SECRET",
+    "WEB_CONCURRENCY",
+    "LOG_FORMAT",
+)
+
+BEGIN = "<!-- configuration: written by make docs -->"
+END = "<!-- end of configuration -->"
+
+CONFIGURATION = """\
+<!-- Written by make docs from config.py; changes belong there. -->
+# Configuration
+
+The service is configured by environment variables alone. They are read once, when a
+process starts, and checked together: one message names every variable that is wrong and
+what it accepts, the exit status is 2, and nothing has been started.
+
+- Durations are in seconds, and their variables end in `_SECONDS`.
+- A secret can also come from a file: `JWT_SECRET_FILE=/run/secrets/jwt` instead of
+  `JWT_SECRET`. Setting both is an error. A line end at the end of the file is dropped.
+- A variable that is set but empty has its default. Exceptions:
+  {exceptions}, which are then empty.
+- `python app.py admin config` prints what is in effect, with secrets masked.
+
+{table}
+
+Production (`ENVIRONMENT=production`) refuses an empty `API_KEY`, the default or a short
+`JWT_SECRET`, a short `JWT_SECRET_PREVIOUS`, `DEBUG` and SQLite.
+"""
+
+ERRORS = """\
+<!-- Written by make docs from the subclasses of AppError; changes belong there. -->
+# Errors
+
+Every error is a problem document (RFC 9457, `application/problem+json`). Branch on `code`
+or `type`: they never change. `title` and `detail` are for people and may.
+
+| `code` | `type` | Status | `title` | Meaning |
+|---|---|---|---|---|
+{rows}
+
+`errors` lists each member of the input that is wrong, as `pointer` and `detail`.
+`request_id` is the `X-Request-ID` of the answer; quote it when you ask for help.
+
+What HTTP itself refuses before a route is reached, such as a method that an address does
+not have, carries the name of its status as `code`: `method_not_allowed` for 405.
+"""
+
+
+def texts() -> dict[Path, str]:
+    """Return file -> what it should hold."""
+    readme = ROOT / "README.md"
+    return {
+        ROOT / "docs" / "configuration.md": configuration(),
+        ROOT / "docs" / "errors.md": errors(),
+        readme: with_first_settings(readme.read_text(encoding="utf-8")),
+    }
+
+
+def configuration() -> str:
+    """Describe every variable."""
+    settings = fields(AppConfig)
+    exceptions = [variable(each) for each in settings if each.metadata["empty"] != each.default]
+    rows = [
+        (variable(each), each.metadata["kind"].accepts, default(each), secret(each), meaning(each))
+        for each in settings
+    ]
+    return CONFIGURATION.format(
+        exceptions=" and ".join(exceptions),
+        table=table(("Variable", "Accepts", "Default", "Secret", "Meaning"), rows),
+    )
+
+
+def with_first_settings(readme: str) -> str:
+    """Return the README with its table of settings written anew."""
+    settings = {each.name.upper(): each for each in fields(AppConfig)}
+    first = [settings[name] for name in FIRST]
+    rows = [(variable(each), default(each), meaning(each)) for each in first]
+    before, found, rest = readme.partition(BEGIN)
+    _, found_end, after = rest.partition(END)
+    if not (found and found_end):
+        raise ValueError(f"README.md needs a line {BEGIN} and, further down, a line {END}")
+    content = table(("Variable", "Default", "Meaning"), rows)
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+def errors() -> str:
+    """Describe every error that the service raises on purpose."""
+    rows = [
+        (
+            f"`{error.code}`",
+            f"`{problem_type(error)}`",
+            str(int(error.status)),
+            error.title,
+            first_paragraph(error),
+        )
+        for error in sorted(error_classes(), key=lambda error: (error.status, error.code))
+    ]
+    return ERRORS.format(rows="\n".join(map(row, rows)))
+
+
+def error_classes() -> set[type[AppError]]:
+    """Return the package's errors, all of its modules loaded."""
+    for module in pkgutil.walk_packages(userservice.__path__, "userservice."):
+        import_module(module.name)
+    return {
+        each for each in descendants(AppError) if each.__module__.partition(".")[0] == "userservice"
+    }
+
+
+def descendants(error: type[AppError]) -> Iterator[type[AppError]]:
+    """Yield a class, and all that inherit from it."""
+    yield error
+    for each in error.__subclasses__():
+        yield from descendants(each)
+
+
+def problem_type(error: type[AppError]) -> object:
+    """Return the type that callers see."""
+    shown = document(
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail="",
+        instance="",
+        request_id="",
+    )
+    return shown["type"]
+
+
+def first_paragraph(error: type[AppError]) -> str:
+    """Return what the docstring says to callers; later paragraphs are for programmers."""
+    if error is AppError:
+        return "Nothing the caller did: a defect in the service, which has been logged."
+    return " ".join(cleandoc(error.__doc__ or "").partition("\n\n")[0].split())
+
+
+def variable(each: Field[Any]) -> str:
+    """Return the variable's name."""
+    return f"`{each.name.upper()}`"
+
+
+def default(each: Field[Any]) -> str:
+    """Return the default as one would write it in the environment."""
+    value = each.default
+    if isinstance(value, frozenset):
+        value = ",".join(sorted(value))
+    elif isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, float):
+        value = f"{value:g}"
+    return f"`{value}`" if str(value) else "empty"
+
+
+def secret(each: Field[Any]) -> str:
+    """Say under which other name a secret can be given."""
+    return f"yes, or `{each.name.upper()}_FILE`" if each.metadata["secret"] else "no"
+
+
+def meaning(each: Field[Any]) -> str:
+    """Return the setting's sentence."""
+    return str(each.metadata["doc"])
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Render a Markdown table."""
+    head = tuple(head)
+    return "\n".join([row(head), "|" + "---|" * len(head), *map(row, rows)])
+
+
+def row(cells: Iterable[str]) -> str:
+    """Render a row; a bar inside a cell would end it."""
+    return "| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    for file, text in texts().items():
+        file.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{file.relative_to(ROOT)}\n")
