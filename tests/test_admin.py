@@ -21,7 +21,7 @@ from tests.factories import make_user
 from tests.servers import HOST, free_port
 from userservice import migrations
 from userservice.database import uuid7
-from userservice.errors import InvalidRequest
+from userservice.errors import InvalidRequest, Unavailable
 from userservice.users import service
 from userservice.users.errors import EmailTaken
 from userservice.users.models import User
@@ -535,6 +535,15 @@ def test_a_bug_is_reported_in_one_line_and_logged_with_its_place(caplog):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: Internal server error; the log says more\n"
     assert isinstance(caplog.records[-1].exc_info[1], KeyError)
+
+
+def test_a_cleanup_without_a_command_line_needs_the_schema_too(empty_database_url):
+    commands = AdminCommands(AppConfig(database_url=empty_database_url, redis_url=""))
+
+    with pytest.raises(Unavailable, match="The schema is behind"):
+        commands.cleanup_old_data()
+
+    commands.close()
 
 
 def test_the_commands_can_be_used_without_a_command_line(empty_database_url):
