@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from userservice.errors import Unavailable
+from userservice.tracing import trace_http
 
 if TYPE_CHECKING:
     import httpx2
@@ -24,7 +26,22 @@ class HttpClient:
         """The client; making one costs milliseconds, so there is one for the process."""
         import httpx2  # noqa: PLC0415 - not every process calls out
 
-        return httpx2.Client(timeout=self._timeout_seconds, follow_redirects=False)
+        client = httpx2.Client(timeout=self._timeout_seconds, follow_redirects=False)
+        trace_http(client)
+        return client
+
+    def post(self, url: str, document: Mapping[str, object], headers: Mapping[str, str]) -> int:
+        """Post a JSON document and return the status of the answer, whatever it is.
+
+        Raises:
+            Unavailable: no answer in time.
+        """
+        import httpx2  # noqa: PLC0415 - see `client`
+
+        try:
+            return self.client.post(url, json=document, headers=headers).status_code
+        except httpx2.HTTPError as error:
+            raise Unavailable(f"No answer: {type(error).__name__}") from error
 
     def ping(self, url: str) -> None:
         """Ask a service for any sign of life.

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from bootstrap import make_mailer
+from tests.factories import make_user
+from userservice.database import uuid7
+from userservice.errors import Unavailable
+from userservice.outbox import Message
+from userservice.resources import EVENT_HANDLERS
+from userservice.users import service
+from userservice.users.events import send_welcome_email
+from userservice.users.schemas import UserUpdate
+
+
+@pytest.fixture
+def mailing(services, config, provider):
+    """The attached resources, the e-mail provider among them."""
+    mailer = make_mailer(replace(config, email_service_url=provider.url))
+    yield replace(services, mailer=mailer)
+    mailer.close()
+
+
+def registered(user_id):
+    now = datetime.now(UTC)
+    payload = {"user_id": str(user_id)}
+    return Message(uuid7(), service.USER_REGISTERED, payload, {}, 1, now, now)
+
+
+def test_a_new_user_is_welcomed_by_name(mailing, provider):
+    user = make_user(mailing.database, email="ada@example.com", name="Ada Lovelace")
+    message = registered(user.id)
+
+    is_sent = send_welcome_email(mailing, message)
+
+    (mail,) = provider.attempts
+    assert is_sent is True
+    assert mail.document == {
+        "to": "ada@example.com",
+        "template": "welcome",
+        "variables": {"name": "Ada Lovelace"},
+    }
+
+
+def test_the_message_is_the_key_on_every_try(mailing, provider):
+    message = registered(make_user(mailing.database).id)
+    provider.answer = 503
+    with pytest.raises(Unavailable):
+        send_welcome_email(mailing, message)
+    provider.answer = 202
+
+    send_welcome_email(mailing, message)
+
+    assert [mail.key for mail in provider.attempts] == [str(message.id)] * 2
+
+
+def test_a_user_who_was_deleted_meanwhile_is_skipped(mailing, provider):
+    user = make_user(mailing.database)
+    service.delete_user(mailing.database, user.id)
+
+    is_sent = send_welcome_email(mailing, registered(user.id))
+
+    assert is_sent is False
+    assert provider.attempts == []
+
+
+def test_a_user_who_was_renamed_meanwhile_is_called_by_the_new_name(mailing, provider):
+    user = make_user(mailing.database, name="Ada Byron")
+    changes = UserUpdate(name="Ada Lovelace")
+    service.update_user(mailing.database, user.id, changes)
+
+    send_welcome_email(mailing, registered(user.id))
+
+    assert provider.attempts[0].document["variables"] == {"name": "Ada Lovelace"}
+
+
+def test_without_a_provider_nothing_is_sent(services):
+    user = make_user(services.database)
+
+    assert send_welcome_email(services, registered(user.id)) is False
+
+
+def test_a_failure_is_logged_with_the_user_and_without_the_address(mailing, provider, caplog):
+    user = make_user(mailing.database, email="ada@example.com", name="Lovelace")
+    provider.answer = 500
+    caplog.set_level(logging.INFO)
+
+    with pytest.raises(Unavailable):
+        send_welcome_email(mailing, registered(user.id))
+
+    (record,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert record.levelname == "WARNING"
+    assert record.message == "Failed to send welcome email"
+    assert record.__dict__["user_id"] == str(user.id)
+    assert record.exc_info is not None
+    assert "ada@example.com" not in caplog.text
+    assert "Lovelace" not in caplog.text
+
+
+def test_the_handler_is_known_by_the_topic_of_a_registration():
+    assert EVENT_HANDLERS[service.USER_REGISTERED] is send_welcome_email

@@ -1,0 +1,43 @@
+"""What follows from what happened to users."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from userservice.backing_services import BackingServices
+from userservice.errors import Unavailable
+from userservice.outbox import Message
+from userservice.tracing import personal, set_attributes, trace_function
+from userservice.users import service
+from userservice.users.errors import UserNotFound
+
+logger = logging.getLogger(__name__)
+
+
+@trace_function("send_welcome_email", {"email.type": "welcome"})
+def send_welcome_email(services: BackingServices, message: Message) -> bool:
+    """Welcome a new user; False when there is nobody to welcome, or no way to.
+
+    Raises:
+        Unavailable: the e-mail was not taken, and is to be tried again.
+    """
+    user_id = message.payload["user_id"]
+    try:
+        user = service.get_user(services.database, UUID(user_id))
+    except UserNotFound:
+        return False
+    set_attributes({"user.id": user_id, **personal({"email.recipient": user.email})})
+    try:
+        is_sent = services.mailer.send(
+            "welcome", to=user.email, variables={"name": user.name}, key=str(message.id)
+        )
+    except Unavailable as error:
+        set_attributes({"email.result": "error", "email.error": error.detail})
+        logger.warning("Failed to send welcome email", extra={"user_id": user_id}, exc_info=error)
+        raise
+    set_attributes({"email.result": "sent" if is_sent else "skipped"})
+    return is_sent
+
+
+HANDLERS = {service.USER_REGISTERED: send_welcome_email}
