@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from threading import BoundedSemaphore
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import argon2
+import jwt
 from itsdangerous import BadData, URLSafeSerializer
 
-from userservice.errors import InvalidRequest, Unavailable
+from userservice.errors import InvalidRequest, Unauthenticated, Unavailable
+
+# Configuration refuses short secrets where it matters; elsewhere they are known anyway.
+warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
+
+ALGORITHM = "HS256"
+CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
 def same_secret(given: str, expected: str) -> bool:
     """Compare in constant time; an empty expectation matches nothing."""
     return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
+
+
+def random_token() -> str:
+    """Make a secret that nobody guesses."""
+    return secrets.token_urlsafe(32)
+
+
+def fingerprint(value: bytes) -> str:
+    """Return what is stored instead of a value that is random, or none of the store's business."""
+    return hashlib.sha256(value).hexdigest()
 
 
 class PasswordHasher:
@@ -24,7 +48,7 @@ class PasswordHasher:
         memory_kib: Memory for one hash, in KiB.
         time_cost: Passes over that memory.
         at_once: Hashes that may run side by side; the rest queue, so that memory is bounded.
-        patience_seconds: How long one may queue.
+        patience: How long one may queue.
     """
 
     def __init__(
@@ -33,13 +57,18 @@ class PasswordHasher:
         memory_kib: int = 19_456,
         time_cost: int = 2,
         at_once: int = 2,
-        patience_seconds: float = 2.0,
+        patience: timedelta = timedelta(seconds=2),
     ) -> None:
         self._argon2 = argon2.PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=1
         )
         self._slots = BoundedSemaphore(at_once)
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = patience.total_seconds()
+
+    @property
+    def parameters(self) -> tuple[int, int]:
+        """Memory in KiB and time cost, for a hasher in another process."""
+        return self._argon2.memory_cost, self._argon2.time_cost
 
     def hash(self, password: str) -> str:
         """Return the password's hash with its salt and parameters.
@@ -47,12 +76,95 @@ class PasswordHasher:
         Raises:
             Unavailable: too many passwords are being hashed.
         """
+        with self._slot():
+            return self._argon2.hash(password)
+
+    def verify(self, password_hash: str | None, password: str) -> bool:
+        """Tell whether the password is the hashed one.
+
+        Without a hash the answer is no, and takes as long: time must not tell who has one.
+
+        Raises:
+            Unavailable: too many passwords are being hashed.
+        """
+        with self._slot():
+            try:
+                self._argon2.verify(password_hash or self._nobodys_hash, password)
+            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+                return False
+        return password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Tell whether the hash was made with other parameters than are used now."""
+        return self._argon2.check_needs_rehash(password_hash)
+
+    @cached_property
+    def _nobodys_hash(self) -> str:
+        return self._argon2.hash(random_token())
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
         if not self._slots.acquire(timeout=self._patience_seconds):
             raise Unavailable
         try:
-            return self._argon2.hash(password)
+            yield
         finally:
             self._slots.release()
+
+
+class AccessTokens:
+    """Short-lived JWTs that name a user, signed with a secret all replicas share.
+
+    Args:
+        issuer: Who signs; also the audience, since this service reads its own tokens.
+        lifetime: How long a token holds.
+        secrets: The first signs, all of them verify.
+    """
+
+    def __init__(self, *secrets: str, issuer: str, lifetime: timedelta) -> None:
+        self._issuer = issuer
+        self.lifetime = lifetime
+        self._signing_id = _key_id(secrets[0])
+        self._keys = {_key_id(secret): secret for secret in secrets if secret}
+
+    def issue(self, user_id: UUID) -> str:
+        """Make a token for a user."""
+        now = datetime.now(UTC)
+        claims = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": str(user_id),
+            "iat": now,
+            "exp": now + self.lifetime,
+            "jti": uuid4().hex,
+        }
+        key = self._keys[self._signing_id]
+        return jwt.encode(claims, key, ALGORITHM, headers={"kid": self._signing_id})
+
+    def read(self, token: str) -> UUID:
+        """Return the user that a token names.
+
+        Raises:
+            Unauthenticated: whatever is wrong with the token; which, is not for the caller.
+        """
+        try:
+            key = self._keys[jwt.get_unverified_header(token)["kid"]]
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                issuer=self._issuer,
+                audience=self._issuer,
+                options={"require": list(CLAIMS)},
+            )
+            return UUID(claims["sub"])
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            raise Unauthenticated from error
+
+
+def _key_id(secret: str) -> str:
+    """Name a key without telling it; the name only has to differ between keys."""
+    return hmac.digest(secret.encode(), b"kid", "sha256").hex()[:16]
 
 
 class PageTokens:

@@ -1,0 +1,163 @@
+"""cleanup: what is no longer needed goes, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import func, insert, select, update
+
+from admin import AdminCommands, cli
+from tests.factories import make_user
+from userservice import idempotency
+from userservice.database import uuid7
+from userservice.security import random_token
+from userservice.tokens import queries as tokens
+from userservice.users import queries as users
+from userservice.users import service
+
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+
+OTHERS = "0 outbox messages, 0 jobs, "
+
+
+@pytest.fixture
+def commands(config, services):
+    return AdminCommands(config, services)
+
+
+@pytest.fixture
+def run(commands):
+    """Run the command with arguments and return what it prints."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, ["cleanup", *arguments], obj=commands)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture
+def filled(database):
+    """Two rows of each kind that are due, and one that is not."""
+    now = datetime.now(UTC)
+    for age in (32 * DAY, 31 * DAY, 29 * DAY):
+        user = make_user(database)
+        service.delete_user(database, user.id)
+        with database.connection() as connection:
+            connection.execute(
+                update(users.users).where(users.users.c.id == user.id).values(updated_at=now - age)
+            )
+    owner = make_user(database)
+    with database.transaction() as connection:
+        for expires_at in (now - DAY, now - MINUTE, now + MINUTE):
+            tokens.insert_token(
+                connection,
+                random_token(),
+                tokens.TokenOwner(owner.id, uuid7()),
+                expires_at=expires_at,
+            )
+        for age in (2 * DAY, DAY + MINUTE, DAY - MINUTE):
+            row = {"id": random_token(), "request_hash": "", "answer": "", "created_at": now - age}
+            connection.execute(insert(idempotency.keys), row)
+
+
+def rows(database):
+    """Return table -> number of rows."""
+    tables = (idempotency.keys, tokens.tokens, users.users)
+    with database.connection() as connection:
+        return {
+            table.name: connection.scalar(select(func.count()).select_from(table))
+            for table in tables
+        }
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_is_due_is_purged_and_the_rest_stays(run, database):
+    printed = run()
+
+    assert printed == "Purged 2 idempotency keys, 2 refresh tokens, " + OTHERS + "2 users\n"
+    assert rows(database) == {"idempotency_keys": 1, "refresh_tokens": 1, "users": 2}
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_second_time_there_is_nothing_left(run):
+    run()
+
+    assert run() == "Purged 0 idempotency keys, 0 refresh tokens, " + OTHERS + "0 users\n"
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_dry_run_counts_and_touches_nothing(run, database):
+    before = rows(database)
+
+    printed = run("--dry-run")
+
+    assert printed == "Would purge 2 idempotency keys, 2 refresh tokens, " + OTHERS + "2 users\n"
+    assert rows(database) == before
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=str)
+def test_machines_may_read_the_counts(run, arguments):
+    printed = json.loads(run("--json", *arguments))
+
+    assert printed == {
+        "idempotency_keys": 2,
+        "refresh_tokens": 2,
+        "outbox_messages": 0,
+        "jobs": 0,
+        "users": 2,
+        "dry_run": bool(arguments),
+    }
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_days_are_those_since_users_were_deleted(run, database):
+    run("--days", "0")
+
+    assert rows(database) == {"idempotency_keys": 1, "refresh_tokens": 1, "users": 1}
+
+
+def test_the_tokens_of_a_user_go_with_the_user(run, database):
+    user = make_user(database)
+    with database.connection() as connection:
+        tokens.insert_token(
+            connection,
+            random_token(),
+            tokens.TokenOwner(user.id, uuid7()),
+            expires_at=datetime.now(UTC) + DAY,
+        )
+    service.delete_user(database, user.id)
+
+    run("--days", "0")
+
+    assert rows(database) == {"idempotency_keys": 0, "refresh_tokens": 0, "users": 0}
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_progress_adds_up_to_what_was_counted(commands):
+    counted = commands.count_old_data()
+    steps: list[int] = []
+
+    purged = commands.cleanup_old_data(advance=steps.append)
+
+    assert purged == counted
+    assert sum(steps) == sum(counted.values()) == 6
+
+
+def test_rows_are_purged_in_batches_of_their_own(database):
+    now = datetime.now(UTC)
+    row = {"request_hash": "", "answer": "", "created_at": now - 2 * DAY}
+    with database.transaction() as connection:
+        connection.execute(insert(idempotency.keys), [row | {"id": str(n)} for n in range(1001)])
+
+    batches = idempotency.purge_expired_keys(database)
+
+    assert next(batches) == 1000
+    assert rows(database)["idempotency_keys"] == 1
+    assert list(batches) == [1]

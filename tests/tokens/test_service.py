@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import create_engine, select, text, update
+
+from app import make_token_issuer
+from config import AppConfig
+from tests.factories import CHEAP_HASHER, make_user
+from tests.web import wait_until
+from userservice.database import DatabaseManager, with_driver
+from userservice.errors import Unavailable
+from userservice.security import PasswordHasher, fingerprint
+from userservice.tokens import queries, service
+from userservice.tokens.errors import InvalidGrant
+from userservice.users import service as users
+from userservice.users.models import User
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def issuer():
+    return make_token_issuer(AppConfig())
+
+
+@pytest.fixture
+def user(database):
+    return make_user(database, password=PASSWORD)
+
+
+@pytest.fixture
+def pair(database, issuer, user):
+    """What the user got at the log-in."""
+    return log_in(database, issuer, user)
+
+
+def log_in(database, issuer, user, hasher=CHEAP_HASHER):
+    return service.log_in(database, hasher, issuer, email=user.email, password=PASSWORD)
+
+
+def stored_tokens(database):
+    with database.connection() as connection:
+        return connection.execute(select(queries.tokens)).all()
+
+
+def stored_hash(database, user):
+    with database.connection() as connection:
+        statement = select(User.__table__.c.password_hash).where(User.__table__.c.id == user.id)
+        return connection.scalar(statement)
+
+
+def is_accepted(database, issuer, refresh_token):
+    try:
+        service.refresh(database, issuer, refresh_token)
+    except InvalidGrant:
+        return False
+    return True
+
+
+def test_a_log_in_returns_an_access_token_that_names_the_user(issuer, user, pair):
+    assert issuer.access_tokens.read(pair.access_token) == user.id
+
+
+def test_an_address_logs_in_in_any_case_and_with_blanks_around_it(database, issuer, user):
+    email = f"  {user.email.upper()} "
+
+    pair = service.log_in(database, CHEAP_HASHER, issuer, email=email, password=PASSWORD)
+
+    assert issuer.access_tokens.read(pair.access_token) == user.id
+
+
+def test_refresh_tokens_are_stored_as_hashes(database, pair):
+    [row] = stored_tokens(database)
+
+    assert row.token_hash == fingerprint(pair.refresh_token.encode())
+    assert pair.refresh_token not in repr(row)
+
+
+def test_a_refresh_token_is_spent_when_it_is_used(database, issuer, pair):
+    renewed = service.refresh(database, issuer, pair.refresh_token)
+
+    assert renewed.refresh_token != pair.refresh_token
+    assert is_accepted(database, issuer, renewed.refresh_token)
+
+
+def test_a_spent_token_that_comes_back_ends_its_whole_family(database, issuer, pair):
+    second = service.refresh(database, issuer, pair.refresh_token)
+    third = service.refresh(database, issuer, second.refresh_token)
+
+    assert not is_accepted(database, issuer, pair.refresh_token)
+    assert not is_accepted(database, issuer, third.refresh_token)
+    assert stored_tokens(database) == []
+
+
+def test_a_family_that_ends_leaves_other_log_ins_alone(database, issuer, user, pair):
+    elsewhere = log_in(database, issuer, user)
+    service.refresh(database, issuer, pair.refresh_token)
+
+    service.revoke(database, pair.refresh_token)
+
+    assert is_accepted(database, issuer, elsewhere.refresh_token)
+
+
+def test_of_refreshes_that_race_one_wins_and_the_family_ends(database, issuer, pair):
+    barrier = threading.Barrier(8)
+    won = []
+
+    def refresh():
+        barrier.wait()
+        with suppress(InvalidGrant):
+            won.append(service.refresh(database, issuer, pair.refresh_token))
+
+    threads = [threading.Thread(target=refresh) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(won) == 1
+    assert not is_accepted(database, issuer, won[0].refresh_token)
+    assert stored_tokens(database) == []
+
+
+def test_a_family_ends_with_the_token_that_a_refresh_adds_meanwhile(postgresql_url, issuer):
+    database = DatabaseManager(postgresql_url).initialize()
+    first = log_in(database, issuer, make_user(database, email="a@b.example", password=PASSWORD))
+    second = service.refresh(database, issuer, first.refresh_token)
+    second_hash = fingerprint(second.refresh_token.encode())
+    thief = threading.Thread(target=is_accepted, args=(database, issuer, first.refresh_token))
+
+    with database.transaction() as connection:
+        owner = queries.spend_token(connection, second_hash, now=datetime.now(UTC))
+        third = issuer.pair(connection, owner)
+        thief.start()
+        wait_until(lambda: someone_waits(postgresql_url))
+    thief.join()
+
+    assert not is_accepted(database, issuer, third.refresh_token)
+    assert stored_tokens(database) == []
+    database.close()
+
+
+def test_an_expired_refresh_token_is_refused(database, issuer, pair):
+    with database.connection() as connection:
+        connection.execute(update(queries.tokens).values(expires_at=datetime.now(UTC)))
+
+    assert not is_accepted(database, issuer, pair.refresh_token)
+
+
+def test_a_refresh_token_holds_as_long_as_configured(database, user):
+    issuer = make_token_issuer(AppConfig(refresh_token_seconds=3600))
+    before = datetime.now(UTC)
+
+    log_in(database, issuer, user)
+
+    [row] = stored_tokens(database)
+    hour = timedelta(hours=1)
+    assert before + hour <= row.expires_at <= datetime.now(UTC) + hour
+
+
+def test_a_deleted_user_gets_no_more_tokens(database, issuer, user, pair):
+    users.delete_user(database, user.id)
+
+    assert not is_accepted(database, issuer, pair.refresh_token)
+    assert stored_tokens(database) == []
+    with pytest.raises(InvalidGrant):
+        log_in(database, issuer, user)
+
+
+def test_a_revoked_token_ends_with_those_that_stem_from_it(database, issuer, pair):
+    renewed = service.refresh(database, issuer, pair.refresh_token)
+
+    service.revoke(database, renewed.refresh_token)
+
+    assert stored_tokens(database) == []
+
+
+def test_revoking_an_unknown_token_changes_nothing(database, issuer, pair):
+    service.revoke(database, "unknown")
+
+    assert is_accepted(database, issuer, pair.refresh_token)
+
+
+def test_a_hash_is_renewed_at_the_log_in_when_its_parameters_changed(database, issuer, user):
+    stronger = PasswordHasher(memory_kib=16, time_cost=1)
+    old = stored_hash(database, user)
+
+    log_in(database, issuer, user, stronger)
+
+    new = stored_hash(database, user)
+    assert "$m=8,t=1," in old
+    assert "$m=16,t=1," in new
+    assert stronger.verify(new, PASSWORD)
+
+
+def test_a_hash_stays_while_its_parameters_do(database, issuer, user):
+    before = stored_hash(database, user)
+
+    log_in(database, issuer, user)
+
+    assert stored_hash(database, user) == before
+
+
+def test_a_hash_stays_when_the_password_was_wrong(database, issuer, user):
+    before = stored_hash(database, user)
+
+    with pytest.raises(InvalidGrant):
+        service.log_in(
+            database,
+            PasswordHasher(memory_kib=16, time_cost=1),
+            issuer,
+            email=user.email,
+            password="another one",
+        )
+
+    assert stored_hash(database, user) == before
+
+
+def test_a_new_hash_does_not_undo_a_password_that_changed_meanwhile(database, user):
+    old = stored_hash(database, user)
+    users.store_password_hash(database, user.id, old, "changed")
+
+    users.store_password_hash(database, user.id, old, "late")
+
+    assert stored_hash(database, user) == "changed"
+
+
+@pytest.mark.parametrize("known", ["address", "nothing", "address without password"])
+def test_a_hash_is_verified_whether_or_not_there_is_one(database, issuer, user, known, monkeypatch):
+    """Time would tell who has an account; what costs it is counted instead."""
+    hasher = PasswordHasher(memory_kib=8, time_cost=1)
+    hasher.verify(None, "warm")
+    verified = []
+    argon2 = type(hasher._argon2)  # noqa: SLF001 - counted in the library, below our code
+    original = argon2.verify
+
+    def verify(self, *arguments):
+        verified.append(arguments)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(argon2, "verify", verify)
+    email = {"address": user.email, "nothing": "nobody@example.com"}.get(known)
+    email = email or make_user(database).email
+
+    with pytest.raises(InvalidGrant) as refused:
+        service.log_in(database, hasher, issuer, email=email, password="another one")
+
+    assert len(verified) == 1
+    assert str(refused.value) == "The credentials are not valid"
+
+
+def test_passwords_that_would_exhaust_memory_wait_and_then_are_told_to_come_back(database, issuer):
+    hasher = PasswordHasher(
+        memory_kib=8, time_cost=1, at_once=1, patience=timedelta(milliseconds=10)
+    )
+
+    with hasher._slot(), pytest.raises(Unavailable):  # noqa: SLF001 - another log-in
+        service.log_in(database, hasher, issuer, email="a@example.com", password=PASSWORD)
+
+
+def test_a_slot_is_free_again_when_a_hash_is_done():
+    hasher = PasswordHasher(
+        memory_kib=8, time_cost=1, at_once=1, patience=timedelta(milliseconds=10)
+    )
+
+    answers = [hasher.verify("no hash at all", "password") for _ in range(3)]
+
+    assert answers == [False] * 3
+    assert hasher.verify(hasher.hash("password"), "password")
+
+
+def test_a_token_pair_is_not_printed_by_the_issuer(issuer):
+    secret = "a-secret-that-is-not-printed-anywhere"
+    issuer = replace(issuer, access_tokens=make_token_issuer(AppConfig(jwt_secret=secret)))
+
+    assert secret not in repr(issuer)
+
+
+def someone_waits(url):
+    engine = create_engine(with_driver(url))
+    statement = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        waiting = connection.scalar(statement)
+    engine.dispose()
+    return waiting

@@ -1,0 +1,1 @@
+"""Tokens: an e-mail address and a password for access, renewed and revoked."""

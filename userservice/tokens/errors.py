@@ -1,0 +1,33 @@
+"""OAuth 2 errors (RFC 6749, section 5.2); `code` is the word that clients look at."""
+
+from __future__ import annotations
+
+from userservice.errors import InvalidRequest
+
+
+class OAuthError(InvalidRequest):
+    """The token endpoint refuses."""
+
+    code = "invalid_request"
+    title = "The request is malformed"
+
+
+class InvalidGrant(OAuthError):
+    """Wrong address, wrong password, spent or expired token: which, is not for the caller."""
+
+    code = "invalid_grant"
+    title = "The credentials are not valid"
+
+
+class UnsupportedGrantType(OAuthError):
+    """A grant other than password and refresh_token."""
+
+    code = "unsupported_grant_type"
+    title = "The grant type must be password or refresh_token"
+
+
+class UnsupportedTokenType(OAuthError):
+    """An access token cannot be revoked: it ends by itself, or with its user."""
+
+    code = "unsupported_token_type"
+    title = "Only refresh tokens can be revoked"

@@ -1,0 +1,112 @@
+"""/auth over HTTP: OAuth 2's token and revocation endpoints."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TypeVar, cast
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.datastructures import MultiDict
+
+from userservice.auth import public
+from userservice.errors import InvalidRequest
+from userservice.openapi import operation
+from userservice.rate_limit import limit, limit_address
+from userservice.schemas import Schema
+from userservice.tokens import service
+from userservice.tokens.errors import (
+    InvalidGrant,
+    OAuthError,
+    UnsupportedGrantType,
+    UnsupportedTokenType,
+)
+from userservice.tokens.schemas import RevocationRequest, TokenRequest, TokenResponse
+from userservice.tokens.service import TokenIssuer
+from userservice.users.service import email_key
+from userservice.web import FORM, backing_services, empty_response, json_response, read_input
+
+blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
+FormType = TypeVar("FormType", bound=Schema)
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+@blueprint.post("/token")
+@public
+@limit("login")
+@operation(
+    "Log in, or renew a log-in",
+    tag="auth",
+    body=TokenRequest,
+    media_types=(FORM,),
+    returns={200: TokenResponse},
+    raises=(InvalidGrant, UnsupportedGrantType),
+)
+def issue_tokens() -> Response:
+    """Grants: password (username is the e-mail address) and refresh_token, which is used up."""
+    form = _read_form(TokenRequest)
+    services, issuer = backing_services(), _issuer()
+    if form.grant_type == "password":
+        if form.username is None or form.password is None:
+            raise OAuthError("username and password are required")
+        limit_address("login", email_key(form.username.strip()))
+        pair = service.log_in(
+            services.database,
+            services.hasher,
+            issuer,
+            email=form.username,
+            password=form.password.get_secret_value(),
+        )
+    else:
+        if form.refresh_token is None:
+            raise OAuthError("refresh_token is required")
+        pair = service.refresh(services.database, issuer, form.refresh_token.get_secret_value())
+    answer = TokenResponse(
+        access_token=pair.access_token,
+        expires_in=round(issuer.access_tokens.lifetime.total_seconds()),
+        refresh_token=pair.refresh_token,
+    )
+    return json_response(answer, headers=NO_STORE)
+
+
+@blueprint.post("/revoke")
+@public
+@operation(
+    "Log out",
+    tag="auth",
+    body=RevocationRequest,
+    media_types=(FORM,),
+    returns={200: None},
+    raises=(UnsupportedTokenType,),
+)
+def revoke_token() -> Response:
+    """Ends the log-in that a refresh token belongs to. Succeeds for unknown tokens, too."""
+    token = _read_form(RevocationRequest).token.get_secret_value()
+    if token.count(".") == JWT_DOTS:
+        raise UnsupportedTokenType
+    service.revoke(backing_services().database, token)
+    return empty_response(HTTPStatus.OK, NO_STORE)
+
+
+JWT_DOTS = 2
+
+
+def _issuer() -> TokenIssuer:
+    return cast("TokenIssuer", current_app.extensions["token_issuer"])
+
+
+def _read_form(schema: type[FormType]) -> FormType:
+    """Read a form as OAuth 2 wants it: its type, and no parameter twice (section 3.2)."""
+    if request.mimetype != FORM:
+        raise OAuthError(f"Content-Type must be {FORM}")
+    read_input()  # or the form would be parsed from a part of what is too large
+    form: MultiDict[str, str] = request.form
+    if any(len(values) > 1 for _, values in form.lists()):
+        raise OAuthError("A parameter is repeated")
+    given = {name: value for name, value in form.items() if value}  # empty is absent
+    grant_type = given.get("grant_type")
+    if schema is TokenRequest and grant_type not in {None, "password", "refresh_token"}:
+        raise UnsupportedGrantType
+    try:
+        return schema.load_values(given)
+    except InvalidRequest as error:
+        raise OAuthError(error.detail, errors=error.errors) from None

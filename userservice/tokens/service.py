@@ -1,0 +1,107 @@
+"""Logging in, staying logged in, logging out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from userservice.database import DatabaseManager, uuid7
+from userservice.security import AccessTokens, PasswordHasher, fingerprint, random_token
+from userservice.tokens import queries
+from userservice.tokens.errors import InvalidGrant
+from userservice.tokens.queries import TokenOwner
+from userservice.users import service as users
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What a client holds after a grant."""
+
+    access_token: str
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIssuer:
+    """What grants tokens, and for how long."""
+
+    access_tokens: AccessTokens
+    refresh_lifetime: timedelta
+
+    def pair(self, connection: Connection, owner: TokenOwner) -> TokenPair:
+        """Make an access token and store a refresh token beside it."""
+        refresh_token = random_token()
+        expires_at = datetime.now(UTC) + self.refresh_lifetime
+        queries.insert_token(
+            connection, fingerprint(refresh_token.encode()), owner, expires_at=expires_at
+        )
+        return TokenPair(self.access_tokens.issue(owner.user_id), refresh_token)
+
+
+def log_in(
+    database: DatabaseManager,
+    hasher: PasswordHasher,
+    issuer: TokenIssuer,
+    *,
+    email: str,
+    password: str,
+) -> TokenPair:
+    """Exchange an address and a password for tokens.
+
+    Raises:
+        InvalidGrant: the address is unknown, has no password, or another one.
+        Unavailable: too many log-ins at once.
+    """
+    credentials = users.find_credentials(database, email)
+    known_hash = credentials.password_hash if credentials else None
+    if not hasher.verify(known_hash, password) or credentials is None or known_hash is None:
+        raise InvalidGrant
+    if hasher.is_outdated(known_hash):
+        users.store_password_hash(database, credentials.id, known_hash, hasher.hash(password))
+    with database.connection() as connection:
+        return issuer.pair(connection, TokenOwner(credentials.id, uuid7()))
+
+
+def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) -> TokenPair:
+    """Exchange a refresh token for new tokens; it is spent by that.
+
+    A spent token that comes back is in two hands, one of them a thief's: its whole family ends.
+
+    Raises:
+        InvalidGrant: the token is unknown, expired or spent, or its user is gone.
+    """
+    token_hash = fingerprint(refresh_token.encode())
+    with database.transaction() as connection:
+        owner = queries.spend_token(connection, token_hash, now=datetime.now(UTC))
+        if owner is not None and users.is_live(connection, owner.user_id):
+            return issuer.pair(connection, owner)
+        revoked = queries.delete_family(connection, token_hash)
+    if revoked:
+        logger.warning("Refresh token family revoked", extra={"tokens": revoked})
+    raise InvalidGrant
+
+
+def count_expired_tokens(database: DatabaseManager) -> int:
+    """Count the refresh tokens that hold no more."""
+    with database.connection() as connection:
+        return queries.count_expired(connection, before=datetime.now(UTC))
+
+
+def purge_expired_tokens(database: DatabaseManager) -> Iterator[int]:
+    """Remove the refresh tokens that hold no more; yield the size of each batch."""
+    now = datetime.now(UTC)
+    return database.purge(
+        lambda connection, limit: queries.purge_expired(connection, before=now, limit=limit)
+    )
+
+
+def revoke(database: DatabaseManager, refresh_token: str) -> None:
+    """End the log-in that a refresh token belongs to; an unknown one has ended already."""
+    with database.connection() as connection:
+        queries.delete_family(connection, fingerprint(refresh_token.encode()))
