@@ -1,85 +1,222 @@
-"""The SDK side of telemetry: how logs leave the process."""
+"""The SDK side of telemetry: what leaves the process, and that it never stands in its way."""
 
 from __future__ import annotations
 
-import json
 import logging
+import os
+import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO
 
-from opentelemetry import trace
+# Before the first import of what reads them; an operator's own values win.
+os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+if not os.environ.get("OTEL_PROPAGATORS"):
+    os.environ.pop("OTEL_PROPAGATORS", None)  # set but empty is as good as not set
+
+from opentelemetry import propagate, trace
+
+from userservice import SERVICE_NAME, tracing
+from userservice.logs import (
+    TEXT_FORMAT,
+    ComplaintFilter,
+    JsonFormatter,
+    TextFormatter,
+)
+from userservice.propagation import Propagator
 
 if TYPE_CHECKING:
+    from flask import Flask
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from sqlalchemy import Engine
+
     from config import AppConfig
 
-SERVICE_NAME = "cloudnative-user-api"
-TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+FLUSH_SECONDS = 0.8
+PUSH_SECONDS = 30.0
 
-# What every record has; the rest is what the caller put into `extra`.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+logger = logging.getLogger(__name__)
 
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: no value can break the line or forge another."""
-
-    def __init__(self, constants: dict[str, str]) -> None:
-        super().__init__()
-        self._constants = constants
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
-        span = trace.get_current_span().get_span_context()
-        entry: dict[str, object] = {
-            "timestamp": self.formatTime(record),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "module": record.module,
-            "function": record.funcName,
-            "line": record.lineno,
-            **self._constants,
-            "trace_id": trace.format_trace_id(span.trace_id),
-            "span_id": trace.format_span_id(span.span_id),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        extra = {name: value for name, value in vars(record).items() if name not in _OWN}
-        return _dump(extra, entry) if extra else json.dumps(entry)
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return RFC 3339 in UTC, with milliseconds."""
-        moment = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{moment}.{int(record.msecs):03d}Z"
-
-
-def _dump(extra: dict[str, object], entry: dict[str, object]) -> str:
-    """Write both as one object; `extra` cannot replace what the entry says."""
-    entry |= {name: value for name, value in extra.items() if name not in entry}
-    try:
-        return json.dumps(entry, default=str, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a circle
-        return json.dumps({name: str(value) for name, value in entry.items()})
+# Libraries whose details quote what they carry, which may be personal or secret.
+CHATTY = ("alembic", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:
     """Send every logger's records to `stream`, replacing what was set up before."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        JsonFormatter(
-            {
-                "app_version": config.app_version,
-                "build_id": config.build_id,
-                "environment": config.environment,
-                "service_name": SERVICE_NAME,
-                "service_version": config.app_version,
-            }
-        )
-        if config.log_format == "json"
-        else logging.Formatter(TEXT_FORMAT)
-    )
+    handler.addFilter(ComplaintFilter())
+    handler.setFormatter(_formatter(config))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
     logging.captureWarnings(capture=True)
-    for chatty in ("alembic", "httpx2", "httpcore2"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class Telemetry:
+    """What one process exports. Made after the fork, closed last.
+
+    Without an endpoint nothing is exported and no SDK is loaded; ids are made all the same.
+    """
+
+    def __init__(self, config: AppConfig) -> None:
+        self._config = config
+        self._closing: list[Callable[[], object]] = []
+        self._routes: dict[str, str] = {}
+        tracing.allow_personal_data(allowed=config.telemetry_pii)
+        if "OTEL_PROPAGATORS" not in os.environ:
+            propagate.set_global_textmap(Propagator())
+        tracing.expect_spans(exported=is_exported("traces"))
+        self.provider = self.setup_tracing() if is_exported("traces") else None
+        if is_exported("metrics"):
+            self.setup_metrics()
+
+    def instrument(self, app: Flask, engine: Engine) -> None:
+        """Trace an application's requests and its statements."""
+        from userservice.request_tracing import trace_requests  # noqa: PLC0415 - only for the web
+
+        self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
+        trace_requests(app, self.provider)
+        if self.provider is not None:
+            tracing.trace_statements(engine)
+
+    def setup_tracing(self) -> TracerProvider:
+        """Export spans in batches, from a thread of their own; OTEL_* variables say where."""
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - only when exported
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        from userservice.span_ids import AskedIdGenerator  # noqa: PLC0415
+
+        provider = TracerProvider(
+            resource=self._resource, id_generator=AskedIdGenerator(), shutdown_on_exit=False
+        )
+        provider.add_span_processor(BatchSpanProcessor(_span_exporter()))
+        trace.set_tracer_provider(provider)
+        self._closing.append(provider.shutdown)
+        return provider
+
+    def setup_metrics(self) -> None:
+        """Push what this process counted, every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
+        from userservice.metric_export import MetricPush  # noqa: PLC0415 - only when exported
+
+        push = MetricPush(
+            _metric_exporter(),
+            self._resource,
+            routes=self._routes,
+            interval_seconds=_push_interval_seconds(),
+        )
+        push.start()
+        self._closing.append(push.close)
+
+    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Send what waits, for a bounded time: a dead collector must not delay the exit."""
+        threads = [_start_quietly(close) for close in self._closing]
+        deadline = time.monotonic() + seconds
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._closing.clear()
+
+    @cached_property
+    def _resource(self) -> Resource:
+        """Say what speaks; where the environment says otherwise, it is right."""
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
+
+        config = self._config
+        given = dict(OTELResourceDetector().detect().attributes)
+        ours = {
+            "service.name": SERVICE_NAME,
+            "service.version": config.app_version,
+            "deployment.environment": config.environment.value,
+            "deployment.environment.name": config.environment.value,
+            "k8s.pod.name": config.pod_name,
+            "k8s.namespace.name": config.pod_namespace,
+            "k8s.node.name": config.node_name,
+        }
+        attributes: dict[str, Any] = {name: value for name, value in ours.items() if value} | given
+        instance = given.get("service.instance.id") or config.pod_name
+        if instance:
+            # Workers share a pod but not their counts: one identity would have them overwritten.
+            attributes["service.instance.id"] = f"{instance}-{os.getpid()}"
+        return Resource.create(attributes)
+
+
+def is_exported(signal: str) -> bool:
+    """Tell whether the environment names somewhere to send a signal: traces or metrics."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    exporters = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER")
+    if exporters:
+        return "otlp" in {each.strip().lower() for each in exporters.split(",")}
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    return any(os.environ.get(variable) for variable in endpoints)
+
+
+def _push_interval_seconds() -> float:
+    given = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
+    if given.isdecimal() and int(given) > 0:
+        return int(given) / 1000
+    if given:
+        logger.warning(
+            "OTEL_METRIC_EXPORT_INTERVAL must be a number of milliseconds; it is left out"
+        )
+    return PUSH_SECONDS
+
+
+def _uses_grpc(signal: str) -> bool:
+    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
+    return (protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")).strip() == "grpc"
+
+
+# grpc costs memory and start-up time that only those who choose it pay.
+
+
+def _span_exporter() -> Any:
+    if _uses_grpc("TRACES"):
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter  # noqa: PLC0415
+
+        return trace_exporter.OTLPSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http import (  # noqa: PLC0415
+        trace_exporter as http_exporter,
+    )
+
+    return http_exporter.OTLPSpanExporter()
+
+
+def _metric_exporter() -> Any:
+    if _uses_grpc("METRICS"):
+        from opentelemetry.exporter.otlp.proto.grpc import metric_exporter  # noqa: PLC0415
+
+        return metric_exporter.OTLPMetricExporter()
+    from opentelemetry.exporter.otlp.proto.http import (  # noqa: PLC0415
+        metric_exporter as http_exporter,
+    )
+
+    return http_exporter.OTLPMetricExporter()
+
+
+def _formatter(config: AppConfig) -> logging.Formatter:
+    if config.log_format == "text":
+        return TextFormatter(TEXT_FORMAT)
+    return JsonFormatter(
+        {
+            "app_version": config.app_version,
+            "build_id": config.build_id,
+            "environment": config.environment,
+            "service_name": SERVICE_NAME,
+            "service_version": config.app_version,
+        }
+    )
+
+
+def _start_quietly(function: Callable[[], object]) -> threading.Thread:
+    def run() -> None:
+        with suppress(Exception):  # there is nobody left to tell
+            function()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,128 @@
+"""The request's own telemetry, and /metrics where a scrape reads all workers' counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from userservice import instruments, tracing
+from userservice.admission import EXEMPT
+from userservice.auth import public
+from userservice.web import request_id
+
+logger = logging.getLogger("userservice.access")
+blueprint = Blueprint("metrics", __name__)
+
+
+def register_request_telemetry(app: Flask) -> None:
+    """Measure and log each request, probes and scrapes excepted."""
+
+    @app.before_request
+    def _begin() -> None:
+        if request.path in EXEMPT:
+            return
+        g.started_at = time.perf_counter()
+        g.log_token = tracing.log_fields.set({"request_id": request_id()})
+        instruments.active_requests().inc()
+
+    @app.after_request
+    def _measure(response: Response) -> Response:
+        # Before the answer leaves: who has seen an answer finds it counted.
+        if "started_at" in g:
+            duration = time.perf_counter() - g.started_at
+            rule = request.url_rule
+            endpoint = request.endpoint or "unknown"
+            instruments.request_duration(request.method, response.status_code, endpoint).observe(
+                duration
+            )
+            logger.info(
+                "Request answered",
+                extra={
+                    "method": request.method,
+                    "route": rule.rule if rule is not None else "",
+                    "status": response.status_code,
+                    "duration_ms": round(duration * 1000, 3),
+                },
+            )
+        return response
+
+    @app.teardown_request
+    def _end(_error: BaseException | None) -> None:
+        if "started_at" in g:
+            instruments.active_requests().dec()
+            tracing.log_fields.reset(g.log_token)
+
+
+@blueprint.get("/metrics")
+@public
+def get_metrics() -> Response:
+    """Return the counts of all workers of this pod, in Prometheus' text format."""
+    exposition = generate_latest(_Exposition(current_app))
+    return Response(exposition, content_type=CONTENT_TYPE_LATEST)
+
+
+class _Exposition(CollectorRegistry):
+    """What is stored, and the names that are derived from it: one histogram serves three."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__()
+        self._routes = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the stored metrics, each followed by those derived from it."""
+        for metric in stored_metrics():
+            yield metric
+            if metric.name == "http_request_duration_seconds":
+                yield _totals(metric)
+                yield self._conventional(metric)
+            elif metric.name == "active_connections":
+                yield _renamed(metric, "http_server_active_requests")
+
+    def _conventional(self, metric: Metric) -> Metric:
+        """Return the same samples as OpenTelemetry's semantic conventions name them."""
+        derived = Metric(
+            "http_server_request_duration_seconds", "Duration of HTTP server requests.", "histogram"
+        )
+        for sample in metric.samples:
+            labels = {
+                "http_request_method": sample.labels["method"],
+                "http_response_status_code": sample.labels["status_code"],
+                "http_route": self._routes.get(sample.labels["endpoint"], ""),
+            }
+            if "le" in sample.labels:
+                labels["le"] = sample.labels["le"]
+            name = sample.name.replace("http_request_", "http_server_request_", 1)
+            derived.add_sample(name, labels, sample.value)
+        return derived
+
+
+def stored_metrics() -> Iterator[Metric]:
+    """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    stored: Any = MultiProcessCollector(None, path=directory) if directory else REGISTRY  # type: ignore[no-untyped-call]
+    for metric in stored.collect():
+        metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+        yield metric
+
+
+def _totals(metric: Metric) -> Metric:
+    total = Metric("http_requests", "HTTP requests.", "counter")
+    for sample in metric.samples:
+        if sample.name.endswith("_count"):
+            total.add_sample("http_requests_total", sample.labels, sample.value)
+    return total
+
+
+def _renamed(metric: Metric, name: str) -> Metric:
+    renamed = Metric(name, metric.documentation, metric.type)
+    for sample in metric.samples:
+        renamed.add_sample(name, sample.labels, sample.value)
+    return renamed
