@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from tests.conftest import make_app
+from tests.factories import make_user
+from userservice import outbox
+from userservice.jobs import service
+from userservice.jobs.models import Job, JobChunk, UploadFormat
+from userservice.outbox import OutboxMessage
+from userservice.users.models import User
+
+NDJSON = "application/x-ndjson"
+
+
+def lines(first, last):
+    rows = ({"email": f"u{n}@example.com", "name": f"User {n}"} for n in range(first, last))
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def send(client, data, content_type=NDJSON):
+    return client.post("/users/import", data=data, content_type=content_type)
+
+
+def work(services, response):
+    """Do all steps of the job that a response speaks of, and return the job."""
+    job_id = UUID(response.json["id"])
+    while service.run_import_step(services, job_id):
+        pass
+    job, refusals = service.get_job(services.database, job_id)
+    return job, refusals
+
+
+def count(database, column):
+    with database.connection() as connection:
+        return connection.execute(select(func.count(column))).scalar_one()
+
+
+def test_an_import_is_accepted_done_and_reported(service_client, services, database):
+    data = lines(0, 3) + b"broken\n" + lines(0, 1)
+
+    accepted = send(service_client, data)
+    work(services, accepted)
+    report = service_client.get(accepted.headers["Location"]).json
+
+    assert accepted.status_code == 202
+    assert accepted.json["state"] == "queued"
+    assert report["state"] == "succeeded"
+    assert (report["created"], report["failed"]) == (3, 2)
+    assert [(each["line"], each["pointer"]) for each in report["errors"]] == [
+        (4, ""),
+        (5, "/email"),
+    ]
+    assert report["progress"] == {"done_bytes": len(data), "total_bytes": len(data)}
+    assert count(database, User.id) == 3
+    assert count(database, JobChunk.start) == 0
+
+
+def test_steps_are_small_and_each_is_done_once(service_client, services, database, monkeypatch):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    data = lines(0, 100)
+
+    accepted = send(service_client, data)
+    steps = 0
+    while service.run_import_step(services, UUID(accepted.json["id"])):
+        steps += 1
+    again = service.run_import_step(services, UUID(accepted.json["id"]))
+
+    assert steps > 5
+    assert again is False
+    assert count(database, User.id) == 100
+
+
+def test_a_step_that_two_workers_do_happens_once(service_client, services, database, monkeypatch):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    accepted = send(service_client, lines(0, 50))
+    job_id = UUID(accepted.json["id"])
+    run_inline = services.tasks.submit_cpu_task
+
+    class Overtaken:
+        """Has the other worker do the same step while this one parses."""
+
+        def submit_cpu_task(self, function, *arguments):
+            assert service.run_import_step(services, job_id)
+            return run_inline(function, *arguments)
+
+    slow = replace(services, tasks=Overtaken())
+
+    is_done = service.run_import_step(slow, job_id)
+    job, refusals = work(services, accepted)
+
+    assert is_done is False
+    assert (job.created, job.failed, refusals) == (50, 0, [])
+    assert count(database, User.id) == 50
+
+
+def test_addresses_of_living_users_are_refused_and_those_of_the_deleted_are_free(
+    service_client, services, database
+):
+    taken = make_user(database, email="U0@example.com")
+    service_client.delete(f"/users/{make_user(database, email='u1@example.com').id}")
+
+    job, refusals = work(services, send(service_client, lines(0, 3)))
+
+    assert (job.created, job.failed) == (2, 1)
+    assert [(each.line, each.reason) for each in refusals] == [(1, "User already exists")]
+    assert service_client.get(f"/users/{taken.id}").status_code == 200
+
+
+def test_imported_users_get_no_welcome(service_client, services, database):
+    work(services, send(service_client, lines(0, 2)))
+
+    with database.connection() as connection:
+        topics = connection.execute(select(OutboxMessage.topic)).scalars().all()
+    assert set(topics) == {service.IMPORT_STEP}
+
+
+def test_a_cancelled_job_does_no_further_step(service_client, services, database, monkeypatch):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    accepted = send(service_client, lines(0, 50))
+    service.run_import_step(services, UUID(accepted.json["id"]))
+    done = count(database, User.id)
+
+    cancelled = service_client.delete(accepted.headers["Location"])
+    again = service_client.delete(accepted.headers["Location"])
+    is_done = service.run_import_step(services, UUID(accepted.json["id"]))
+
+    assert (cancelled.status_code, again.status_code) == (204, 204)
+    assert is_done is False
+    assert service_client.get(accepted.headers["Location"]).json["state"] == "cancelled"
+    assert 0 < count(database, User.id) == done < 50
+    assert count(database, JobChunk.start) == 0
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(database):
+    def broken():
+        yield lines(0, 10)
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        service.start_import(database, UploadFormat.NDJSON, broken())
+
+    assert count(database, Job.id) == 0
+    assert count(database, OutboxMessage.id) == 0
+
+
+def test_an_upload_over_the_limit_is_refused_whole(config, services, database):
+    app = make_app(replace(config, import_max_bytes=1000), services)
+    caller = app.test_client()
+    caller.environ_base["HTTP_X_API_KEY"] = config.api_key
+
+    announced = send(caller, lines(0, 100))
+    chunked = caller.post(
+        "/users/import",
+        input_stream=io.BytesIO(lines(0, 100)),
+        content_type=NDJSON,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert announced.status_code == chunked.status_code == 413
+    assert count(database, Job.id) == 0
+
+
+def test_other_content_types_are_refused(service_client):
+    response = send(service_client, b"{}", "application/json")
+
+    assert response.status_code == 415
+    assert NDJSON in response.json["detail"]
+
+
+def test_a_job_that_is_not_there_is_not_found(service_client):
+    response = service_client.get("/jobs/01900000-0000-7000-8000-000000000000")
+
+    assert response.status_code == 404
+    assert response.json["code"] == "job_not_found"
+
+
+def test_as_many_transfers_as_the_process_takes(config, services):
+    app = make_app(replace(config, transfers=1), services)
+    headers = {"X-API-Key": config.api_key}
+    held = app.test_client().get("/users/export", headers=headers, buffered=False)
+
+    refused = app.test_client().get("/users/export", headers=headers)
+    held.close()
+    answered = app.test_client().get("/users/export", headers=headers)
+
+    assert (refused.status_code, answered.status_code) == (503, 200)
+    assert refused.headers["Retry-After"]
+
+
+def test_what_goes_in_comes_out_the_same_in_both_formats(service_client, services):
+    names = ["Ada", '"', "=1+1", "a,b", "Ünï", "'x"]
+    rows = [{"email": f"u{n}@example.com", "name": name} for n, name in enumerate(names)]
+    work(services, send(service_client, "\n".join(map(json.dumps, rows)).encode()))
+
+    as_lines = service_client.get("/users/export")
+    as_table = service_client.get("/users/export?format=csv")
+    for user in service_client.get("/users").json["items"]:
+        service_client.delete(f"/users/{user['id']}")
+    job, refusals = work(services, send(service_client, as_table.data, "text/csv"))
+    again = service_client.get("/users/export")
+
+    def people(response):
+        documents = [json.loads(line) for line in response.text.splitlines()]
+        return {(each["email"], each["name"]) for each in documents}
+
+    assert as_lines.mimetype == NDJSON
+    assert people(as_lines) == {(row["email"], row["name"]) for row in rows}
+    assert len(list(csv.reader(io.StringIO(as_table.text, newline="")))) == len(rows) + 1
+    assert (job.created, refusals) == (len(rows), [])
+    assert people(again) == people(as_lines)
+
+
+def test_an_export_shows_one_moment(service_client, database):
+    first = make_user(database)
+    held = service_client.get("/users/export", buffered=False)
+    pieces = iter(held.response)
+    start = next(pieces)
+
+    make_user(database)
+    rest = b"".join(pieces)
+    held.close()
+
+    assert json.loads(start)["id"] == str(first.id)
+    assert rest == b""
+
+
+def test_steps_are_messages_of_the_outbox(service_client, database):
+    accepted = send(service_client, lines(0, 1))
+
+    with database.connection() as connection:
+        waiting = outbox.backlog(connection).queued
+        payload = connection.execute(select(OutboxMessage.payload)).scalar_one()
+
+    assert waiting == 1
+    assert payload == {"job_id": accepted.json["id"]}

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from userservice.jobs.models import UploadFormat
+from userservice.jobs.rows import MAX_LINE_BYTES, Piece, escape, parse
+
+HASHING = (8, 1)
+
+
+def read(data, upload_format=UploadFormat.NDJSON, *, size=None):
+    """Parse all of an upload in pieces of at most `size` bytes, as the steps of a job do."""
+    candidates, refusals, line, header, done = [], [], 1, None, 0
+    size = size or max(1, len(data))
+    while done < len(data):
+        piece = data[done : done + size]
+        is_last = done + len(piece) >= len(data)
+        batch = parse(Piece(piece, upload_format, line, header, is_last), HASHING)
+        candidates += batch.candidates
+        refusals += batch.refusals
+        line, header = batch.next_line, batch.header
+        assert batch.consumed > 0
+        done += batch.consumed
+        if batch.is_hopeless:
+            break
+    return candidates, refusals
+
+
+def line_of(number, **members):
+    return json.dumps({"email": f"u{number}@example.com", "name": f"User {number}"} | members)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_in_any_way(end):
+    data = end.join(line_of(number) for number in range(3)).encode()
+
+    candidates, refusals = read(data)
+
+    assert [(each.line, each.user.email) for each in candidates] == [
+        (1, "u0@example.com"),
+        (2, "u1@example.com"),
+        (3, "u2@example.com"),
+    ]
+    assert refusals == []
+
+
+def test_a_refused_line_stops_no_other():
+    lines = [line_of(1), "broken", line_of(2, email="nobody"), "[]", "", line_of(3)]
+
+    candidates, refusals = read("\n".join(lines).encode())
+
+    assert [each.line for each in candidates] == [1, 6]
+    assert [(each.line, each.pointer) for each in refusals] == [(2, ""), (3, "/email"), (4, "")]
+
+
+def test_bytes_that_are_not_utf_8_spoil_their_line_only():
+    data = line_of(1).encode() + b'\n{"email": "\xff"}\n' + line_of(2).encode()
+
+    candidates, refusals = read(data)
+
+    assert [each.line for each in candidates] == [1, 3]
+    assert [(each.line, each.reason) for each in refusals] == [(2, "The line is not valid UTF-8")]
+
+
+def test_a_line_without_an_end_is_refused_and_the_rest_goes_on():
+    data = b"x" * (MAX_LINE_BYTES + 10) + b"\n" + line_of(1).encode()
+
+    candidates, refusals = read(data, size=2 * MAX_LINE_BYTES)
+
+    assert [each.user.email for each in candidates] == ["u1@example.com"]
+    assert refusals[0].line == 1
+    assert "longer than" in refusals[0].reason
+
+
+@given(st.integers(min_value=120, max_value=400), st.sampled_from(["\n", "\r\n"]))
+def test_where_an_upload_is_cut_makes_no_difference(size, end):
+    names = ["Ada", 'Ada "the first"', "Ada,\nLovelace", "Üser", "'quoted'"]
+    rows = [
+        f'u{number}@example.com,"{name.replace(chr(34), chr(34) * 2)}"'
+        for number, name in enumerate(names)
+    ]
+    ndjson = end.join(line_of(number) for number in range(10)).encode()
+    table = end.join(["email,name", *rows]).encode()
+
+    assert read(ndjson, size=size) == read(ndjson)
+    assert read(table, UploadFormat.CSV, size=size) == read(table, UploadFormat.CSV)
+
+
+@given(st.binary(max_size=600), st.sampled_from(list(UploadFormat)))
+def test_any_bytes_are_read_to_their_end(data, upload_format):
+    candidates, _ = read(data, upload_format)
+
+    assert candidates == []
+
+
+def test_csv_takes_quotes_and_line_ends_inside_cells():
+    data = b'name,email\r\n"Lovelace, ""Ada""",ada@example.com\r\nBob,bob@example.com\r\n'
+
+    candidates, refusals = read(data, UploadFormat.CSV)
+
+    assert [(each.line, each.user.name) for each in candidates] == [
+        (2, 'Lovelace, "Ada"'),
+        (3, "Bob"),
+    ]
+    assert refusals == []
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_a_cell_that_looks_like_a_formula_is_refused_unless_it_is_escaped(cell):
+    data = f"email,name\nu1@example.com,{cell}\nu2@example.com,{escape(cell)}\n".encode()
+
+    candidates, refusals = read(data, UploadFormat.CSV)
+
+    assert [each.user.name for each in candidates] == [cell]
+    assert [each.line for each in refusals] == [2]
+
+
+@pytest.mark.parametrize("header", [b"name\n", b"email,email,name\n", b"\xff\n", b'"email\n'])
+def test_a_table_that_does_not_name_its_columns_is_hopeless(header):
+    data = header + b"ada@example.com,Ada\n"
+
+    candidates, refusals = read(data, UploadFormat.CSV)
+
+    assert candidates == []
+    assert len(refusals) == 1
+
+
+def test_a_row_with_another_number_of_cells_is_refused():
+    data = b"email,name\nada@example.com\nada@example.com,Ada,more\nbob@example.com,Bob\n"
+
+    candidates, refusals = read(data, UploadFormat.CSV)
+
+    assert [each.line for each in candidates] == [4]
+    assert [each.line for each in refusals] == [2, 3]
+
+
+def test_passwords_are_hashed_and_not_kept():
+    data = line_of(1, password="correct horse battery").encode()
+
+    candidates, _ = read(data)
+
+    assert candidates[0].user.password_hash.startswith("$argon2id$")
+    assert "correct horse" not in repr(candidates)

@@ -1,0 +1,1 @@
+"""Jobs: work on many users at once, with progress, in steps that survive their worker."""

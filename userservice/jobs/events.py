@@ -1,0 +1,19 @@
+"""What follows from messages about jobs."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from userservice.backing_services import BackingServices
+from userservice.jobs import service
+from userservice.outbox import Message
+from userservice.tracing import trace_function
+
+
+@trace_function("import_users")
+def import_step(services: BackingServices, message: Message) -> bool:
+    """Do the next step of an import."""
+    return service.run_import_step(services, UUID(message.payload["job_id"]))
+
+
+HANDLERS = {service.IMPORT_STEP: import_step}

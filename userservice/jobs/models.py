@@ -1,0 +1,77 @@
+"""The tables of jobs, of what was uploaded for them, and of the lines that were refused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from userservice.database import Base
+
+
+class JobState(StrEnum):
+    """Where in its life a job is."""
+
+    UPLOADING = "uploading"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+
+
+class UploadFormat(StrEnum):
+    """How users are written down."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+class Job(Base):
+    """An import: how far it has come is stored with what it has done."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    format: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    total_bytes: Mapped[int] = mapped_column(BigInteger)
+    done_bytes: Mapped[int] = mapped_column(BigInteger)
+    line: Mapped[int]
+    created: Mapped[int]
+    failed: Mapped[int]
+    header: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class JobChunk(Base):
+    """A piece of an upload; any worker of any machine can read it."""
+
+    __tablename__ = "job_chunks"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class JobError(Base):
+    """A line that was refused, and why."""
+
+    __tablename__ = "job_errors"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    line: Mapped[int] = mapped_column(primary_key=True)
+    pointer: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(String(300))

@@ -1,0 +1,127 @@
+"""SQL about jobs; the caller owns the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+
+from userservice.jobs.models import OPEN, Job, JobChunk, JobError, JobState
+from userservice.jobs.rows import Refusal
+
+
+class JobRow(NamedTuple):
+    """A job and how far it has come."""
+
+    id: UUID
+    kind: str
+    format: str
+    state: str
+    total_bytes: int
+    done_bytes: int
+    line: int
+    created: int
+    failed: int
+    header: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+jobs: Table = Job.__table__  # type: ignore[assignment]  # Tables, declared wider
+chunks: Table = JobChunk.__table__  # type: ignore[assignment]
+errors: Table = JobError.__table__  # type: ignore[assignment]
+_COLUMNS = tuple(jobs.c[name] for name in JobRow._fields)
+
+
+def insert_job(connection: Connection, job: JobRow) -> None:
+    """Store a new job."""
+    connection.execute(insert(jobs), job._asdict())
+
+
+def find_job(connection: Connection, job_id: UUID) -> JobRow | None:
+    """Return a job."""
+    row = connection.execute(select(*_COLUMNS).where(jobs.c.id == job_id)).first()
+    return JobRow(*row) if row is not None else None
+
+
+def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
+    """Take the next step of a job for this transaction; False when it was taken or is over."""
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.state.in_(OPEN))
+        .where(jobs.c.done_bytes == job.done_bytes)
+        .values(updated_at=now)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def update_job(connection: Connection, job_id: UUID, **values: Any) -> None:
+    """Change a job."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def end_job(connection: Connection, job_id: UUID, state: JobState, *, now: datetime) -> bool:
+    """Move a job that is open to a final state; False when it is not open."""
+    statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))
+    return connection.execute(statement.values(state=state, updated_at=now)).rowcount == 1
+
+
+def insert_chunk(connection: Connection, job_id: UUID, start: int, data: bytes) -> None:
+    """Store a piece of an upload."""
+    connection.execute(insert(chunks), {"job_id": job_id, "start": start, "data": data})
+
+
+def read_chunks(connection: Connection, job_id: UUID, start: int, length: int) -> bytes:
+    """Return at most `length` bytes of an upload, from `start` on."""
+    statement = (
+        select(chunks.c.start, chunks.c.data)
+        .where(chunks.c.job_id == job_id, chunks.c.start < start + length)
+        .where(chunks.c.start + func.length(chunks.c.data) > start)
+        .order_by(chunks.c.start)
+    )
+    found = b""
+    for chunk_start, data in connection.execute(statement):
+        found += bytes(data)[max(0, start - chunk_start) :]
+    return found[:length]
+
+
+def delete_chunks(connection: Connection, job_id: UUID) -> None:
+    """Remove an upload."""
+    connection.execute(delete(chunks).where(chunks.c.job_id == job_id))
+
+
+def delete_job(connection: Connection, job_id: UUID) -> None:
+    """Remove a job and all that belongs to it."""
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+
+def insert_errors(connection: Connection, job_id: UUID, refusals: Sequence[Refusal]) -> None:
+    """Store why lines were refused."""
+    if refusals:
+        rows = [refusal._asdict() | {"job_id": job_id} for refusal in refusals]
+        connection.execute(insert(errors), rows)
+
+
+def list_errors(connection: Connection, job_id: UUID, *, limit: int) -> Sequence[Refusal]:
+    """Return the first refused lines."""
+    statement = (
+        select(errors.c.line, errors.c.pointer, errors.c.reason)
+        .where(errors.c.job_id == job_id)
+        .order_by(errors.c.line)
+        .limit(limit)
+    )
+    return [Refusal(*row) for row in connection.execute(statement)]
+
+
+def count_old(connection: Connection, *, before: datetime) -> int:
+    """Count the jobs in which nothing happened since a point in time."""
+    return connection.execute(select(func.count()).where(jobs.c.updated_at < before)).scalar_one()
+
+
+def purge_old(connection: Connection, *, before: datetime, limit: int) -> int:
+    """Remove at most `limit` jobs in which nothing happened since; say how many."""
+    batch = select(jobs.c.id).where(jobs.c.updated_at < before).limit(limit)
+    return connection.execute(delete(jobs).where(jobs.c.id.in_(batch))).rowcount

@@ -1,0 +1,128 @@
+"""/users/import, /users/export and /jobs over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+from threading import BoundedSemaphore
+from typing import cast
+from uuid import UUID
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from userservice.auth import Guard, requires
+from userservice.errors import InvalidRequest, UnsupportedMediaType
+from userservice.jobs import service
+from userservice.jobs.errors import JobNotFound, TooManyTransfers, UploadTooLarge
+from userservice.jobs.models import JobState, UploadFormat
+from userservice.jobs.queries import JobRow
+from userservice.jobs.rows import Refusal
+from userservice.jobs.schemas import ExportQuery, JobLineError, JobProgress, JobRead
+from userservice.openapi import operation
+from userservice.web import backing_services, empty_response, json_response, read_query
+
+blueprint = Blueprint("jobs", __name__)
+
+MEDIA_TYPES = {"application/x-ndjson": UploadFormat.NDJSON, "text/csv": UploadFormat.CSV}
+READ_BYTES = 64 * 1024
+
+
+@blueprint.post("/users/import")
+@requires(Guard.ADMINISTRATOR)
+@operation(
+    "Import users",
+    tag="jobs",
+    upload=tuple(MEDIA_TYPES),
+    returns={202: JobRead},
+    raises=(InvalidRequest, UploadTooLarge, UnsupportedMediaType),
+    response_headers={202: ("Location",)},
+)
+def import_users() -> Response:
+    """One user a line, as POST /users takes them. A refused line stops no other."""
+    upload_format = MEDIA_TYPES.get(request.mimetype)
+    if upload_format is None:
+        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(MEDIA_TYPES)}")
+    transfers = _take_transfer()
+    try:
+        job = service.start_import(backing_services().database, upload_format, _read_upload())
+    except RequestEntityTooLarge:
+        raise UploadTooLarge from None
+    except ClientDisconnected:
+        raise InvalidRequest("The upload broke off") from None
+    finally:
+        transfers.release()
+    return json_response(_document(job, ()), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
+
+
+@blueprint.get("/users/export")
+@requires(Guard.ADMINISTRATOR)
+@operation(
+    "Export users",
+    tag="jobs",
+    query=ExportQuery,
+    returns={200: None},
+    download=tuple(MEDIA_TYPES),
+)
+def export_users() -> Response:
+    """All live users as of one moment, a line each. A file that breaks off is not complete."""
+    upload_format = UploadFormat(read_query(ExportQuery).format)
+    media_type = next(name for name, each in MEDIA_TYPES.items() if each is upload_format)
+    transfers = _take_transfer()
+    lines = service.export_users(backing_services().database, upload_format)
+    response = Response(lines, mimetype=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="users.{upload_format}"'
+    response.call_on_close(transfers.release)
+    return response
+
+
+@blueprint.get("/jobs/<uuid:job_id>")
+@requires(Guard.ADMINISTRATOR)
+@operation("Read a job", tag="jobs", returns={200: JobRead}, raises=(JobNotFound,))
+def get_job(job_id: UUID) -> Response:
+    """How far it has come, and which lines were refused."""
+    return json_response(_document(*service.get_job(backing_services().database, job_id)))
+
+
+@blueprint.delete("/jobs/<uuid:job_id>")
+@requires(Guard.ADMINISTRATOR)
+@operation("Cancel a job", tag="jobs", returns={204: None}, raises=(JobNotFound,))
+def cancel_job(job_id: UUID) -> Response:
+    """What was imported stays. A job that is over stays as it is."""
+    service.cancel_job(backing_services().database, job_id)
+    return empty_response(HTTPStatus.NO_CONTENT)
+
+
+def _read_upload() -> Iterator[bytes]:
+    limit = cast("int", current_app.config["IMPORT_MAX_BYTES"])
+    # Without the one byte more, a chunked body would be cut at the limit instead of refused.
+    request.max_content_length = limit + 1
+    received = 0
+    while piece := request.stream.read(READ_BYTES):
+        received += len(piece)
+        if received > limit:
+            raise UploadTooLarge
+        yield piece
+
+
+def _take_transfer() -> BoundedSemaphore:
+    """Keep most threads free for short requests."""
+    transfers = cast("BoundedSemaphore", current_app.extensions["transfers"])
+    if not transfers.acquire(blocking=False):
+        raise TooManyTransfers
+    return transfers
+
+
+def _document(job: JobRow, refusals: Sequence[Refusal]) -> JobRead:
+    return JobRead(
+        id=job.id,
+        kind=job.kind,
+        format=UploadFormat(job.format),
+        state=JobState(job.state),
+        progress=JobProgress(done_bytes=job.done_bytes, total_bytes=job.total_bytes),
+        created=job.created,
+        failed=job.failed,
+        errors=[JobLineError.model_validate(each, from_attributes=True) for each in refusals],
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+    )

@@ -1,0 +1,190 @@
+"""Bytes of an upload into users: what a process of the pool does with one batch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from userservice.errors import InvalidRequest
+from userservice.jobs.models import UploadFormat
+from userservice.security import PasswordHasher
+from userservice.users.schemas import UserCreate
+from userservice.users.service import ImportedUser
+
+MAX_LINE_BYTES = 64 * 1024
+CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
+# A spreadsheet takes a cell that begins with one of these for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Refusal(NamedTuple):
+    """A line that is no user."""
+
+    line: int
+    pointer: str
+    reason: str
+
+
+class Candidate(NamedTuple):
+    """A line that is a user, ready to be stored."""
+
+    line: int
+    user: ImportedUser
+
+
+class Batch(NamedTuple):
+    """What came of a piece of an upload."""
+
+    candidates: list[Candidate]
+    refusals: list[Refusal]
+    next_line: int
+    consumed: int
+    header: str | None
+    is_hopeless: bool = False
+    """Whether nothing of the upload can be read."""
+
+
+class Piece(NamedTuple):
+    """A piece of an upload, beginning at a record.
+
+    `is_last` says that nothing follows; otherwise an unfinished record at the end is left
+    for the next piece. `header` is the CSV's first line once it is known.
+    """
+
+    data: bytes
+    format: UploadFormat
+    line: int
+    header: str | None
+    is_last: bool
+
+
+class Record(NamedTuple):
+    """A record with its number of its first line, and where it ends."""
+
+    line: int
+    raw: bytes
+    end: int
+    lines: int
+
+
+def parse(piece: Piece, hashing: tuple[int, int]) -> Batch:
+    """Read and validate a piece, and hash its passwords.
+
+    Args:
+        piece: What to read.
+        hashing: Memory in KiB and time cost of argon2id.
+    """
+    hasher = PasswordHasher(memory_kib=hashing[0], time_cost=hashing[1])
+    candidates: list[Candidate] = []
+    refusals: list[Refusal] = []
+    header, consumed, line = piece.header, 0, piece.line
+    for record in _records(piece):
+        consumed, line = record.end, record.line + record.lines
+        if not record.raw.strip():
+            continue
+        try:
+            if piece.format is UploadFormat.CSV and header is None:
+                header = _check_header(record.raw)
+                continue
+            document = _document(record.raw, piece.format, header)
+            candidates.append(_candidate(record.line, UserCreate.load(document), hasher))
+        except InvalidRequest as error:
+            pointer = error.errors[0].pointer if error.errors else ""
+            refusals.append(Refusal(record.line, pointer, error.detail))
+            if header is None and piece.format is UploadFormat.CSV:
+                return Batch([], refusals, line, consumed, None, is_hopeless=True)
+    return Batch(candidates, refusals, line, consumed, header)
+
+
+def _candidate(line: int, new: UserCreate, hasher: PasswordHasher) -> Candidate:
+    password_hash = hasher.hash(new.password.get_secret_value()) if new.password else None
+    source, tier = new.source or "import", new.tier or "free"
+    return Candidate(line, ImportedUser(new.email, new.name, source, tier, password_hash))
+
+
+def _records(piece: Piece) -> Iterator[Record]:
+    """Split at line ends of any kind; in CSV a quoted cell may hold some."""
+    start, first_line, lines = 0, piece.line, 0
+    for end in _line_ends(piece.data, is_last=piece.is_last):
+        lines += 1
+        raw = piece.data[start:end]
+        is_end_of_file = piece.is_last and end == len(piece.data)
+        if piece.format is UploadFormat.CSV and _is_open(raw) and not is_end_of_file:
+            continue
+        yield Record(first_line, raw, end, lines)
+        start, first_line, lines = end, first_line + lines, 0
+
+
+def _is_open(raw: bytes) -> bool:
+    """Tell whether a quoted cell goes on in the next line; a huge one is a forgotten quote."""
+    return raw.count(b'"') % 2 == 1 and len(raw) <= MAX_LINE_BYTES
+
+
+def _line_ends(data: bytes, *, is_last: bool) -> Iterator[int]:
+    position = 0
+    while position < len(data):
+        newline = data.find(b"\n", position)
+        end = newline + 1 if newline >= 0 else len(data)
+        if newline < 0 and not is_last and len(data) - position <= MAX_LINE_BYTES:
+            return
+        # Old Macintosh files end lines with a carriage return alone.
+        carriage = data.find(b"\r", position, end)
+        if 0 <= carriage < end - 2 or (newline < 0 and 0 <= carriage < end - 1):
+            end = carriage + 1
+        yield end
+        position = end
+
+
+def _document(raw: bytes, upload_format: UploadFormat, header: str | None) -> bytes:
+    """Return a record as the JSON document that POST /users would take."""
+    if len(raw) > MAX_LINE_BYTES:
+        raise InvalidRequest(f"The line is longer than {MAX_LINE_BYTES} bytes")
+    text = _decode(raw)
+    if upload_format is UploadFormat.NDJSON:
+        return text.strip().encode()
+    names = _cells(header or "")
+    values = _cells(text)
+    if len(values) != len(names):
+        raise InvalidRequest(f"The line has {len(values)} cells, the header has {len(names)}")
+    row = {name: _unescape(value) for name, value in zip(names, values, strict=True) if value}
+    return json.dumps(row).encode()
+
+
+def _check_header(raw: bytes) -> str:
+    text = _decode(raw).removeprefix("\ufeff")
+    names = _cells(text)
+    if not {"email", "name"} <= set(names) or len(set(names)) != len(names):
+        raise InvalidRequest("The first line must name the columns, email and name among them")
+    return text
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The line is not valid UTF-8") from None
+
+
+def _cells(text: str) -> list[str]:
+    try:
+        rows = list(csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True))
+    except csv.Error:
+        raise InvalidRequest("The line is not valid CSV") from None
+    return rows[0] if rows else []
+
+
+def _unescape(value: str) -> str:
+    """Take off the apostrophe that an export puts before what looks like a formula."""
+    if value.startswith("'") and value[1:].startswith(FORMULA):
+        return value[1:]
+    if value.startswith(FORMULA):
+        raise InvalidRequest("A cell must not begin like a formula; put an apostrophe before it")
+    return value
+
+
+def escape(value: str) -> str:
+    """Put an apostrophe before a cell that a spreadsheet would take for a formula."""
+    return f"'{value}" if value.startswith(FORMULA) else value

@@ -1,0 +1,196 @@
+"""Importing and exporting users: rules and transactions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from userservice import outbox
+from userservice.backing_services import BackingServices
+from userservice.database import DatabaseManager, uuid7
+from userservice.instruments import count_user_created
+from userservice.jobs import queries
+from userservice.jobs.errors import JobNotFound
+from userservice.jobs.models import JobState, UploadFormat
+from userservice.jobs.queries import JobRow
+from userservice.jobs.rows import Batch, Piece, Refusal, escape, parse
+from userservice.users import service as users
+from userservice.users.service import EXPORTED, ImportedUser
+
+logger = logging.getLogger(__name__)
+
+IMPORT_STEP = "users.import"
+CHUNK_BYTES = 256 * 1024
+SHOWN_ERRORS = 1000
+
+
+def start_import(
+    database: DatabaseManager, upload_format: UploadFormat, pieces: Iterable[bytes]
+) -> JobRow:
+    """Store an upload as it arrives, and queue the job that imports it.
+
+    An upload that breaks off leaves nothing behind; nothing is imported before all is here.
+    """
+    now = datetime.now(UTC)
+    job = JobRow(
+        uuid7(), "import", upload_format, JobState.UPLOADING, 0, 0, 1, 0, 0, None, now, now
+    )
+    with database.connection() as connection:
+        queries.insert_job(connection, job)
+    try:
+        total = _store(database, job.id, pieces)
+    except BaseException:
+        with database.connection() as connection:
+            queries.delete_job(connection, job.id)
+        raise
+    with database.transaction() as connection:
+        queries.update_job(connection, job.id, state=JobState.QUEUED, total_bytes=total)
+        _enqueue_step(connection, job.id)
+    logger.info("Import queued", extra={"job_id": str(job.id), "bytes": total})
+    return job._replace(state=JobState.QUEUED, total_bytes=total)
+
+
+def run_import_step(services: BackingServices, job_id: UUID) -> bool:
+    """Import the next piece of an upload; False when there was nothing left to do.
+
+    The users, the refused lines, the progress and the message for the next step are one
+    transaction: whoever dies half-way leaves the step to be done again, from its beginning.
+    """
+    database = services.database
+    with database.connection() as connection:
+        job = queries.find_job(connection, job_id)
+        if job is None or job.state not in {JobState.QUEUED, JobState.RUNNING}:
+            return False
+        data = queries.read_chunks(connection, job_id, job.done_bytes, CHUNK_BYTES)
+    is_last = job.done_bytes + len(data) >= job.total_bytes
+    piece = Piece(data, UploadFormat(job.format), job.line, job.header, is_last)
+    # In another process: validating, and hashing above all, would hold up this one.
+    batch: Batch = services.tasks.submit_cpu_task(parse, piece, services.hasher.parameters).result()
+    with database.transaction() as connection:
+        if not queries.lock_step(connection, job, now=datetime.now(UTC)):
+            return False
+        created = _store_step(connection, job, batch)
+    for each in created:
+        count_user_created("import", each.tier)
+    return True
+
+
+def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[Refusal]]:
+    """Return a job and its first refused lines.
+
+    Raises:
+        JobNotFound: there is none with this id.
+    """
+    with database.connection() as connection:
+        job = queries.find_job(connection, job_id)
+        if job is None:
+            raise JobNotFound
+        return job, queries.list_errors(connection, job_id, limit=SHOWN_ERRORS)
+
+
+def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
+    """Stop a job before its next step; what was imported stays. A job that is over stays so.
+
+    Raises:
+        JobNotFound: there is none with this id.
+    """
+    with database.transaction() as connection:
+        if queries.find_job(connection, job_id) is None:
+            raise JobNotFound
+        if queries.end_job(connection, job_id, JobState.CANCELLED, now=datetime.now(UTC)):
+            queries.delete_chunks(connection, job_id)
+
+
+def count_old_jobs(database: DatabaseManager, *, before: datetime) -> int:
+    """Count the jobs in which nothing happened since a point in time."""
+    with database.connection() as connection:
+        return queries.count_old(connection, before=before)
+
+
+def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
+    """Remove jobs in which nothing happened since; yield the size of each batch."""
+
+    def purge_batch(connection: Connection, limit: int) -> int:
+        return queries.purge_old(connection, before=before, limit=limit)
+
+    return database.purge(purge_batch)
+
+
+def export_users(database: DatabaseManager, upload_format: UploadFormat) -> Iterator[bytes]:
+    """Yield all live users as of one moment, in pieces of bounded size."""
+    render = _render_csv if upload_format is UploadFormat.CSV else _render_ndjson
+    if upload_format is UploadFormat.CSV:
+        yield (",".join(EXPORTED) + "\r\n").encode()
+    for page in users.stream_users(database):
+        yield render(page)
+
+
+def _render_ndjson(page: Sequence[users.ExportedUser]) -> bytes:
+    return b"".join(user.model_dump_json().encode() + b"\n" for user in page)
+
+
+def _render_csv(page: Sequence[users.ExportedUser]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    for user in page:
+        writer.writerow([escape(str(value)) for value in user.model_dump(mode="json").values()])
+    return text.getvalue().encode()
+
+
+def _store(database: DatabaseManager, job_id: UUID, pieces: Iterable[bytes]) -> int:
+    total = 0
+    for data in _in_chunks(pieces):
+        with database.connection() as connection:
+            queries.insert_chunk(connection, job_id, total, data)
+        total += len(data)
+    return total
+
+
+def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    waiting = b""
+    for piece in pieces:
+        waiting += piece
+        while len(waiting) >= CHUNK_BYTES:
+            yield waiting[:CHUNK_BYTES]
+            waiting = waiting[CHUNK_BYTES:]
+    if waiting:
+        yield waiting
+
+
+def _store_step(connection: Connection, job: JobRow, batch: Batch) -> list[ImportedUser]:
+    """Store what a step found, and how far the job has come by it; return who was created."""
+    created = users.import_users(connection, [each.user for each in batch.candidates])
+    taken = [
+        Refusal(each.line, "/email", "User already exists")
+        for each, is_created in zip(batch.candidates, created, strict=True)
+        if not is_created
+    ]
+    queries.insert_errors(connection, job.id, [*batch.refusals, *taken])
+    done = job.done_bytes + batch.consumed
+    state = JobState.RUNNING
+    if batch.is_hopeless or done >= job.total_bytes:
+        state = JobState.FAILED if batch.is_hopeless else JobState.SUCCEEDED
+        queries.delete_chunks(connection, job.id)
+    else:
+        _enqueue_step(connection, job.id)
+    queries.update_job(
+        connection,
+        job.id,
+        state=state,
+        done_bytes=done,
+        line=batch.next_line,
+        header=batch.header,
+        created=job.created + sum(created),
+        failed=job.failed + len(batch.refusals) + len(taken),
+    )
+    return [each.user for each, is_new in zip(batch.candidates, created, strict=True) if is_new]
+
+
+def _enqueue_step(connection: Connection, job_id: UUID) -> None:
+    connection.execute(outbox.INSERT, outbox.new_message(IMPORT_STEP, {"job_id": str(job_id)}))

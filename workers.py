@@ -1,0 +1,215 @@
+"""The background process: delivers the outbox until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+from typing import Any, NoReturn
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from bootstrap import open_backing_services
+from config import AppConfig, Environment
+from observability import Telemetry, setup_logging
+from userservice import instruments
+from userservice.backing_services import BackingServices
+from userservice.delivery import Delivery
+from userservice.engine import DramatiqEngine, Engine, LocalEngine
+from userservice.pools import Pool, ProcessPool
+from userservice.resources import EVENT_HANDLERS
+from userservice.tracing import trace_statements
+
+logger = logging.getLogger(__name__)
+
+# Tasks that may wait for each one that runs.
+QUEUED_PER_SLOT = 16
+
+
+class WorkerManager:
+    """The pools of one process: processes for computing, threads for waiting.
+
+    Nothing is started before the first task.
+
+    Args:
+        config: WORKER_CONCURRENCY processes, four times as many threads.
+    """
+
+    def __init__(self, config: AppConfig) -> None:
+        size = config.worker_concurrency
+        self._cpu = ProcessPool(
+            "cpu",
+            size=size,
+            capacity=size * QUEUED_PER_SLOT,
+            prepare=_prepare_child,
+            prepare_with=(config,),
+        )
+        self._io = Pool("io", size=size * 4, capacity=size * 4 * QUEUED_PER_SLOT)
+
+    def submit_cpu_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Run a module-level function with plain arguments in another process.
+
+        Raises:
+            PoolFull: too many tasks wait.
+        """
+        return self._cpu.submit(function, *arguments)
+
+    def submit_io_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Run a function that mostly waits in another thread.
+
+        Raises:
+            PoolFull: too many tasks wait.
+        """
+        return self._io.submit(function, *arguments)
+
+    def shutdown(self, deadline: timedelta) -> int:
+        """Wait for what was submitted, for a bounded time; say how many tasks were cancelled."""
+        end = time.monotonic() + deadline.total_seconds()
+        return self._io.close(end) + self._cpu.close(end)
+
+
+# Before the platform ends the process, it ends itself.
+SPARE_SECONDS = 2
+
+
+def run_worker(config: AppConfig) -> None:
+    """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
+    setup_logging(config, sys.stdout)
+    tasks = WorkerManager(config)
+    services = open_backing_services(config, tasks)
+    telemetry = Telemetry(config)
+    if telemetry.provider is not None:
+        trace_statements(services.database.engine)
+    delivery = make_delivery(config, services)
+    _stop_on_signals(delivery, config.termination_grace_seconds - SPARE_SECONDS)
+    threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
+    if config.worker_metrics_port:
+        serve_worker_status(config.worker_metrics_port, delivery)
+    logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
+    # In a thread of its own: this one must hear signals, so it may not wait in a driver.
+    ended = ThreadPoolExecutor(1, "loop").submit(_deliver, delivery, config.finish)
+    try:
+        handed_back = ended.result()
+        with _logged("pools"):
+            tasks.shutdown(timedelta(0))  # what they worked for is done or was handed back
+        for name, close in (("services", services.close), ("telemetry", telemetry.close)):
+            with _logged(name):
+                close()
+    except Exception:
+        logger.exception("Worker broke")
+        _exit(1)
+    if handed_back:
+        _exit(0)  # threads that hang in a call must not keep the process
+
+
+def _exit(status: int) -> NoReturn:
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def _deliver(delivery: Delivery, finish_seconds: float) -> int:
+    delivery.run()
+    with _logged("delivery") as details:
+        details["handed_back"] = delivery.close(finish_seconds)
+    return details["handed_back"]
+
+
+@contextmanager
+def _logged(phase: str) -> Iterator[dict[str, int]]:
+    """Log how long a phase of the stop took, with what the block adds."""
+    started_at = time.monotonic()
+    details: dict[str, int] = {}
+    yield details
+    seconds = round(time.monotonic() - started_at, 3)
+    logger.info("Stopped: %s", phase, extra={"seconds": seconds, **details})
+
+
+def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
+    """Say how this process delivers: threads, because delivering is waiting."""
+    return Delivery(
+        services,
+        EVENT_HANDLERS,
+        engine=make_engine(config),
+        lease=timedelta(seconds=config.outbox_lease_seconds),
+    )
+
+
+def make_engine(config: AppConfig) -> Engine:
+    """Say who works on messages."""
+    concurrency = config.worker_concurrency * 4
+    if config.task_engine == "dramatiq":
+        return DramatiqEngine(config.redis_url, concurrency)
+    return LocalEngine(concurrency)
+
+
+def deliver_beside(config: AppConfig, services: BackingServices) -> None:
+    """Deliver from a thread of a development web process, so that one process is enough."""
+    is_embedded = services.database.is_sqlite and config.environment is Environment.DEVELOPMENT
+    if is_embedded and config.deliver_in_web:
+        delivery = make_delivery(config, services)
+        threading.Thread(target=delivery.run, name="delivery", daemon=True).start()
+
+
+def _prepare_child(config: AppConfig) -> None:
+    """Set up a process of the pool; Ctrl-C at a terminal is for its parent to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    setup_logging(config, sys.stdout)
+    Telemetry(config)
+
+
+def serve_worker_status(port: int, delivery: Delivery) -> None:
+    """Answer /metrics, and /health while the loop goes round, from threads of this process."""
+    metrics = make_wsgi_app()
+
+    def answer(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/health":
+            return metrics(environ, start_response)
+        status = "200 OK" if delivery.is_alive() else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "text/plain")])
+        return [status.encode()]
+
+    server = make_server(
+        "0.0.0.0",  # noqa: S104 - Prometheus and the kubelet ask from outside the pod
+        port,
+        answer,
+        server_class=ThreadingWSGIServer,
+        handler_class=_QuietHandler,
+    )
+    threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing of scrapes."""
+
+
+def _watch(services: BackingServices) -> None:
+    """Do, beside the loop, what must go on while the loop waits for the database."""
+    while True:
+        time.sleep(1)
+        services.database.cut_stalled()
+        instruments.set_pool(**services.database.pool_usage())
+
+
+def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if delivery.is_stopping:
+            os._exit(128 + number)
+        delivery.stop()
+        # Whatever the stop waits for, a frozen database for one: the platform waits no longer.
+        limit = threading.Timer(limit_seconds, os._exit, [1])
+        limit.daemon = True
+        limit.start()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)
