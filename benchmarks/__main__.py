@@ -1,0 +1,222 @@
+"""`python -m benchmarks quick`, and so on; the Makefile has a target for each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from benchmarks import (
+    growth,
+    instructions,
+    latency,
+    lifetime,
+    results,
+    subjects,
+    tables,
+    throughput,
+)
+from benchmarks.database import ROOT, Database, durable_server
+from benchmarks.goals import GROWN_USERS
+from benchmarks.progress import Progress
+from benchmarks.rounds import select, summarize
+from benchmarks.servers import Server
+from benchmarks.sink import absent_collector, live_collector, silent_collector
+from tests.servers import PostgreSQLServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is measured."""
+
+    kind: str
+    subjects: tuple[subjects.Subject, ...]
+    workloads: tuple[str, ...]
+    rounds: int
+    cell_seconds: float
+    lifetime_rounds: int
+    latency_rounds: int
+    latency_seconds: float
+    cleaned_users: int
+    listed_users: int
+    total_seconds: float  # about
+
+
+FULL = Scale(
+    kind="full",
+    subjects=subjects.WITH_DATABASE,
+    workloads=("W1", "W2", "W3"),
+    rounds=9,
+    cell_seconds=2.0,
+    lifetime_rounds=7,
+    latency_rounds=3,
+    latency_seconds=10.0,
+    cleaned_users=200_000,
+    listed_users=200_000,
+    total_seconds=900,
+)
+QUICK = Scale(
+    kind="quick",
+    subjects=tuple(
+        each
+        for each in subjects.WITH_DATABASE
+        if each not in {subjects.ARTICLE, subjects.GRANIAN, subjects.NOT_EXPORTING}
+    ),
+    workloads=("W1", "W2"),
+    rounds=3,
+    cell_seconds=0.8,
+    lifetime_rounds=2,
+    latency_rounds=1,
+    latency_seconds=3.0,
+    cleaned_users=20_000,
+    listed_users=50_000,
+    total_seconds=120,
+)
+
+
+class Run:
+    """PostgreSQL, a live collector, and the rows so far."""
+
+    def __init__(self, kind: str, total_seconds: float) -> None:
+        self.kind = kind
+        self.progress = Progress(total_seconds)
+        self.rows: list[dict[str, Any]] = []
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.postgresql: PostgreSQLServer = self.stack.enter_context(durable_server())
+        self.collector: str = self.stack.enter_context(live_collector())
+        version = Database(self.postgresql, "lifetime").value("SHOW server_version")
+        self.about = results.machine(version)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stack.close()
+        self.progress.finish()
+        if exception[0] is None:
+            file = results.store(self.kind, self.about, self.rows)
+            print(f"Raw rows: {file.relative_to(ROOT)}\n")
+
+
+def compare(scale: Scale) -> None:
+    """Run everything but growth, and print the goals."""
+    with Run(scale.kind, scale.total_seconds) as run:
+        servers = throughput.checked_servers(
+            scale.subjects, run.postgresql, run.collector, run.progress
+        )
+        with servers as started:
+            run.rows += throughput.measure(
+                started,
+                scale.workloads,
+                rounds=scale.rounds,
+                seconds=scale.cell_seconds,
+                progress=run.progress,
+            )
+            measure_latency(run, scale, {each.subject.key: each for each in started})
+        measure_lifetime(run, scale)
+        run.rows += growth.measure_size(
+            run.postgresql,
+            run.collector,
+            scale.listed_users,
+            rounds=3,
+            seconds=scale.cell_seconds / 2,
+            progress=run.progress,
+        )
+    show(scale.kind, "growth")
+
+
+def measure_latency(run: Run, scale: Scale, servers: dict[str, Server]) -> None:
+    """Measure at half of the saturation that was just found."""
+    rates = {}
+    for workload in ("W1", "W2"):
+        found = select(run.rows, suite="throughput", subject="ours", workload=workload)
+        saturation = summarize(row["per_second"] for row in found)
+        assert saturation is not None
+        rates[workload] = saturation.median / 2
+    conditions = {"telemetry on": servers["ours"], "telemetry off": servers["silent"]}
+    run.rows += latency.measure(
+        conditions,
+        rates,
+        seconds=scale.latency_seconds,
+        rounds=scale.latency_rounds,
+        progress=run.progress,
+    )
+    run.rows += latency.measure_beside(
+        servers["ours"],
+        "beside a cleanup",
+        latency.cleanup_of(scale.cleaned_users),
+        rates,
+        seconds=scale.latency_seconds,
+        progress=run.progress,
+    )
+
+
+def measure_lifetime(run: Run, scale: Scale) -> None:
+    """Measure start, memory and exit, with nobody else running."""
+    database = Database(run.postgresql, "starts")
+    database.grow(1, 1000)
+    rounds, progress = scale.lifetime_rounds, run.progress
+    run.rows += lifetime.measure_starts(database, run.collector, rounds=rounds, progress=progress)
+    run.rows += lifetime.measure_memory(database, run.collector, rounds=rounds, progress=progress)
+    with absent_collector() as absent, silent_collector() as silent:
+        collectors = {"live": run.collector, "absent": absent, "silent": silent}
+        run.rows += lifetime.measure_exits(database, collectors, rounds=rounds, progress=progress)
+
+
+def grow(users: int = GROWN_USERS, requests: int = 200_000) -> None:
+    """Compare a small table with a large one, and watch a worker's memory."""
+    with Run("growth", 600) as run:
+        for size in (1000, users):
+            run.rows += growth.measure_size(
+                run.postgresql,
+                run.collector,
+                size,
+                rounds=5,
+                seconds=2.0,
+                progress=run.progress,
+            )
+        run.rows += growth.measure_memory(run.postgresql, run.collector, requests, run.progress)
+    show("growth")
+
+
+def count_instructions() -> None:
+    """Count the instructions of a request, beside the recorded count."""
+    with Run("instructions", 110) as run:
+        database = Database(run.postgresql, "instructions")
+        run.rows += instructions.measure(database, run.progress)
+    print("Recorded:\n")
+    print(tables.instructions(results.load(results.RECORDED)[1]))
+    print("\nNow:\n")
+    print(tables.instructions(run.rows))
+
+
+def show(*kinds: str) -> None:
+    """Print the tables of the latest runs."""
+    _, rows = results.load(results.LATEST, kinds)
+    for name, make in results.TABLES.items():
+        if name != "goals" and (content := make(rows)).count("\n") > 1:
+            print(f"{name}\n\n{content}\n")
+    print(f"goals\n\n{tables.goals(rows)}")
+
+
+COMMANDS: dict[str, Callable[[], None]] = {
+    "full": lambda: compare(FULL),
+    "quick": lambda: compare(QUICK),
+    "growth": grow,
+    "instructions": count_instructions,
+    "show": lambda: show("full", "growth"),
+    "record": results.record,
+}
+
+
+def main() -> None:
+    """Do what the argument says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    COMMANDS[parser.parse_args().command]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What is measured: the service as it ships, variants of it, and its peers."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = ROOT / "benchmarks" / "peers"
+ENVIRONMENTS = ROOT / "build" / "bench"
+
+API_KEY = secrets.token_urlsafe(32)
+JWT_SECRET = secrets.token_urlsafe(48)
+
+SERVICE = (sys.executable, "app.py")
+SAMPLED = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+NOT_EXPORTED = {"OTEL_SDK_DISABLED": "true", "LOG_LEVEL": "WARNING"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """One server; `key` names it in the raw rows."""
+
+    key: str
+    label: str
+    command: tuple[str, ...]
+    folder: Path = ROOT
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is the service or a variant of it."""
+        return "WEB_CONCURRENCY" in self.environment
+
+
+def _service(
+    key: str,
+    label: str,
+    *,
+    command: tuple[str, ...] = SERVICE,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Subject:
+    environment = {
+        "ENVIRONMENT": "production",
+        "JWT_SECRET": JWT_SECRET,
+        "REDIS_URL": "",
+        "RATE_LIMIT_ENABLED": "true",
+        "WEB_CONCURRENCY": "2",
+        "DRAIN_SECONDS": "0",  # matters at the end only
+        **SAMPLED,
+    }
+    return Subject(key=key, label=label, command=command, environment={**environment, **variables})
+
+
+def _peer(key: str, label: str, program: str, *arguments: str) -> Subject:
+    program_path = str(ENVIRONMENTS / key / "bin" / program)
+    return Subject(key=key, label=label, command=(program_path, *arguments), folder=PEERS / key)
+
+
+_GUNICORN = ("gunicorn", "--config", str(PEERS / "gunicorn_settings.py"))
+
+OURS = _service("ours", "this service")
+TWIN = _service("twin", "this service, a second time")
+NOT_EXPORTING = _service(
+    "not_exporting", "this service, export and log lines off", variables=NOT_EXPORTED
+)
+SILENT = _service(
+    "silent",
+    "this service, all telemetry taken out",
+    command=(sys.executable, "-m", "benchmarks.silent"),
+    variables=NOT_EXPORTED,
+)
+FASTAPI = _peer(
+    "fastapi_sqlalchemy",
+    "FastAPI, SQLAlchemy async, uvicorn",
+    *("uvicorn", "main:app", "--workers", "2", "--no-access-log", "--log-level", "warning"),
+)
+DJANGO = _peer("django_plain", "Django view, gunicorn", *_GUNICORN, "main:application")
+WSGI = _peer("wsgi_psycopg2", "bare WSGI, psycopg2, gunicorn", *_GUNICORN, "main:application")
+ARTICLE = _peer("article", "development server, ORM, all instrumentation", "python", "main.py")
+BARE_FLASK = _peer("flask_bare", "bare Flask, gunicorn", *_GUNICORN, "main:app")
+GRANIAN = _service(
+    "granian",
+    "this service on granian",
+    command=(
+        str(ENVIRONMENTS / "granian" / "bin" / "granian"),
+        *("--interface", "wsgi", "--factory", "--workers", "2", "--blocking-threads", "20"),
+        *("--no-log", "--working-dir", str(PEERS / "granian"), "main:create_app"),
+    ),
+)
+
+WITH_DATABASE = (OURS, TWIN, NOT_EXPORTING, SILENT, FASTAPI, DJANGO, WSGI, ARTICLE, GRANIAN)
