@@ -6,13 +6,16 @@ uv := $(shell command -v uv 2>/dev/null)
 # One environment has everything. `make run` and `make migrate` take it while it is
 # up to date, and otherwise install the runtime packages alone.
 DEV := .venv
+MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types contracts migration migrate requirements docs check
+.PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs check \
+	manifests image image-test image-report
+.PHONY: bench bench-quick bench-growth bench-instructions bench-micro bench-record
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' Makefile
 
 setup: $(DEV)/stamp ## Make the development environment in .venv
 
@@ -23,6 +26,9 @@ run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redi
 
 test: $(DEV)/stamp ## Run the tests, in random order on every core
 	$(DEV)/bin/pytest -n logical
+
+chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
+	PYTHONPATH=. $(DEV)/bin/python tests/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/ruff check
@@ -43,6 +49,7 @@ check: lint types contracts test ## Do all that CI does
 
 migration: $(DEV)/stamp ## Write a migration from the models: make migration m="add teams"
 	@[ -n "$$m" ] || { echo 'Say what changes: make migration m="add teams"' >&2; exit 2; }
+	$(DEV)/bin/python -m tests.upgrades.record
 	$(DEV)/bin/alembic revision --autogenerate -m "$$m"
 
 migrate: $(RUN)/stamp ## Bring the database up to date
@@ -51,9 +58,60 @@ migrate: $(RUN)/stamp ## Bring the database up to date
 docs: $(DEV)/stamp ## Write the generated documentation anew
 	$(DEV)/bin/python docs/generate.py
 
+manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and YAML with the tools of the trade
+	$(MANIFESTS)/bin/hadolint Dockerfile
+	$(MANIFESTS)/bin/yamllint --strict .
+	@mkdir -p build/rendered
+	for overlay in $(notdir $(wildcard k8s/overlays/*)); do \
+		$(DEV)/bin/python -m tests.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \
+	done
+	$(DEV)/bin/kubernetes-validate --strict --quiet -k 1.33 -k 1.35 -k 1.37 build/rendered/*.yaml
+	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework kubernetes -d build/rendered
+	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework dockerfile -f Dockerfile
+
+image: $(DEV)/stamp ## Build the image with docker, podman or buildah
+	$(DEV)/bin/python -m tests.image build
+
+image-test: $(DEV)/stamp ## Run the image as the cluster would, against a real PostgreSQL
+	$(DEV)/bin/python -m tests.image test
+
+image-report: $(DEV)/stamp ## Show the largest parts of the image
+	$(DEV)/bin/python -m tests.image report
+
+# Each peer has the packages of its own requirements.txt, and nothing of ours.
+peers := $(patsubst benchmarks/peers/%/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))
+peer_stamps := $(peers:%=build/bench/%/stamp)
+$(peer_stamps): build/bench/%/stamp: benchmarks/peers/%/requirements.txt
+benchmarks = $(DEV)/bin/python -m benchmarks
+
+bench: $(DEV)/stamp $(peer_stamps) ## Measure the service beside its peers, in about 15 minutes
+	$(benchmarks) full
+
+bench-quick: $(DEV)/stamp $(peer_stamps) ## The same in about 2 minutes, roughly
+	$(benchmarks) quick
+
+bench-growth: $(DEV)/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests
+	$(benchmarks) growth
+
+bench-instructions: $(DEV)/stamp ## Count the instructions of a request; needs valgrind
+	$(benchmarks) instructions
+
+bench-micro: $(DEV)/stamp ## Measure parts of a request by themselves
+	$(DEV)/bin/pytest -p pytest_benchmark.plugin -p no:randomly -p no:xdist benchmarks/micro
+
+bench-record: $(DEV)/stamp ## Make the latest runs those that docs/performance.md shows
+	$(benchmarks) record
+
 requirements: ## Lock requirements*.in; upgrade=1 takes the newest releases
 	$(call lock,requirements)
 	$(call lock,requirements-dev)
+	$(call lock,requirements-manifests)
+	$(foreach peer,$(peers),$(call lock,benchmarks/peers/$(peer)/requirements)$(newline))
+
+define newline
+
+
+endef
 
 lock = $(or $(uv),$(error make requirements needs uv, see https://docs.astral.sh/uv/)) pip compile --quiet \
 	--universal --python-version 3.11 --generate-hashes --custom-compile-command "make requirements" \
@@ -62,6 +120,7 @@ lock = $(or $(uv),$(error make requirements needs uv, see https://docs.astral.sh
 # The stamp is written last, so an interrupted installation is begun again.
 $(DEV)/stamp: requirements-dev.txt
 .venv-run/stamp: requirements.txt
+$(MANIFESTS)/stamp: requirements-manifests.txt
 %/stamp:
 	@echo "Installing $< into $(@D)"
 	@$(install)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TextIO
+from functools import cached_property, partial, wraps
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from uuid import UUID
 
 import click
 from sqlalchemy import text
@@ -17,9 +20,16 @@ from sqlalchemy import text
 from bootstrap import open_backing_services
 from config import AppConfig, ConfigError
 from observability import setup_logging
-from userservice import migrations
+from userservice import idempotency, migrations, outbox
 from userservice.errors import AppError, Unavailable
+from userservice.jobs import service as jobs
+from userservice.jobs.models import OPEN, UploadFormat
+from userservice.jobs.queries import JobRow
+from userservice.jobs.rows import Refusal
+from userservice.outbox import Backlog, MessageStatus
+from userservice.tokens import service as tokens
 from userservice.users import service as users
+from userservice.users.models import Status
 from userservice.users.queries import UserRow
 from userservice.users.schemas import UserCreate
 
@@ -29,9 +39,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TABLES = ("users",)
+TABLES = ("users", "refresh_tokens", "idempotency_keys", "outbox_messages", "jobs", "job_chunks")
 MIGRATE = "run: python app.py admin migrate"
 NO_ANSWER = "the database did not answer"
+
+
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +98,98 @@ class AdminCommands:
         new = UserCreate.load(json.dumps(document).encode())
         return users.register_user(self.database, self.services.hasher, new, is_superuser=True)
 
-    def count_old_data(self, days: int = 30) -> int:
+    def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count what `cleanup_old_data` would remove."""
         self._require_schema()
-        return users.count_purgeable_users(self.database, before=_days_ago(days))
+        before = _days_ago(days)
+        return {
+            "idempotency_keys": idempotency.count_expired_keys(self.database),
+            "refresh_tokens": tokens.count_expired_tokens(self.database),
+            "outbox_messages": outbox.count_settled(self.database, before=before),
+            "jobs": jobs.count_old_jobs(self.database, before=before),
+            "users": users.count_purgeable_users(self.database, before=before),
+        }
 
-    def cleanup_old_data(self, days: int = 30, advance: Callable[[int], None] | None = None) -> int:
-        """Purge users deleted more than `days` ago and return their number.
+    def cleanup_old_data(
+        self, days: int = 30, advance: Callable[[int], None] | None = None
+    ) -> dict[str, int]:
+        """Purge what is no longer needed and return its number by kind.
+
+        Keys and tokens go when they expire; delivered messages, jobs and deleted users by age.
 
         Args:
             days: Age in days.
             advance: Told the size of each batch.
         """
         self._require_schema()
-        total = 0
-        for purged in users.purge_deleted_users(self.database, before=_days_ago(days)):
-            total += purged
-            if advance is not None:
-                advance(purged)
-        return total
+        before = _days_ago(days)
+        batches = {
+            "idempotency_keys": idempotency.purge_expired_keys(self.database),
+            "refresh_tokens": tokens.purge_expired_tokens(self.database),
+            "outbox_messages": outbox.purge_settled(self.database, before=before),
+            "jobs": jobs.purge_old_jobs(self.database, before=before),
+            "users": users.purge_deleted_users(self.database, before=before),
+        }
+        totals = dict.fromkeys(batches, 0)
+        for kind, sizes in batches.items():
+            for purged in sizes:
+                totals[kind] += purged
+                if advance is not None:
+                    advance(purged)
+        return totals
+
+    def import_users(
+        self, file: BinaryIO, upload_format: UploadFormat, advance: Callable[[int], None]
+    ) -> JobRow:
+        """Import a file in this process and return the job that did it.
+
+        Args:
+            file: One user a line.
+            upload_format: How they are written down.
+            advance: Told how many bytes are done, after each step.
+        """
+        self._require_schema()
+        pieces = iter(partial(file.read, jobs.CHUNK_BYTES), b"")
+        job = jobs.start_import(self.database, upload_format, pieces)
+        done = 0
+        while job.state in OPEN:
+            if not jobs.run_import_step(self.services, job.id):
+                time.sleep(POLL_SECONDS)  # a worker has taken this step
+            job, _ = jobs.get_job(self.database, job.id)
+            advance(job.done_bytes - done)
+            done = job.done_bytes
+        return job
+
+    def import_errors(self, job: JobRow) -> Sequence[Refusal]:
+        """Return the first lines that an import refused."""
+        return jobs.get_job(self.database, job.id)[1]
+
+    def export_users(self, upload_format: UploadFormat) -> Iterator[bytes]:
+        """Yield all live users as of one moment, written down."""
+        self._require_schema()
+        return jobs.export_users(self.database, upload_format)
+
+    def count_users(self) -> int:
+        """Count the live users."""
+        return users.count_users(self.database)[Status.ACTIVE]
 
     def export_metrics(self, output_file: TextIO, output_format: str = "prometheus") -> None:
-        """Write what the database knows as metrics: users by status, table sizes in bytes."""
+        """Write what the database knows as metrics: users, outbox, table sizes in bytes."""
         self._require_schema()
         write = {"prometheus": _write_prometheus, "json": _write_json}[output_format]
-        write(output_file, users.count_users(self.database), self._table_sizes())
+        with self.database.connection() as connection:
+            backlog = outbox.backlog(connection)
+        write(output_file, users.count_users(self.database), backlog, self._table_sizes())
+
+    def list_messages(self, status: MessageStatus, *, limit: int) -> Sequence[dict[str, Any]]:
+        """Return messages of one status, oldest first, without what they carry."""
+        with self.database.connection() as connection:
+            return outbox.list_messages(connection, status, limit=limit)
+
+    def requeue_messages(self, ids: Collection[UUID] | None = None) -> int:
+        """Give abandoned messages, all or some, another day; return how many they were."""
+        with self.database.connection() as connection:
+            return outbox.requeue(connection, ids, now=datetime.now(UTC))
 
     def check(self) -> list[Finding]:
         """Look at everything the service needs, and say what to do about what is missing."""
@@ -200,22 +280,42 @@ def _days_ago(days: int) -> datetime:
     return datetime.now(UTC) - timedelta(days=days)
 
 
-def _write_json(file: TextIO, counts: dict[str, int], sizes: dict[str, int]) -> None:
-    json.dump({"users": counts, "table_bytes": sizes}, file)
+def _write_json(
+    file: TextIO, counts: dict[str, int], backlog: Backlog, sizes: dict[str, int]
+) -> None:
+    waiting = {
+        "queued": backlog.queued,
+        "abandoned": backlog.abandoned,
+        "oldest_seconds": _age_seconds(backlog),
+    }
+    json.dump({"users": counts, "outbox": waiting, "table_bytes": sizes}, file)
     file.write("\n")
 
 
-def _write_prometheus(file: TextIO, counts: dict[str, int], sizes: dict[str, int]) -> None:
+def _write_prometheus(
+    file: TextIO, counts: dict[str, int], backlog: Backlog, sizes: dict[str, int]
+) -> None:
     from prometheus_client import CollectorRegistry, Gauge, generate_latest  # noqa: PLC0415
 
     registry = CollectorRegistry()
     by_status = Gauge("users", "Users by status.", ["status"], registry=registry)
     for status, number in counts.items():
         by_status.labels(status).set(number)
+    messages = Gauge("outbox_messages", "Messages by status.", ["status"], registry=registry)
+    messages.labels("queued").set(backlog.queued)
+    messages.labels("abandoned").set(backlog.abandoned)
+    age = "Age of the oldest message that waits."
+    Gauge("outbox_oldest_message_age_seconds", age, registry=registry).set(_age_seconds(backlog))
     by_table = Gauge("database_table_size_bytes", "Size on disk.", ["table"], registry=registry)
     for table, size in sizes.items():
         by_table.labels(table).set(size)
     file.write(generate_latest(registry).decode())
+
+
+def _age_seconds(backlog: Backlog) -> float:
+    if backlog.oldest is None:
+        return 0.0
+    return round((datetime.now(UTC) - backlog.oldest).total_seconds(), 3)
 
 
 class AdminGroup(click.Group):
@@ -337,16 +437,65 @@ def createsuperuser(  # noqa: PLR0913 - one argument for each option
 @with_commands
 def cleanup(commands: AdminCommands, *, days: int, is_dry_run: bool, is_json: bool) -> None:
     """Purge what is no longer needed, in batches."""
-    total = commands.count_old_data(days)
+    totals = commands.count_old_data(days)
     if not is_dry_run:
-        with click.progressbar(
-            length=total, label="Purging", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-            total = commands.cleanup_old_data(days, bar.update)
+        with _progress("Purging", sum(totals.values())) as bar:
+            totals = commands.cleanup_old_data(days, bar.update)
     if is_json:
-        click.echo(json.dumps({"users": total, "dry_run": is_dry_run}))
+        click.echo(json.dumps(totals | {"dry_run": is_dry_run}))
     else:
-        click.echo(f"{'Would purge' if is_dry_run else 'Purged'} {total} users")
+        counts = ", ".join(f"{total} {kind.replace('_', ' ')}" for kind, total in totals.items())
+        click.echo(f"{'Would purge' if is_dry_run else 'Purged'} {counts}")
+
+
+as_format = click.option(
+    "--format",
+    "upload_format",
+    type=click.Choice([each.value for each in UploadFormat]),
+    default=UploadFormat.NDJSON.value,
+    show_default=True,
+)
+
+
+@cli.command("import")
+@click.argument("file", type=click.File("rb"))
+@as_format
+@as_json
+@with_commands
+def import_users(
+    commands: AdminCommands, *, file: BinaryIO, upload_format: str, is_json: bool
+) -> None:
+    """Create the users in FILE, one a line; - is standard input. Exit 1 when lines were refused."""
+    size = os.fstat(file.fileno()).st_size if file.seekable() else None
+    with _progress("Importing", size) as bar:
+        job = commands.import_users(file, UploadFormat(upload_format), bar.update)
+    refusals = commands.import_errors(job)
+    for each in refusals:
+        click.echo(f"line {each.line}: {each.reason}", err=True)
+    summary = {"job": str(job.id), "created": job.created, "failed": job.failed}
+    text = f"Created {job.created} users, refused {job.failed} lines"
+    click.echo(json.dumps(summary) if is_json else text)
+    if job.failed:
+        click.get_current_context().exit(1)
+
+
+@cli.command("export")
+@click.argument("file", type=click.File("wb", atomic=True))
+@as_format
+@with_commands
+def export_users(commands: AdminCommands, *, file: BinaryIO, upload_format: str) -> None:
+    """Write all live users to FILE, one a line; - is standard output."""
+    with _progress("Exporting", commands.count_users()) as bar:
+        for piece in commands.export_users(UploadFormat(upload_format)):
+            file.write(piece)
+            bar.update(piece.count(b"\n"))
+
+
+def _progress(label: str, length: int | None) -> Any:
+    """Show progress on a terminal, and nothing elsewhere."""
+    return click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    )
 
 
 @cli.command("export-metrics")
@@ -381,6 +530,56 @@ def config(commands: AdminCommands, *, is_json: bool) -> None:
     masked = commands.masked_config()
     lines = "\n".join(f"{variable}={value}" for variable, value in masked.items())
     click.echo(json.dumps(masked) if is_json else lines)
+
+
+@cli.group("outbox", invoke_without_command=True)
+@click.pass_context
+def outbox_group(ctx: click.Context) -> None:
+    """Look at messages that wait or were given up, and try them again."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+@outbox_group.command("list")
+@click.option(
+    "--status",
+    type=click.Choice([str(each) for each in MessageStatus]),
+    default=str(MessageStatus.ABANDONED),
+    show_default=True,
+)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@with_commands
+def list_messages(commands: AdminCommands, *, status: str, limit: int, is_json: bool) -> None:
+    """List messages, oldest first, without what they carry."""
+    found = commands.list_messages(MessageStatus(status), limit=limit)
+    if is_json:
+        click.echo(json.dumps([row | {"id": str(row["id"])} for row in found], default=_iso))
+        return
+    for row in found:
+        error = row["last_error"] or "-"
+        due_at = _iso(row["due_at"])
+        click.echo(f"{row['id']}  {row['topic']}  {row['attempts']} attempts  {due_at}  {error}")
+
+
+@outbox_group.command()
+@click.argument("ids", nargs=-1, type=click.UUID)
+@click.option("--all", "is_all", is_flag=True, help="Every abandoned message.")
+@as_json
+@with_commands
+def requeue(commands: AdminCommands, *, ids: tuple[UUID, ...], is_all: bool, is_json: bool) -> None:
+    """Try abandoned messages again, for another day; exit 1 when one of IDS is not abandoned."""
+    if bool(ids) == is_all:
+        raise click.UsageError("Give the ids of messages, or --all")
+    number = commands.requeue_messages(None if is_all else ids)
+    click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
+    if ids and number < len(set(ids)):
+        raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def _describe(finding: Finding, *, is_deploy: bool) -> str:

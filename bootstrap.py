@@ -8,12 +8,21 @@ from config import AppConfig
 from userservice.backing_services import BackingServices
 from userservice.database import DatabaseManager
 from userservice.http_client import HttpClient
+from userservice.mailer import HttpMailer, LoggingMailer, Mailer
+from userservice.pools import InlineTasks, TaskRunner
 from userservice.redis import RedisManager
+from userservice.resilience import CircuitBreaker
 from userservice.security import PasswordHasher
 
 
-def open_backing_services(config: AppConfig) -> BackingServices:
-    """Make the attached resources ready for use; the first use connects."""
+def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) -> BackingServices:
+    """Make the attached resources ready for use; the first use connects.
+
+    Args:
+        config: Where they are.
+        tasks: Pools for work in the background; without them it is done where it is asked for.
+    """
+    http = HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds))
     return BackingServices(
         database=open_database(config),
         redis=RedisManager(
@@ -21,10 +30,24 @@ def open_backing_services(config: AppConfig) -> BackingServices:
             max_connections=config.redis_max_connections,
             timeout=timedelta(seconds=config.redis_timeout_seconds),
         ),
-        http=HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds)),
-        hasher=PasswordHasher(),
+        http=http,
+        mailer=make_mailer(config),
+        tasks=tasks or InlineTasks(),
+        hasher=PasswordHasher(
+            memory_kib=config.password_memory_kib,
+            time_cost=config.password_time_cost,
+            at_once=config.password_concurrency,
+        ),
         external_urls=tuple(filter(None, (config.email_service_url, config.payment_service_url))),
     )
+
+
+def make_mailer(config: AppConfig) -> Mailer:
+    """Say how e-mails leave: through the provider, or not at all without one."""
+    if not config.email_service_url:
+        return LoggingMailer()
+    http = HttpClient(timeout=timedelta(seconds=config.email_timeout_seconds))
+    return HttpMailer(config.email_service_url, http, CircuitBreaker("email"))
 
 
 def open_database(config: AppConfig) -> DatabaseManager:

@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
 MASK = "***"
+# Of the time to stop: for pools, connections and telemetry, when all requests are answered.
+CLOSING_SECONDS = 5
 
 
 class ConfigError(ValueError):
@@ -139,6 +141,29 @@ def _mask_url(shown: str) -> str:
     return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)
 
 
+def rate() -> Kind:
+    """Accept a number of requests for a span of time."""
+
+    def parse(raw: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", raw, re.ASCII):
+            raise ValueError(raw)
+        return raw
+
+    return Kind("a rate such as 30/minute (second, minute, hour or day)", parse)
+
+
+def origins() -> Kind:
+    """Accept a comma-separated list of web origins."""
+
+    def parse(raw: str) -> frozenset[str]:
+        chosen = frozenset(part.strip() for part in raw.split(",") if part.strip())
+        if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", each) for each in chosen):
+            raise ValueError(raw)
+        return chosen
+
+    return Kind("a comma-separated list of origins such as https://app.example.com", parse)
+
+
 def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
     def parse(raw: str) -> Any:
         try:
@@ -241,11 +266,59 @@ class AppConfig:
         "", text(), "Former JWT_SECRET, still accepted while it is rotated.", secret=True
     )
 
+    access_token_seconds: int = setting(900, integer(1, 86400), "How long an access token holds.")
+    refresh_token_seconds: int = setting(
+        2_592_000, integer(60, 31_536_000), "How long a log-in can be renewed without a password."
+    )
+    password_memory_kib: int = setting(
+        19_456, integer(8, 4_194_304), "Memory that argon2id takes for one password."
+    )
+    password_time_cost: int = setting(2, integer(1, 100), "Passes of argon2id over it.")
+    password_concurrency: int = setting(
+        2, integer(1, 256), "Passwords that each process hashes at a time."
+    )
+
+    registration: str = setting(
+        "open",
+        choice("open", "authenticated"),
+        "Who may create users: everyone, or administrators.",
+    )
+    rate_limit_enabled: bool = setting(True, boolean(), "Whether rates are limited.")
+    rate_limit_registration: str = setting(
+        "30/minute", rate(), "Registrations for each client, and for each address."
+    )
+    rate_limit_login: str = setting(
+        "10/minute", rate(), "Log-ins for each client, and for each address."
+    )
+    trusted_proxy_hops: int = setting(
+        0, integer(0, 10), "Proxies before the service whose X-Forwarded-For is believed."
+    )
+    cors_origins: frozenset[str] = setting(
+        frozenset(), origins(), "Web pages whose scripts may call the API; empty: none."
+    )
+
     email_service_url: str = setting(
         "", url("http", "https"), "Where e-mails are posted to; empty: none are sent.", secret=True
     )
+    email_timeout_seconds: float = setting(
+        5.0, seconds(0.05, 300), "How long handing over an e-mail may take."
+    )
+    outbox_lease_seconds: float = setting(
+        15.0, seconds(1, 3600), "How long a claimed message is left to its worker."
+    )
+    deliver_in_web: bool = setting(
+        True, boolean(), "Whether a web process on SQLite delivers messages; never in production."
+    )
     payment_service_url: str = setting(
         "", url("http", "https"), "Payment service that /ready looks at; empty: none.", secret=True
+    )
+    drain_seconds: float | None = setting(
+        None,
+        seconds(0, 600),
+        "How long a stopping process still serves; empty: 5 in production, else 0.",
+    )
+    termination_grace_seconds: int = setting(
+        30, integer(10, 3600), "terminationGracePeriodSeconds of the pod; stopping takes less."
     )
     ready_requires: frozenset[str] = setting(
         frozenset({"database"}),
@@ -257,8 +330,27 @@ class AppConfig:
         1.0, seconds(0.05, 30), "How long each check of /ready may take."
     )
 
+    import_max_bytes: int = setting(
+        104_857_600, integer(1, 1_099_511_627_776), "Size of an import, in bytes."
+    )
+    transfers: int = setting(
+        2, integer(1, 256), "Imports and exports that each web process transfers at a time."
+    )
     web_concurrency: int = setting(2, integer(1, 256), "Processes that serve HTTP.")
-    web_threads: int = setting(8, integer(1, 256), "Request threads in each of them.")
+    web_threads: int = setting(
+        16, integer(1, 256), "Requests that each of them works on at a time; more get 503."
+    )
+    request_read_seconds: float = setting(
+        10.0, seconds(0.1, 600), "How long a client may take to send a request."
+    )
+    worker_metrics_port: int = setting(
+        0, integer(0, 65535), "Port of the worker's /metrics and /health; 0: none."
+    )
+    task_engine: str = setting(
+        "local",
+        choice("local", "dramatiq"),
+        "Who works on messages: the process that claimed them, or any, through Redis.",
+    )
     worker_concurrency: int = setting(
         4, integer(1, 256), "Processes of the worker pool; it has four times as many threads."
     )
@@ -270,6 +362,8 @@ class AppConfig:
         "json", choice("json", "text"), "One JSON object a line, or text for people."
     )
 
+    telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
+
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")
     build_id: str = setting("unknown", text(), "Commit it was built from; the image sets it.")
     pod_name: str = setting("", text(), "Pod, from the Kubernetes downward API.")
@@ -278,9 +372,22 @@ class AppConfig:
 
     def __post_init__(self) -> None:
         problems = [problem for each in fields(self) if (problem := self._convert(each))]
+        problems += _contradictions(self)
         problems += _refusals(self) if self.environment is Environment.PRODUCTION else []
         if problems:
             raise ConfigError(problems)
+
+    @property
+    def drain(self) -> float:
+        """How long a stopping process still serves, in seconds."""
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        return 5.0 if self.environment is Environment.PRODUCTION else 0.0
+
+    @property
+    def finish(self) -> float:
+        """How long requests in flight may then take, in seconds; the rest is for closing."""
+        return self.termination_grace_seconds - self.drain - CLOSING_SECONDS
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
@@ -309,7 +416,9 @@ class AppConfig:
     def _convert(self, each: Field[Any]) -> str | None:
         """Replace a field's text by its value, or say what is wrong with it."""
         value = getattr(self, each.name)
-        raw = ",".join(value) if isinstance(value, frozenset) else str(value)
+        raw = (
+            ",".join(value) if isinstance(value, frozenset) else str("" if value is None else value)
+        )
         try:
             value = each.metadata["kind"].parse(raw) if raw else each.metadata["empty"]
         except ValueError:
@@ -320,6 +429,20 @@ class AppConfig:
         finally:
             object.__setattr__(self, each.name, value)
         return None
+
+
+def _contradictions(config: AppConfig) -> list[str]:
+    """Say which settings do not go together."""
+    rules = {
+        "DRAIN_SECONDS must leave TERMINATION_GRACE_SECONDS time to finish": config.finish < 1,
+        "TASK_ENGINE=dramatiq needs a REDIS_URL": (
+            config.task_engine == "dramatiq" and not config.redis_url
+        ),
+        "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS": (
+            config.outbox_lease_seconds <= config.email_timeout_seconds
+        ),
+    }
+    return [sentence for sentence, broken in rules.items() if broken]
 
 
 def _refusals(config: AppConfig) -> list[str]:

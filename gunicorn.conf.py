@@ -1,26 +1,39 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
 import json
+import os
+import shutil
+import signal
 import sys
+import tempfile
+import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from uuid import uuid4
 
 from gunicorn import glogging, util
-from gunicorn.workers.gthread import ThreadWorker
+from prometheus_client import multiprocess
 
 from bootstrap import open_database
 from config import AppConfig, ConfigError, Environment
 from observability import setup_logging
-from userservice import migrations
+from userservice import instruments, migrations
 from userservice.problem import PROBLEM_JSON, document, names_of
+from userservice.server import Worker
+from userservice.web import SAFE_HEADERS
+from workers import deliver_beside
 
 try:
     app_config = AppConfig.from_env()
 except ConfigError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(2)
+
+
+# A new one for each start: the counts of earlier processes are not ours. gunicorn reads this
+# file again on a reload (SIGHUP), and then the counts go on.
+metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp("-metrics")
+instruments.count_together(metrics_directory)
 
 
 class Logger(glogging.Logger):
@@ -34,16 +47,7 @@ class Logger(glogging.Logger):
         self.error_log.propagate = True
 
 
-class Worker(ThreadWorker):
-    """gunicorn's own, but for a deadlock."""
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Quit from the main loop, within the second; Ctrl-C ends here as well.
-
-        ThreadWorker closes its thread pool right here. When the signal comes while the main
-        loop is handing a request to that pool, both want the same lock, for ever.
-        """
-        self.method_queue.defer(super().handle_quit, sig, frame)
+SPARE_THREADS = 4
 
 
 def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
@@ -60,14 +64,14 @@ def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
             request_id=request_id,
         )
     )
-    head = (
-        f"HTTP/1.1 {status} {title}\r\n"
-        "Connection: close\r\n"
-        f"Content-Type: {PROBLEM_JSON}\r\n"
-        f"X-Request-ID: {request_id}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    util.write_nonblock(sock, (head + body).encode("ascii"))
+    headers = SAFE_HEADERS | {
+        "Connection": "close",
+        "Content-Type": PROBLEM_JSON,
+        "X-Request-ID": request_id,
+        "Content-Length": str(len(body)),
+    }
+    lines = [f"HTTP/1.1 {status} {title}", *(f"{each}: {headers[each]}" for each in headers)]
+    util.write_nonblock(sock, "\r\n".join([*lines, "", body]).encode("ascii"))
 
 
 util.write_error = write_problem  # gunicorn has no setting for it
@@ -75,20 +79,83 @@ util.write_error = write_problem  # gunicorn has no setting for it
 
 def on_starting(_server: Any) -> None:
     """Bring a development database up to date; elsewhere that is a step of the deployment."""
+    for file in Path(metrics_directory).glob("*.db"):
+        file.unlink()  # of a container that was restarted in the same pod
     if app_config.environment is Environment.DEVELOPMENT:
         database = open_database(app_config)
         migrations.upgrade(database)
         database.close()
 
 
+def on_exit(_server: Any) -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(metrics_directory, ignore_errors=True)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let the worker's heartbeat measure the pool: a gauge on each request would cost more."""
+    app = worker.wsgi
+    services = app.extensions["backing_services"]
+
+    def beat() -> None:
+        services.database.cut_stalled()
+        instruments.set_pool(**services.database.pool_usage())
+
+    worker.heartbeat = beat
+    worker.on_drain = app.extensions["readiness"].stop
+    deliver_beside(app_config, services)
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Take back the gauges of a worker that ended; what it counted stays counted."""
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def when_ready(server: Any) -> None:
+    """Let a second signal end the master, and with it the workers, at once."""
+    first_signal: Any = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: Any) -> None:
+        def stop_now(_number: int, _frame: Any) -> None:
+            server.kill_workers(signal.SIGKILL)
+            os._exit(1)
+
+        signal.signal(number, stop_now)
+        first_signal(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Close what the worker opened, telemetry last."""
+    app = worker.wsgi
+    if app is None or worker.pid != os.getpid():
+        return
+    for name in ("backing_services", "telemetry"):
+        started_at = time.monotonic()
+        app.extensions[name].close()
+        worker.log.info("Stopped: %s in %.3f s", name, time.monotonic() - started_at)
+    if worker.is_stopping:
+        sys.stdout.flush()
+        os._exit(0)  # the interpreter would wait for threads whose time to finish is over
+
+
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
 bind = f"0.0.0.0:{app_config.port}"
+Worker.request_read_seconds = app_config.request_read_seconds
+Worker.drain_seconds = app_config.drain
+Worker.finish_seconds = app_config.finish
 worker_class = Worker
 workers = app_config.web_concurrency
-threads = app_config.web_threads
+# Spare threads answer probes, and refuse what is too much, while all others are at work.
+threads = app_config.web_threads + SPARE_THREADS
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
 keepalive = 75  # longer than common load balancers keep theirs, so that they close first
-graceful_timeout = 20
+# The master's limit for all of a worker's stop; a second less than the platform's.
+graceful_timeout = app_config.termination_grace_seconds - 1
 logger_class = Logger
 # A heartbeat file on disk stalls a worker when the disk does.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - see above

@@ -33,6 +33,9 @@ FIRST = (
     "LOG_FORMAT",
 )
 
+# Below it an AppError is a shortcut, such as to an answer that was given before.
+MIN_FAILURE = 400
+
 BEGIN = "<!-- configuration: written by make docs -->"
 END = "<!-- end of configuration -->"
 
@@ -68,8 +71,14 @@ or `type`: they never change. `title` and `detail` are for people and may.
 |---|---|---|---|---|
 {rows}
 
+Where a code has several titles and meanings, they are kinds of one error: what to do is
+the same, and `detail` says which it is.
+
 `errors` lists each member of the input that is wrong, as `pointer` and `detail`.
 `request_id` is the `X-Request-ID` of the answer; quote it when you ask for help.
+
+Under `/auth`, `error` holds the code as well, and `error_description` the detail: there
+OAuth 2 clients look for them (RFC 6749, section 5.2).
 
 What HTTP itself refuses before a route is reached, such as a method that an address does
 not have, carries the name of its status as `code`: `method_not_allowed` for 405.
@@ -114,26 +123,31 @@ def with_first_settings(readme: str) -> str:
 
 
 def errors() -> str:
-    """Describe every error that the service raises on purpose."""
+    """Describe every error that the service raises on purpose, once for each code."""
+    kinds: dict[str, list[type[AppError]]] = {}
+    for error in sorted(error_classes(), key=lambda each: (len(each.__mro__), each.__name__)):
+        kinds.setdefault(error.code, []).append(error)
     rows = [
         (
-            f"`{error.code}`",
-            f"`{problem_type(error)}`",
-            str(int(error.status)),
-            error.title,
-            first_paragraph(error),
+            f"`{code}`",
+            f"`{problem_type(alike[0])}`",
+            str(int(alike[0].status)),
+            "<br>".join(dict.fromkeys(error.title for error in alike)),
+            "<br>".join(first_paragraph(error) for error in alike),
         )
-        for error in sorted(error_classes(), key=lambda error: (error.status, error.code))
+        for code, alike in sorted(kinds.items(), key=lambda each: (each[1][0].status, each[0]))
     ]
     return ERRORS.format(rows="\n".join(map(row, rows)))
 
 
 def error_classes() -> set[type[AppError]]:
-    """Return the package's errors, all of its modules loaded."""
+    """Return the package's failures, all of its modules loaded."""
     for module in pkgutil.walk_packages(userservice.__path__, "userservice."):
         import_module(module.name)
     return {
-        each for each in descendants(AppError) if each.__module__.partition(".")[0] == "userservice"
+        each
+        for each in descendants(AppError)
+        if each.__module__.partition(".")[0] == "userservice" and each.status >= MIN_FAILURE
     }
 
 

@@ -11,17 +11,30 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis as redis_library
+from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 
 from app import create_app
 from bootstrap import open_backing_services
 from config import AppConfig
 from tests import servers
+from tests.collector import PROTOCOLS
+from tests.collector import collector as run_collector
+from tests.deployment import API_KEY, Deployment
+from tests.faults import FaultProxy, MailProvider
 from userservice import migrations
 from userservice.database import Base, DatabaseManager, with_driver
 from userservice.security import PasswordHasher
 
-API_KEY = "test-api-key"
+__all__ = ["API_KEY", "make_app"]  # what tests take from here besides fixtures
+
+
+class Client(FlaskClient):
+    """Reads each answer to its end and closes it, as servers do; its slot is free again then."""
+
+    def open(self, *args, buffered=True, **kwargs):
+        return super().open(*args, buffered=buffered, **kwargs)
+
 
 # Examples are found by a fixed seed in CI; how long one takes depends on the machine.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=60)
@@ -152,7 +165,9 @@ def empty_database(empty_database_url):
 @pytest.fixture
 def config(database_url):
     """A configuration for tests: no Redis, no other services."""
-    return AppConfig(database_url=database_url, redis_url="", api_key=API_KEY)
+    return AppConfig(
+        database_url=database_url, redis_url="", api_key=API_KEY, rate_limit_enabled=False
+    )
 
 
 @pytest.fixture
@@ -168,7 +183,7 @@ def services(config):
 @pytest.fixture
 def app(config, services):
     """The web application."""
-    return create_app(config, services)
+    return make_app(config, services)
 
 
 @pytest.fixture
@@ -183,6 +198,77 @@ def service_client(app):
     caller = app.test_client()
     caller.environ_base["HTTP_X_API_KEY"] = API_KEY
     return caller
+
+
+def make_app(config, services=None):
+    """Build an application whose clients close what they are answered."""
+    app = create_app(config, services)
+    app.test_client_class = Client
+    return app
+
+
+@pytest.fixture
+def serve(tmp_path, sqlite_url):
+    """Start the service in processes of its own, on an empty database."""
+    # Not at the top: what it imports, imports this file.
+    from tests.serving import serving  # noqa: PLC0415
+
+    with ExitStack() as running:
+
+        def start(**variables):
+            defaults = {"DATABASE_URL": sqlite_url}
+            return running.enter_context(serving(tmp_path, **(defaults | variables)))
+
+        yield start
+
+
+@pytest.fixture(params=PROTOCOLS)
+def collector(request):
+    """A collector that takes whatever it is sent, by each protocol."""
+    with run_collector(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def crash_server():
+    """A PostgreSQL server that tests of this process may freeze, crash and restart."""
+    with servers.PostgreSQLServer(durable=True) as server:
+        _migrate(server.url)
+        yield server
+
+
+@pytest.fixture
+def postgresql_server(crash_server):
+    """The same, running, with an empty database."""
+    engine = create_engine(with_driver(crash_server.url), isolation_level="AUTOCOMMIT")
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engine.connect() as connection:
+        connection.execute(text(f"TRUNCATE {names}"))
+    engine.dispose()
+    return crash_server
+
+
+@pytest.fixture
+def provider():
+    """An e-mail provider that can be told to fail."""
+    fake = MailProvider()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def proxy(postgresql_server):
+    """The way to that server, which can be told to break."""
+    way = FaultProxy(postgresql_server.port)
+    yield way
+    way.close()
+
+
+@pytest.fixture
+def deployment(tmp_path, postgresql_server, provider):
+    """Web and worker processes on that server and that provider."""
+    with Deployment(tmp_path, postgresql_server.url, provider.url) as processes:
+        yield processes
 
 
 def _migrate(url):

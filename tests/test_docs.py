@@ -19,6 +19,7 @@ from admin import cli
 from config import AppConfig
 from docs import generate
 from tests.servers import free_port
+from userservice.errors import AppError
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -38,6 +39,7 @@ CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "<date>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<request or trace>"),
+    (re.compile(r"(?<=;t=)\d+"), "<seconds>"),
 )
 
 
@@ -83,7 +85,21 @@ def test_the_session_in_the_readme_shows_each_thing_a_client_does():
 
     missing = [
         part
-        for part in ("-d '{", "If-None-Match", "page_size", "PATCH", "If-Match", "DELETE", "/ready")
+        for part in (
+            "-d '{",
+            "Idempotency-Key",
+            "/auth/token",
+            "Bearer",
+            "If-None-Match",
+            "page_size",
+            "PATCH",
+            "If-Match",
+            "DELETE",
+            "/users/import",
+            "/users/export",
+            "/ready",
+            "/metrics",
+        )
         if part not in commands
     ]
 
@@ -119,12 +135,31 @@ def test_every_secret_names_the_variable_for_its_file():
     assert named == secrets
 
 
-def test_every_error_has_a_code_of_its_own():
-    codes = [error.code for error in generate.error_classes()]
+def test_errors_that_share_a_code_are_kinds_of_one_error():
+    by_code: dict[str, list[type[AppError]]] = {}
+    for error in generate.error_classes():
+        by_code.setdefault(error.code, []).append(error)
 
-    repeated = {code for code in codes if codes.count(code) > 1}
+    strangers = {
+        code
+        for code, alike in by_code.items()
+        if len({error.status for error in alike}) > 1
+        or not any(all(issubclass(each, general) for each in alike) for general in alike)
+    }
 
-    assert not repeated
+    assert not strangers
+
+
+def test_every_code_has_one_row_with_all_its_meanings():
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", generate.errors(), re.MULTILINE)
+
+    meanings = dict(rows)
+
+    assert len(rows) == len(meanings)
+    assert all(
+        generate.first_paragraph(error) in meanings[error.code]
+        for error in generate.error_classes()
+    )
 
 
 @pytest.mark.parametrize("command", ["make run", "make test"])

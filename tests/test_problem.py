@@ -90,7 +90,7 @@ def test_the_time_to_wait_is_told_in_whole_seconds(answer_to, seconds, header):
 
 
 def test_missing_credentials_come_with_a_challenge(answer_to):
-    assert "X-API-Key" in answer_to(Unauthenticated()).headers["WWW-Authenticate"]
+    assert answer_to(Unauthenticated()).headers["WWW-Authenticate"].startswith("Bearer realm=")
 
 
 @pytest.mark.parametrize("status", sorted(set(default_exceptions) - {500}))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from userservice.database import DatabaseManager
 from userservice.http_client import HttpClient
+from userservice.mailer import Mailer
+from userservice.pools import TaskRunner
 from userservice.redis import RedisManager
 from userservice.security import PasswordHasher
 
@@ -18,6 +20,8 @@ class BackingServices:
     database: DatabaseManager
     redis: RedisManager
     http: HttpClient
+    mailer: Mailer
+    tasks: TaskRunner
     hasher: PasswordHasher
     external_urls: tuple[str, ...]
 
@@ -35,6 +39,7 @@ class BackingServices:
 
     def close(self) -> None:
         """Close everything that was opened."""
+        self.mailer.close()
         self.http.close()
         self.redis.close()
         self.database.close()

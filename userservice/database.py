@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from secrets import randbits
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     MetaData,
+    QueuePool,
     StaticPool,
     create_engine,
     event,
@@ -29,7 +32,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from userservice import SERVICE_NAME
 from userservice.errors import Unavailable
+
+# Rows that a streamed result holds in memory.
+STREAMED_ROWS = 1000
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -119,6 +126,8 @@ class DatabaseManager:
             self._pool_options["connect_args"] = _postgresql_arguments(
                 connect_timeout, statement_timeout
             )
+        self._patience_seconds = statement_timeout.total_seconds() + 1
+        self._in_use: dict[int, tuple[Any, float]] = {}
         self._engine: Engine | None = None
         self._transactional: Engine | None = None
 
@@ -149,6 +158,8 @@ class DatabaseManager:
             (_listen_sqlite if self.is_sqlite else _listen_postgresql)(
                 self._engine, self._transactional
             )
+            if not self.is_sqlite and self._patience_seconds > 1:
+                self._watch(self._engine)
         return self
 
     @contextmanager
@@ -173,6 +184,28 @@ class DatabaseManager:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Yield a connection on which all reads see one moment, and large results are streamed.
+
+        Reading may take as long as it takes; `cut_stalled` leaves it alone.
+
+        Raises:
+            Unavailable: as for `transaction`.
+        """
+        options: dict[str, Any] = {"yield_per": STREAMED_ROWS}
+        if not self.is_sqlite:
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with _outages(), self.engine.connect().execution_options(**options) as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            self._in_use.pop(id(_driver(connection)), None)
+            try:
+                yield connection
+            finally:
+                if self.is_sqlite:
+                    connection.exec_driver_sql("ROLLBACK")
+
+    @contextmanager
     def get_session(self) -> Iterator[Session]:
         """Yield an ORM session, committed at the end and rolled back on an exception.
 
@@ -185,6 +218,24 @@ class DatabaseManager:
         with _outages(), make_session.begin() as session:
             yield session
 
+    def purge(
+        self, purge_batch: Callable[[Connection, int], int], *, limit: int = 1000
+    ) -> Iterator[int]:
+        """Remove rows until there are none left to remove; yield the size of each batch.
+
+        Batches are transactions of their own: locks stay short, and what is done stays done.
+
+        Args:
+            purge_batch: Removes at most so many rows and says how many.
+            limit: Largest size of a batch.
+        """
+        while True:
+            with self.connection() as connection:
+                purged = purge_batch(connection, limit)
+            yield purged
+            if purged < limit:
+                return
+
     def ping(self) -> None:
         """Make one round trip.
 
@@ -194,10 +245,46 @@ class DatabaseManager:
         with self.connection() as connection:
             connection.execute(text("SELECT 1"))
 
+    def pool_usage(self) -> dict[str, int]:
+        """Return how many connections are in use, how many are idle, and how many there may be."""
+        pool = self.engine.pool
+        if not isinstance(pool, QueuePool):
+            return {"in_use": 0, "idle": 0, "limit": 1}
+        limit = self._pool_options["pool_size"] + self._pool_options["max_overflow"]
+        return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "limit": limit}
+
+    def cut_stalled(self) -> None:
+        """Cut the connections that have been in use for longer than any statement may take.
+
+        A server process that is frozen still acknowledges what it is sent, so no timeout of
+        the network or the server applies. Whoever waits on the connection gets Unavailable.
+        """
+        now = time.monotonic()
+        stalled = [each for each, deadline in list(self._in_use.values()) if deadline < now]
+        for connection in stalled:
+            # It may be closed by its user at this very moment, which is as good.
+            with suppress(OSError, self.engine.dialect.loaded_dbapi.Error):
+                _hang_up(connection.fileno())
+
     def close(self) -> None:
         """Close the pool; connections in use are closed when they come back."""
         if self._engine is not None:
             self._engine.dispose()
+
+    def _watch(self, engine: Engine) -> None:
+        """Remember since when connections are in use, for `cut_stalled`."""
+
+        @event.listens_for(engine, "checkout")
+        def _begin(connection: Any, _record: Any, _proxy: Any) -> None:
+            self._in_use[id(connection)] = (connection, time.monotonic() + self._patience_seconds)
+
+        @event.listens_for(engine, "reset")
+        def _end(connection: Any, _record: Any, _state: Any) -> None:
+            self._in_use.pop(id(connection), None)
+
+        @event.listens_for(engine, "close")
+        def _forget(connection: Any, _record: Any) -> None:
+            self._in_use.pop(id(connection), None)
 
     @property
     def _transactions(self) -> Engine:
@@ -243,7 +330,7 @@ def _postgresql_arguments(
     }
     return {
         "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
-        "application_name": "cloudnative-user-api",
+        "application_name": SERVICE_NAME,
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         # Notice a peer that vanished without a word in seconds instead of hours.
         "keepalives_idle": 30,
@@ -290,6 +377,11 @@ def _listen_postgresql(engine: Engine, transactional: Engine) -> None:
     def _rest(connection: Any, _record: Any) -> None:
         if connection is not None and not connection.autocommit:
             connection.autocommit = True
+
+
+def _hang_up(descriptor: int) -> None:
+    with socket.socket(fileno=os.dup(descriptor)) as peer:
+        peer.shutdown(socket.SHUT_RDWR)
 
 
 def _driver(connection: Connection) -> Any:

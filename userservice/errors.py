@@ -88,6 +88,14 @@ class PreconditionFailed(AppError):
     title = "The resource has changed since it was read"
 
 
+class TooManyRequests(AppError):
+    """The caller has used up its rate."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "too_many_requests"
+    title = "Too many requests"
+
+
 class UnsupportedMediaType(AppError):
     """The body is of a type that this route does not read."""
 

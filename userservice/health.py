@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Literal, cast
 
 from flask import Blueprint, Response, current_app
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from userservice import migrations
 from userservice.auth import public
@@ -27,6 +28,7 @@ blueprint = Blueprint("health", __name__)
 
 CHECKS = ("database", "redis", "external_apis")
 CACHE_SECONDS = 1.0
+STOPPING = "stopping"
 
 
 class Health(Schema):
@@ -87,9 +89,16 @@ class Readiness:
         self._lock = threading.Lock()
         self._failed: frozenset[str] = frozenset()
         self._valid_until = 0.0
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Be ready no more: the process is about to end. Safe in a signal handler."""
+        self._is_stopping = True
 
     def failed(self) -> frozenset[str]:
         """Return the names of the checks that fail."""
+        if self._is_stopping:
+            return frozenset({STOPPING})
         with self._lock:
             if time.monotonic() >= self._valid_until:
                 self._failed = self._run()
@@ -98,7 +107,7 @@ class Readiness:
 
     def is_ready(self, failed: frozenset[str]) -> bool:
         """Tell whether the process can serve without these."""
-        return not failed & self._required
+        return not failed & (self._required | {STOPPING})
 
     def _run(self) -> frozenset[str]:
         passed: set[str] = set()
@@ -133,7 +142,8 @@ def _require_schema(database: DatabaseManager) -> None:
 
 def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:
     try:
-        check()
+        with suppress_instrumentation():  # a probe's round trips belong to no trace
+            check()
     except Unavailable as error:
         logger.warning(
             "Readiness check failed",

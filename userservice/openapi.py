@@ -16,7 +16,14 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from userservice.auth import Guard, guard_of, public
-from userservice.errors import AppError, InvalidRequest, Unauthenticated, Unavailable
+from userservice.errors import (
+    AppError,
+    Forbidden,
+    InvalidRequest,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 from userservice.problem import PROBLEM_JSON
 from userservice.schemas import Schema
 from userservice.web import JSON
@@ -32,8 +39,28 @@ HEADERS = {
     "Link": "Address of the next page, with rel=next.",
 }
 REQUEST_HEADERS = {
+    "Idempotency-Key": "Sent again with the same body, a request is answered alike, not repeated.",
     "If-Match": "Only when the resource still has this ETag.",
     "If-None-Match": "Only when the resource no longer has this ETag.",
+}
+
+
+REQUEST_HEADER_SCHEMAS = {
+    "Idempotency-Key": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+}
+API_KEY: dict[str, list[str]] = {"apiKey": []}
+BEARER: dict[str, list[str]] = {"oauth2": []}
+SECURITY: dict[Guard, list[dict[str, list[str]]]] = {
+    Guard.PUBLIC: [],
+    Guard.REGISTRAR: [{}, API_KEY, BEARER],
+    Guard.USER: [BEARER],
+    Guard.OWNER: [API_KEY, BEARER],
+    Guard.ADMINISTRATOR: [API_KEY, BEARER],
 }
 
 
@@ -72,6 +99,8 @@ class Operation:
     query: type[Schema] | None = None
     request_headers: tuple[str, ...] = ()
     response_headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    upload: tuple[str, ...] = ()
+    download: tuple[str, ...] = ()
 
 
 def operation(  # noqa: PLR0913 - the parts of an operation
@@ -85,6 +114,8 @@ def operation(  # noqa: PLR0913 - the parts of an operation
     query: type[Schema] | None = None,
     request_headers: tuple[str, ...] = (),
     response_headers: Mapping[int, tuple[str, ...]] | None = None,
+    upload: tuple[str, ...] = (),
+    download: tuple[str, ...] = (),
 ) -> Callable[[View], View]:
     """Describe a route; its docstring is the long description.
 
@@ -98,6 +129,8 @@ def operation(  # noqa: PLR0913 - the parts of an operation
         query: Schema of the query parameters.
         request_headers: Conditional headers that are honoured.
         response_headers: Status -> headers that an answer carries.
+        upload: Content types of a file that is the request's body.
+        download: Content types of a file that is the answer.
     """
     described = Operation(
         summary=summary,
@@ -109,6 +142,8 @@ def operation(  # noqa: PLR0913 - the parts of an operation
         query=query,
         request_headers=request_headers,
         response_headers=response_headers or {},
+        upload=upload,
+        download=download,
     )
 
     def mark(view: View) -> View:
@@ -149,6 +184,16 @@ def build_document(app: Flask) -> dict[str, Any]:
             "schemas": definitions["$defs"],
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "oauth2": {
+                    "type": "oauth2",
+                    "flows": {
+                        "password": {
+                            "tokenUrl": "/auth/token",
+                            "refreshUrl": "/auth/token",
+                            "scopes": {},
+                        }
+                    },
+                },
             },
         },
     }
@@ -161,19 +206,30 @@ def _operation(rule: Rule, view: Callable[..., Any], described: Operation) -> di
         "summary": described.summary,
         "description": inspect.getdoc(view) or described.summary,
         "tags": [described.tag],
-        "security": [] if guard is Guard.PUBLIC else [{"apiKey": []}],
+        "security": SECURITY[guard or Guard.PUBLIC],
         "parameters": [
             *_path_parameters(rule),
             *_query_parameters(described),
             *_headers(described),
         ],
-        "responses": _responses(described, guard, has_path=bool(rule.arguments)),
+        "responses": _responses(
+            described,
+            guard,
+            has_path=bool(rule.arguments),
+            is_limited="limit" in view.__dict__,
+        ),
     }
     if described.body is not None:
         content = {"schema": {"$ref": REF.format(model=described.body.__name__)}}
         result["requestBody"] = {
             "required": True,
             "content": dict.fromkeys(described.media_types, content),
+        }
+    if described.upload:
+        content = {"schema": {"type": "string"}}
+        result["requestBody"] = {
+            "required": True,
+            "content": dict.fromkeys(described.upload, content),
         }
     return result
 
@@ -216,26 +272,33 @@ def _headers(described: Operation) -> list[dict[str, Any]]:
             "in": "header",
             "required": False,
             "description": REQUEST_HEADERS[name],
-            "schema": {"type": "string"},
+            "schema": REQUEST_HEADER_SCHEMAS.get(name, {"type": "string"}),
         }
         for name in described.request_headers
     ]
 
 
-def _responses(described: Operation, guard: Guard | None, *, has_path: bool) -> dict[str, Any]:
+def _responses(
+    described: Operation, guard: Guard | None, *, has_path: bool, is_limited: bool
+) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, model in described.returns.items():
         response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
         if model is not None:
             schema = {"$ref": REF.format(model=model.__name__)}
             response["content"] = {JSON: {"schema": schema}}
+        elif described.download:
+            content = {"schema": {"type": "string"}}
+            response["content"] = dict.fromkeys(described.download, content)
         names = described.response_headers.get(status, ())
         if names:
             response["headers"] = {
                 name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names
             }
         responses[str(status)] = response
-    for status in sorted(_error_statuses(described, guard, has_path=has_path)):
+    for status in sorted(
+        _error_statuses(described, guard, has_path=has_path, is_limited=is_limited)
+    ):
         responses.setdefault(
             str(status),
             {
@@ -246,7 +309,9 @@ def _responses(described: Operation, guard: Guard | None, *, has_path: bool) -> 
     return responses
 
 
-def _error_statuses(described: Operation, guard: Guard | None, *, has_path: bool) -> set[int]:
+def _error_statuses(
+    described: Operation, guard: Guard | None, *, has_path: bool, is_limited: bool
+) -> set[int]:
     """Add to a route's own errors those that its shape brings along."""
     statuses = {error.status for error in described.raises}
     if described.tag != "probes":
@@ -260,7 +325,9 @@ def _error_statuses(described: Operation, guard: Guard | None, *, has_path: bool
     if described.query is not None:
         statuses.add(InvalidRequest.status)
     if guard is not Guard.PUBLIC:
-        statuses.add(Unauthenticated.status)
+        statuses |= {Unauthenticated.status, Forbidden.status}
+    if is_limited:
+        statuses.add(TooManyRequests.status)
     if has_path:
         statuses.add(HTTPStatus.NOT_FOUND)
     return {int(status) for status in statuses}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
+from userservice import SERVICE_NAME
 from userservice.errors import AppError, FieldError, Unauthenticated
 from userservice.tracing import trace_id
 from userservice.web import request_id
@@ -18,7 +20,8 @@ from userservice.web import request_id
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-CHALLENGE = 'ApiKey realm="cloudnative-user-api", header="X-API-Key"'
+CHALLENGE = f'Bearer realm="{SERVICE_NAME}"'
+OAUTH_PREFIX = "/auth/"
 
 # Statuses that Werkzeug answers by itself, in our words and with our codes.
 _DETAILS = {
@@ -77,14 +80,28 @@ def names_of(status: int) -> tuple[str, str]:
 def _render_app_error(error: AppError) -> Response:
     headers = {}
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = CHALLENGE
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
+    if request.path.startswith(OAUTH_PREFIX):
+        return _oauth_response(error, headers)
     return _response(
         error.status, error.code, error.title, error.detail, headers, tuple(error.errors)
     )
+
+
+def _oauth_response(error: AppError, headers: dict[str, str]) -> Response:
+    """Put the code where OAuth 2 clients look for it (RFC 6749, section 5.2)."""
+    response = _response(
+        error.status, error.code, error.title, error.detail, headers, tuple(error.errors)
+    )
+    body = json.loads(response.get_data())
+    body |= {"error": error.code, "error_description": error.detail}
+    response.set_data(json.dumps(body))
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _render_http_error(error: HTTPException) -> Response:

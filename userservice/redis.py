@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from userservice.errors import Unavailable
+from userservice.tracing import trace_redis
 
 if TYPE_CHECKING:
     import redis
@@ -30,13 +31,15 @@ class RedisManager:
         """The client; nothing is connected until its first command."""
         import redis  # noqa: PLC0415 - a third of the start-up time, and optional
 
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             self._url,
             max_connections=self._max_connections,
             socket_timeout=self._timeout_seconds,
             socket_connect_timeout=self._timeout_seconds,
             decode_responses=True,
         )
+        trace_redis(client)
+        return client
 
     def ping(self) -> None:
         """Make one round trip.

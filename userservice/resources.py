@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from userservice import health, openapi
+from userservice import health, idempotency, metrics, openapi  # noqa: F401 - idempotency has a table
+from userservice.jobs import events as jobs_events
+from userservice.jobs import routes as jobs
+from userservice.tokens import routes as tokens
+from userservice.users import events as users_events
 from userservice.users import routes as users
 
-BLUEPRINTS = (users.blueprint, health.blueprint, openapi.blueprint)
+EVENT_HANDLERS = {**users_events.HANDLERS, **jobs_events.HANDLERS}
+
+BLUEPRINTS = (
+    users.blueprint,
+    jobs.blueprint,
+    tokens.blueprint,
+    health.blueprint,
+    metrics.blueprint,
+    openapi.blueprint,
+)

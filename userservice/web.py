@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -11,16 +12,30 @@ from uuid import uuid4
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from userservice import idempotency
+from userservice.auth import principal
 from userservice.backing_services import BackingServices
 from userservice.errors import InvalidRequest, UnsupportedMediaType
+from userservice.rate_limit import rate_limit_headers
 from userservice.schemas import Schema
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
+# What a browser, should one look, may do with an answer: nothing.
+SAFE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+}
 MAX_BODY_BYTES = 64 * 1024
 
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_FRAMING = frozenset({"Content-Length"})
 # Printable, short, and nothing that could end a header or a log field.
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
 
@@ -45,15 +60,21 @@ def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
     accepted = media_types or (JSON,)
     if request.mimetype not in accepted:
         raise UnsupportedMediaType(f"Content-Type must be {' or '.join(accepted)}")
-    return schema.load(_read_input())
+    return schema.load(read_input())
 
 
-def _read_input() -> bytes:
+def read_input() -> bytes:
+    """Read the request's body, which stays there to be parsed as a form.
+
+    Raises:
+        RequestEntityTooLarge: the body is larger than the application allows.
+        InvalidRequest: it does not arrive whole.
+    """
     limit = request.max_content_length or MAX_BODY_BYTES
     # Without the one byte more, a chunked body would be cut at the limit instead of refused.
     request.max_content_length = limit + 1
     try:
-        body = request.get_data(cache=False)
+        body = request.get_data()
     except HTTPException:
         raise
     except Exception as error:
@@ -86,6 +107,41 @@ def json_response(
     return Response(document.model_dump_json(), status, headers, mimetype=JSON)
 
 
+def empty_response(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response without a body, and so without a type."""
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
+
+
+def dump_response(response: Response) -> str:
+    """Turn a response into text that `load_response` turns back, to be sent again."""
+    kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
+    return json.dumps([response.status_code, kept, response.get_data(as_text=True)])
+
+
+def load_response(dumped: str) -> Response:
+    """Return a response that was sent before, marked as such."""
+    status, headers, body = json.loads(dumped)
+    return Response(body, status, headers | {"Idempotent-Replayed": "true"})
+
+
+def idempotent_request(route: str) -> idempotency.Request | None:
+    """Return this request as its Idempotency-Key names it; None without one.
+
+    Raises:
+        InvalidRequest: the key is not 1 to 255 printable characters.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable ASCII characters")
+    caller = principal()
+    name = caller.name if caller is not None else "anonymous"
+    return idempotency.Request(f"{name} {route}", key, read_input())
+
+
 def is_unchanged(etag: str) -> bool:
     """Tell whether the caller's copy (If-None-Match) is still the current one."""
     return request.headers.get("If-None-Match") is not None and (
@@ -107,6 +163,7 @@ def register_response_headers(app: Flask) -> None:
     @app.after_request
     def _add_headers(response: Response) -> Response:
         response.headers["X-Request-ID"] = request_id()
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(rate_limit_headers())
+        for name, value in SAFE_HEADERS.items():
+            response.headers.setdefault(name, value)
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,15 +10,19 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Table,
     bindparam,
     delete,
     func,
     insert,
     select,
+    text,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
+from userservice import outbox
 from userservice.users.models import Status, User
 
 
@@ -34,27 +38,88 @@ class UserRow(NamedTuple):
     updated_at: datetime
 
 
+class CredentialsRow(NamedTuple):
+    """What a user logs in with."""
+
+    id: UUID
+    password_hash: str | None
+
+
 users: Table = User.__table__  # type: ignore[assignment]  # declared as FromClause, is a Table
 _COLUMNS = tuple(users.c[name] for name in UserRow._fields)
 _LIVE = users.c.status != Status.DELETED
+_LIVE_SQL = text("status <> 'deleted'")
+_EXPORTED = ("id", "email", "name", "signup_source", "tier", "created_at")
 
-_INSERT = insert(users)
+_INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c})
+# PostgreSQL takes both rows in one statement; other databases need two.
+_INSERT_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
 _GET = select(*_COLUMNS).where(users.c.id == bindparam("user_id"), _LIVE)
 
+_GET_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), _LIVE)
+_GET_CREDENTIALS = select(users.c.id, users.c.password_hash).where(
+    users.c.email_key == bindparam("email_key"), _LIVE
+)
 
-def insert_user(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Insert a user, all columns given.
+
+def insert_user(
+    connection: Connection, values: Mapping[str, Any], message: Mapping[str, Any]
+) -> None:
+    """Insert a user and the message that speaks of it, all columns given.
+
+    On PostgreSQL this is one statement; elsewhere it belongs into a transaction.
 
     Raises:
         IntegrityError: the address belongs to a live user.
     """
-    connection.execute(_INSERT, values)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_INSERT_BOTH, {**values, **message})
+    else:
+        connection.execute(_INSERT, values)
+        connection.execute(outbox.INSERT, message)
+
+
+def insert_users(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
+    """Insert users, all columns given, but not those whose address is taken; return who is new."""
+    statement = (
+        insert_or_skip(users)
+        .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
+        .returning(users.c.id)
+    )
+    return set(connection.execute(statement, rows).scalars())
+
+
+def stream_users(connection: Connection) -> Iterator[Sequence[Row[Any]]]:
+    """Yield the live users in id order, in pages: id, email, name, source, tier, created_at."""
+    columns = (users.c[name] for name in _EXPORTED)
+    result = connection.execute(select(*columns).where(_LIVE).order_by(users.c.id))
+    yield from result.partitions()
 
 
 def find_user(connection: Connection, user_id: UUID) -> UserRow | None:
     """Return a live user."""
     row = connection.execute(_GET, {"user_id": user_id}).first()
     return UserRow(*row) if row is not None else None
+
+
+def find_credentials(connection: Connection, email_key: str) -> CredentialsRow | None:
+    """Return what a live user logs in with."""
+    row = connection.execute(_GET_CREDENTIALS, {"email_key": email_key}).first()
+    return CredentialsRow(*row) if row is not None else None
+
+
+def find_is_superuser(connection: Connection, user_id: UUID) -> bool | None:
+    """Tell whether a live user is a superuser; None when there is no such user."""
+    is_superuser: bool | None = connection.scalar(_GET_IS_SUPERUSER, {"user_id": user_id})
+    return is_superuser
+
+
+def replace_password_hash(
+    connection: Connection, user_id: UUID, *, old_hash: str, new_hash: str
+) -> None:
+    """Store a new hash of the same password, unless the password has changed meanwhile."""
+    statement = update(users).where(users.c.id == user_id, users.c.password_hash == old_hash)
+    connection.execute(statement.values(password_hash=new_hash))
 
 
 def list_users(

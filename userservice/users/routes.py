@@ -11,11 +11,16 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import Blueprint, Response, current_app, request
+from sqlalchemy import Connection
 
-from userservice.auth import api_key_required, public
-from userservice.errors import PreconditionFailed
+from userservice import idempotency
+from userservice.auth import Guard, principal, requires
+from userservice.errors import AppError, PreconditionFailed
+from userservice.idempotency import KeyInFlight, KeyReused
 from userservice.openapi import operation
+from userservice.rate_limit import limit, limit_address
 from userservice.security import PageTokens
+from userservice.tracing import set_attributes, trace_function
 from userservice.users import service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
@@ -25,8 +30,12 @@ from userservice.web import (
     JSON,
     MERGE_PATCH,
     backing_services,
+    dump_response,
+    empty_response,
+    idempotent_request,
     is_unchanged,
     json_response,
+    load_response,
     read_body,
     read_query,
 )
@@ -37,24 +46,40 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 
 
 @blueprint.post("")
-@public
+@requires(Guard.REGISTRAR)
+@limit("registration")
 @operation(
     "Register a user",
     tag="users",
     body=UserCreate,
     returns={201: UserRead},
-    raises=(EmailTaken,),
+    raises=(EmailTaken, KeyInFlight, KeyReused),
+    request_headers=("Idempotency-Key",),
     response_headers={201: ("Location", "ETag", "Last-Modified")},
 )
+@trace_function("user_service.create_user")
 def create_user() -> Response:
     """The address must be free, whatever its case. Unknown members are ignored."""
+    new = _read_user()
+    limit_address("registration", service.email_key(new.email))
     services = backing_services()
-    user = service.register_user(services.database, services.hasher, read_body(UserCreate))
-    return _render(user, HTTPStatus.CREATED, {"Location": f"/users/{user.id}"})
+    attempt = idempotent_request("create_user")
+    if attempt is None:
+        return _created(service.register_user(services.database, services.hasher, new))
+
+    def reserve(connection: Connection, user: UserRow) -> None:
+        idempotency.reserve(connection, attempt, dump_response(_created(user)))
+
+    try:
+        idempotency.recall(services.database, attempt)
+        user = service.register_user(services.database, services.hasher, new, joined=reserve)
+    except idempotency.AlreadyAnswered as answered:
+        return load_response(answered.answer)
+    return _created(user)
 
 
 @blueprint.get("")
-@api_key_required
+@requires(Guard.ADMINISTRATOR)
 @operation(
     "List users",
     tag="users",
@@ -84,8 +109,26 @@ def list_users() -> Response:
     return json_response(UserPage(items=items, next_page_token=next_token), headers=headers)
 
 
+@blueprint.get("/me")
+@requires(Guard.USER)
+@operation(
+    "Read oneself",
+    tag="users",
+    returns={200: UserRead, 304: None},
+    raises=(UserNotFound,),
+    request_headers=("If-None-Match",),
+    response_headers={200: ("ETag", "Last-Modified"), 304: ("ETag",)},
+)
+def get_me() -> Response:
+    """The user that the access token names."""
+    caller = principal()
+    assert caller is not None  # noqa: S101 - the guard let in a user
+    assert caller.user_id is not None  # noqa: S101
+    return _conditional(service.get_user(backing_services().database, caller.user_id))
+
+
 @blueprint.get("/<uuid:user_id>")
-@api_key_required
+@requires(Guard.OWNER)
 @operation(
     "Read a user",
     tag="users",
@@ -96,14 +139,11 @@ def list_users() -> Response:
 )
 def get_user(user_id: UUID) -> Response:
     """Deleted users are not found."""
-    user = service.get_user(backing_services().database, user_id)
-    if is_unchanged(_etag(user)):
-        return Response(status=HTTPStatus.NOT_MODIFIED, headers=_validators(user))
-    return _render(user)
+    return _conditional(service.get_user(backing_services().database, user_id))
 
 
 @blueprint.patch("/<uuid:user_id>")
-@api_key_required
+@requires(Guard.OWNER)
 @operation(
     "Change a user",
     tag="users",
@@ -122,7 +162,7 @@ def update_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("/<uuid:user_id>")
-@api_key_required
+@requires(Guard.OWNER)
 @operation(
     "Delete a user",
     tag="users",
@@ -133,7 +173,28 @@ def update_user(user_id: UUID) -> Response:
 def delete_user(user_id: UUID) -> Response:
     """The user is gone for every caller at once, and the row is purged later."""
     service.delete_user(backing_services().database, user_id, versions=_expected_versions())
-    return Response(status=HTTPStatus.NO_CONTENT)
+    return empty_response(HTTPStatus.NO_CONTENT)
+
+
+@trace_function("validate_user_data", {"validation.fields": "email,name,password,source,tier"})
+def _read_user() -> UserCreate:
+    try:
+        new = read_body(UserCreate)
+    except AppError as error:
+        set_attributes({"validation.result": "invalid", "validation.error": error.detail})
+        raise
+    set_attributes({"validation.result": "valid"})
+    return new
+
+
+def _conditional(user: UserRow) -> Response:
+    if is_unchanged(_etag(user)):
+        return empty_response(HTTPStatus.NOT_MODIFIED, _validators(user))
+    return _render(user)
+
+
+def _created(user: UserRow) -> Response:
+    return _render(user, HTTPStatus.CREATED, {"Location": f"/users/{user.id}"})
 
 
 def _render(

@@ -9,9 +9,18 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import email_validator
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from userservice.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
 from userservice.schemas import Schema
 from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
 
@@ -82,7 +91,7 @@ Label = Annotated[
         min_length=1, max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
     ),
 ]
-Password = Annotated[SecretStr, Field(min_length=8, max_length=128)]
+Password = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 
 
 class UserCreate(Schema):
@@ -93,6 +102,14 @@ class UserCreate(Schema):
     password: Password | None = None
     source: Label | None = Field(None, description="Where the user signed up, such as web.")
     tier: Label | None = Field(None, description="The plan, such as free.")
+
+    @field_validator("password")
+    @classmethod
+    def _refuse_guessable(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        context = (info.data.get("email", ""), info.data.get("name", ""))
+        if value is not None and is_guessable(value.get_secret_value(), *context):
+            raise ValueError("is too easy to guess")
+        return value
 
 
 class UserUpdate(Schema):

@@ -4,35 +4,63 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from userservice import outbox
 from userservice.database import DatabaseManager, uuid7, violates_unique
-from userservice.errors import PreconditionFailed
+from userservice.errors import AppError, PreconditionFailed
+from userservice.instruments import SIGNUP_SOURCES, bounded, count_user_created
+from userservice.schemas import Schema
 from userservice.security import PasswordHasher
+from userservice.tracing import baggage_item, personal, set_attributes, trace_function
 from userservice.users import queries
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
-from userservice.users.queries import UserRow
+from userservice.users.queries import CredentialsRow, UserRow
 from userservice.users.schemas import UserCreate, UserUpdate
 
 logger = logging.getLogger(__name__)
 
+USER_REGISTERED = "user.registered"
 PURGE_BATCH = 1000
 
 
+class ImportedUser(NamedTuple):
+    """A user who was validated elsewhere."""
+
+    email: str
+    name: str
+    source: str
+    tier: str
+    password_hash: str | None
+
+
+Joined = Callable[[Connection, UserRow], None]
+
+
+@trace_function("create_user_record")
 def register_user(
     database: DatabaseManager,
     hasher: PasswordHasher,
     new: UserCreate,
     *,
     is_superuser: bool = False,
+    joined: Joined | None = None,
 ) -> UserRow:
     """Create a user.
+
+    Args:
+        database: Where.
+        hasher: Hashes the password, if there is one.
+        new: What the user brings along.
+        is_superuser: Whether the user may administer others.
+        joined: Work that happens together with the insert, or not at all; it comes first.
 
     Raises:
         EmailTaken: a live user has the address.
@@ -48,16 +76,49 @@ def register_user(
         "is_superuser": is_superuser,
         "password_hash": password_hash,
     }
-    try:
-        with database.connection() as connection:
-            queries.insert_user(connection, values)
-    except IntegrityError as error:
-        raise _conflict(error) from error
+    source = bounded(new.source or "unknown", SIGNUP_SOURCES)
+    with baggage_item("user.signup_source", source):
+        try:
+            _save_user(database, user, values, joined)
+        except EmailTaken:
+            set_attributes({"conflict.type": "duplicate_email"})
+            raise
+        except Exception as error:
+            if not isinstance(error, AppError) or error.status >= AppError.status:
+                logger.exception("User creation failed", extra={"error_type": type(error).__name__})
+            raise
+    count_user_created(source, new.tier or "free")
+    set_attributes(
+        {
+            "user.id": str(user.id),
+            "user.status": user.status,
+            "user.signup_source": source,
+            **personal({"user.email": user.email}),
+        }
+    )
     logger.info(
-        "User created successfully",
-        extra={"user_id": str(user.id), "signup_source": values["signup_source"]},
+        "User created successfully", extra={"user_id": str(user.id), "signup_source": source}
     )
     return user
+
+
+@trace_function("user_service.save_user")
+def _save_user(
+    database: DatabaseManager, user: UserRow, values: dict[str, Any], joined: Joined | None
+) -> None:
+    message = outbox.new_message(USER_REGISTERED, {"user_id": str(user.id)})
+    try:
+        if joined is None and not database.is_sqlite:
+            # One statement is one transaction, and one round trip.
+            with database.connection() as connection:
+                queries.insert_user(connection, values, message)
+        else:
+            with database.transaction() as connection:
+                if joined is not None:
+                    joined(connection, user)
+                queries.insert_user(connection, values, message)
+    except IntegrityError as error:
+        raise _conflict(error) from error
 
 
 def get_user(database: DatabaseManager, user_id: UUID) -> UserRow:
@@ -71,6 +132,90 @@ def get_user(database: DatabaseManager, user_id: UUID) -> UserRow:
     if user is None:
         raise UserNotFound
     return user
+
+
+def find_is_superuser(database: DatabaseManager, user_id: UUID) -> bool | None:
+    """Tell whether a live user is a superuser; None when there is no such user."""
+    with database.connection() as connection:
+        return queries.find_is_superuser(connection, user_id)
+
+
+def is_live(connection: Connection, user_id: UUID) -> bool:
+    """Tell, within the caller's transaction, whether a user is there and not deleted."""
+    return queries.find_is_superuser(connection, user_id) is not None
+
+
+@trace_function("user_service.get_user_by_email")
+def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | None:
+    """Return what the live user with this address, in any case, logs in with."""
+    with database.connection() as connection:
+        credentials = queries.find_credentials(connection, email_key(email.strip()))
+    set_attributes(
+        {
+            "operation.result": "not_found" if credentials is None else "found",
+            **personal({"query.parameter.email": email}),
+        }
+    )
+    return credentials
+
+
+def store_password_hash(
+    database: DatabaseManager, user_id: UUID, old_hash: str, new_hash: str
+) -> None:
+    """Replace a hash by a stronger one of the same password."""
+    with database.connection() as connection:
+        queries.replace_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
+
+
+class ExportedUser(Schema):
+    """A user as an export writes it down."""
+
+    id: UUID
+    email: str
+    name: str
+    source: str
+    tier: str
+    created_at: datetime
+
+
+EXPORTED = tuple(ExportedUser.model_fields)
+
+
+def stream_users(database: DatabaseManager) -> Iterator[Sequence[ExportedUser]]:
+    """Yield the users who live at one moment, in id order, in pages of bounded size."""
+    with database.snapshot() as connection:
+        for page in queries.stream_users(connection):
+            yield [
+                ExportedUser.model_construct(**dict(zip(EXPORTED, row, strict=True)))
+                for row in page
+            ]
+
+
+def import_users(connection: Connection, new: Sequence[ImportedUser]) -> list[bool]:
+    """Create users, all in the caller's transaction; False for each whose address is taken.
+
+    No e-mails follow: who is imported has not just signed up.
+    """
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "id": uuid7(),
+            "email": each.email,
+            "email_key": email_key(each.email),
+            "name": each.name,
+            "status": Status.ACTIVE,
+            "signup_source": each.source,
+            "tier": each.tier,
+            "is_superuser": False,
+            "password_hash": each.password_hash,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for each in new
+    ]
+    created = queries.insert_users(connection, rows) if rows else set()
+    return [row["id"] in created for row in rows]
 
 
 def list_users(
@@ -146,16 +291,11 @@ def count_purgeable_users(database: DatabaseManager, *, before: datetime) -> int
 
 
 def purge_deleted_users(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
-    """Remove users whose deletion lies before a point in time; yield the size of each batch.
-
-    Batches are transactions of their own: locks stay short, and what is done stays done.
-    """
-    while True:
-        with database.connection() as connection:
-            purged = queries.purge_users(connection, before=before, limit=PURGE_BATCH)
-        yield purged
-        if purged < PURGE_BATCH:
-            return
+    """Remove users whose deletion lies before a point in time; yield the size of each batch."""
+    return database.purge(
+        lambda connection, limit: queries.purge_users(connection, before=before, limit=limit),
+        limit=PURGE_BATCH,
+    )
 
 
 def email_key(email: str) -> str:
