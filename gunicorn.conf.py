@@ -1,5 +1,7 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
+import gc
+import importlib
 import json
 import os
 import shutil
@@ -79,12 +81,21 @@ util.write_error = write_problem  # gunicorn has no setting for it
 
 def on_starting(_server: Any) -> None:
     """Bring a development database up to date; elsewhere that is a step of the deployment."""
+    # Modules are imported once, before the fork, and shared by all workers from then on; what
+    # connects or starts is made by each worker, after it.
+    importlib.import_module("app")
     for file in Path(metrics_directory).glob("*.db"):
         file.unlink()  # of a container that was restarted in the same pod
     if app_config.environment is Environment.DEVELOPMENT:
         database = open_database(app_config)
         migrations.upgrade(database)
         database.close()
+
+
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """Keep the collector off what is shared: touching it would copy it."""
+    gc.collect()
+    gc.freeze()
 
 
 def on_exit(_server: Any) -> None:
