@@ -51,6 +51,7 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 	@[ -n "$$m" ] || { echo 'Say what changes: make migration m="add teams"' >&2; exit 2; }
 	$(DEV)/bin/python -m tests.upgrades.record
 	$(DEV)/bin/alembic revision --autogenerate -m "$$m"
+	$(DEV)/bin/ruff check --fix --quiet migrations && $(DEV)/bin/ruff format --quiet migrations
 
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate

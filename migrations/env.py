@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
 from bootstrap import open_database
 from config import AppConfig
 from userservice import resources  # noqa: F401 - registers every table
-from userservice.database import Base
+from userservice.database import Base, UtcDateTime
+
+
+def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Literal[False]:
+    """Write our column type into a generated migration together with its import."""
+    if kind == "type" and isinstance(item, UtcDateTime):
+        autogen.imports.add("from userservice.database import UtcDateTime")
+        return "UtcDateTime()"
+    return False
 
 
 def migrate(connection: Connection) -> None:
@@ -18,6 +29,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         compare_type=True,
         render_as_batch=True,  # SQLite changes a table by copying it
+        render_item=render_item,
     )
     with context.begin_transaction():
         context.run_migrations()
