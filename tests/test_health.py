@@ -227,6 +227,11 @@ def test_all_services_have_to_answer(serve, answering_url, dead_address):
     assert client.get("/ready").json["checks"]["external_apis"] is False
 
 
+def messages_about(caplog, check):
+    """Leave out what a check of an earlier test, cut off in mid-air, may still say."""
+    return [each.message for each in caplog.records if getattr(each, "check", None) == check]
+
+
 @pytest.mark.parametrize(
     "url", ["http://nowhere.invalid", "https://[::1]:1/", "http://xn--é/", f"http://{'a' * 70}.com"]
 )
@@ -235,7 +240,7 @@ def test_a_service_that_cannot_be_called_at_all_is_away_and_no_bug(serve, caplog
 
     assert response.status_code == 200
     assert response.json["checks"]["external_apis"] is False
-    assert [each.message for each in caplog.records] == ["Readiness check failed"]
+    assert messages_about(caplog, "external_apis") == ["Readiness check failed"]
 
 
 def test_a_schema_that_is_behind_is_not_ready_until_it_is_migrated(
@@ -359,7 +364,7 @@ def test_many_callers_at_once_make_one_round_trip():
 def test_a_check_that_fails_is_logged_with_its_reason(caplog):
     readiness({"a": fail}).failed()
 
-    (record,) = caplog.records
+    (record,) = (each for each in caplog.records if getattr(each, "check", None) == "a")
     assert (record.levelname, record.message) == ("WARNING", "Readiness check failed")
     assert (record.check, record.error_type) == ("a", "Unavailable")
 
@@ -367,7 +372,7 @@ def test_a_check_that_fails_is_logged_with_its_reason(caplog):
 def test_a_check_with_a_bug_counts_as_failed_and_is_logged_as_an_error(caplog):
     failed = readiness({"a": lambda: 1 / 0, "b": lambda: None}).failed()
 
-    (record,) = caplog.records
+    (record,) = (each for each in caplog.records if getattr(each, "check", None) == "a")
     assert failed == frozenset("a")
     assert (record.levelname, record.check) == ("ERROR", "a")
     assert record.exc_info[0] is ZeroDivisionError

@@ -43,7 +43,13 @@ contract.config.generation.update(with_security_parameters=False)  # the key is 
 @pytest.fixture
 def app_on_sqlite(sqlite_url):
     """The application that the description is held against."""
-    config = AppConfig(database_url=sqlite_url, redis_url="", api_key=API_KEY, transfers=256)
+    config = AppConfig(
+        database_url=sqlite_url,
+        redis_url="",
+        api_key=API_KEY,
+        web_threads=256,  # Schemathesis closes no streams, so each keeps its slot
+        transfers=256,
+    )
     services = open_backing_services(config)
     relay.app = create_app(config, services)
     yield relay.app
