@@ -241,6 +241,7 @@ def test_an_async_generator_that_is_left_early_ends_its_span_without_an_error(sp
     assert spans()["work"].status.status_code is StatusCode.UNSET
 
 
+@pytest.mark.usefixtures("spans")
 def test_a_generator_takes_what_is_sent_and_thrown_in():
     generator = echo()
 
@@ -252,6 +253,7 @@ def test_a_generator_takes_what_is_sent_and_thrown_in():
     assert end.value.value == "done"
 
 
+@pytest.mark.usefixtures("spans")
 def test_an_async_generator_takes_what_is_sent_and_thrown_in():
     async def talk():
         generator = async_echo()
