@@ -22,6 +22,10 @@ from userservice.users.schemas import UserCreate
 SECRET = "ada@example.com"
 
 
+# Every test has its spans recorded, in whatever order the tests run.
+pytestmark = pytest.mark.usefixtures("spans")
+
+
 @pytest.fixture
 def spans():
     exporter = memory()
@@ -241,7 +245,6 @@ def test_an_async_generator_that_is_left_early_ends_its_span_without_an_error(sp
     assert spans()["work"].status.status_code is StatusCode.UNSET
 
 
-@pytest.mark.usefixtures("spans")
 def test_a_generator_takes_what_is_sent_and_thrown_in():
     generator = echo()
 
@@ -253,7 +256,6 @@ def test_a_generator_takes_what_is_sent_and_thrown_in():
     assert end.value.value == "done"
 
 
-@pytest.mark.usefixtures("spans")
 def test_an_async_generator_takes_what_is_sent_and_thrown_in():
     async def talk():
         generator = async_echo()
