@@ -106,11 +106,7 @@ def sqlite_url(tmp_path, migrated_sqlite):
 def postgresql_url(migrated_postgresql):
     """URL of a migrated, empty PostgreSQL database."""
     yield migrated_postgresql
-    engine = create_engine(with_driver(migrated_postgresql), isolation_level="AUTOCOMMIT")
-    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with engine.connect() as connection:
-        connection.execute(text(f"TRUNCATE {names}"))
-    engine.dispose()
+    _truncate(migrated_postgresql)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -240,11 +236,7 @@ def crash_server():
 @pytest.fixture
 def postgresql_server(crash_server):
     """The same, running, with an empty database."""
-    engine = create_engine(with_driver(crash_server.url), isolation_level="AUTOCOMMIT")
-    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with engine.connect() as connection:
-        connection.execute(text(f"TRUNCATE {names}"))
-    engine.dispose()
+    _truncate(crash_server.url)
     return crash_server
 
 
@@ -275,3 +267,11 @@ def _migrate(url):
     database = DatabaseManager(url).initialize()
     migrations.upgrade(database)
     database.close()
+
+
+def _truncate(url):
+    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT")
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engine.connect() as connection:
+        connection.execute(text(f"TRUNCATE {names}"))
+    engine.dispose()

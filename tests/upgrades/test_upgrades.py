@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from app import create_app
 from bootstrap import open_backing_services
 from config import AppConfig
 from tests.upgrades.record import KEY, PASSWORD, act
 from userservice import migrations
-from userservice.database import DatabaseManager, with_driver
+from userservice.database import DatabaseManager
 
 FOLDER = Path(__file__).resolve().parent
 HEAD = migrations.head()
@@ -22,33 +21,18 @@ PREVIOUS = migrations.revisions()[HEAD]
 
 
 @pytest.fixture
-def empty_url(worker_number):
-    """URL of a PostgreSQL database without a schema."""
-    server = with_driver(os.environ["TEST_DATABASE_URL"])
-    name = f"upgrade_{worker_number}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield server.set(database=name).render_as_string(hide_password=False)
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
-
-
-@pytest.fixture
-def database(empty_url):
+def database(empty_postgresql_url):
     """The database, without a schema."""
-    manager = DatabaseManager(empty_url).initialize()
+    manager = DatabaseManager(empty_postgresql_url).initialize()
     yield manager
     manager.close()
 
 
 @pytest.fixture
-def client(empty_url):
+def client(empty_postgresql_url):
     """A caller of this release."""
     config = AppConfig(
-        database_url=empty_url,
+        database_url=empty_postgresql_url,
         redis_url="",
         api_key=KEY["X-API-Key"],
         jwt_secret="s" * 32,
