@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import NoReturn
@@ -62,6 +62,8 @@ def create_app(
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         IMPORT_MAX_BYTES=config.import_max_bytes,
     )
+    # Flask asks each function, on each request, whether it is a coroutine; once is enough.
+    app.ensure_sync = cache(app.ensure_sync)  # type: ignore[method-assign]
     app.url_map.merge_slashes = False  # //users is no address of ours, and no reason to redirect
     app.extensions["backing_services"] = services
     app.extensions["telemetry"] = telemetry

@@ -53,6 +53,9 @@ def setup_logging(config: AppConfig, stream: TextIO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
     logging.captureWarnings(capture=True)
+    # No line shows these, and each record would look them up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    vars(logging)["logAsyncioTasks"] = False  # has it from Python 3.12 on
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 

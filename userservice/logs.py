@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from opentelemetry import baggage, trace
+from pydantic_core import to_json
 
 from userservice import tracing
 
@@ -25,10 +26,11 @@ _CONTROLS = {number: repr(chr(number))[1:-1] for number in [*range(32), 127, 0x8
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: no value can break the line or forge another."""
 
-    def __init__(self, constants: dict[str, str]) -> None:
+    def __init__(self, constants: dict[str, object]) -> None:
         super().__init__()
         # The same on each line, so made once.
-        self._constants = json.dumps(constants)[1:-1]
+        self._constants = _dump(constants)[1:-1]
+        self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
@@ -52,7 +54,7 @@ class JsonFormatter(logging.Formatter):
         for name, value in vars(record).items():
             if name not in _OWN:
                 entry.setdefault(name, value)  # what the line says of itself is not replaced
-        return f"{_dump(entry)[:-1]}, {self._constants}}}"
+        return f"{_dump(entry)[:-1]},{self._constants}}}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, without the data that a database quotes."""
@@ -60,11 +62,24 @@ class JsonFormatter(logging.Formatter):
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
         """Return RFC 3339 in UTC, with milliseconds."""
-        moment = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return f"{moment}.{int(record.msecs):03d}Z"
+        second, text = self._second
+        if int(record.created) != second:
+            second = int(record.created)
+            text = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, text
+        return f"{text}.{int(record.msecs):03d}Z"
 
 
 def _dump(entry: dict[str, object]) -> str:
+    try:
+        line = to_json(entry, fallback=str, inf_nan_mode="strings")
+    except ValueError:  # a circle, half a character
+        return _dump_slowly(entry)
+    # As escapes, so that no character of another alphabet passes for a line's end.
+    return line.decode() if line.isascii() else _dump_slowly(entry)
+
+
+def _dump_slowly(entry: dict[str, object]) -> str:
     try:
         return json.dumps(entry, default=str, allow_nan=False)
     except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a circle

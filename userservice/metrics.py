@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Request, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -16,7 +16,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from userservice import instruments, tracing
 from userservice.admission import EXEMPT
 from userservice.auth import public
-from userservice.web import request_id
+from userservice.web import id_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger("userservice.access")
 blueprint = Blueprint("metrics", __name__)
@@ -24,41 +27,46 @@ blueprint = Blueprint("metrics", __name__)
 
 def register_request_telemetry(app: Flask) -> None:
     """Measure and log each request, probes and scrapes excepted."""
+    answer = app.wsgi_app
 
-    @app.before_request
-    def _begin() -> None:
-        if request.path in EXEMPT:
-            return
-        g.started_at = time.perf_counter()
-        g.log_token = tracing.log_fields.set({"request_id": request_id()})
-        instruments.active_requests().inc()
+    def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in EXEMPT:
+            return answer(environ, start_response)
+        started_at = time.perf_counter()
+        active = instruments.active_requests()
 
-    @app.after_request
-    def _measure(response: Response) -> Response:
-        # Before the answer leaves: who has seen an answer finds it counted.
-        if "started_at" in g:
-            duration = time.perf_counter() - g.started_at
-            rule = request.url_rule
-            endpoint = request.endpoint or "unknown"
-            instruments.request_duration(request.method, response.status_code, endpoint).observe(
-                duration
-            )
-            logger.info(
-                "Request answered",
-                extra={
-                    "method": request.method,
-                    "route": rule.rule if rule is not None else "",
-                    "status": response.status_code,
-                    "duration_ms": round(duration * 1000, 3),
-                },
-            )
-        return response
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            # Before the answer leaves, so that who has seen it finds it counted, and while
+            # the request's span lives, so that the line belongs to it.
+            _measure(environ, int(status[:3]), time.perf_counter() - started_at)
+            return start_response(status, headers, *more)
 
-    @app.teardown_request
-    def _end(_error: BaseException | None) -> None:
-        if "started_at" in g:
-            instruments.active_requests().dec()
-            tracing.log_fields.reset(g.log_token)
+        token = tracing.log_fields.set({"request_id": id_of(environ)})
+        active.inc()
+        try:
+            return answer(environ, begin)
+        finally:
+            active.dec()
+            tracing.log_fields.reset(token)
+
+    app.wsgi_app = observed  # type: ignore[method-assign]
+
+
+def _measure(environ: WSGIEnvironment, status: int, seconds: float) -> None:
+    request: Request | None = environ.get("werkzeug.request")
+    rule = request.url_rule if request is not None else None
+    endpoint = rule.endpoint if rule is not None else "unknown"
+    method = environ["REQUEST_METHOD"]
+    instruments.request_duration(method, status, endpoint).observe(seconds)
+    logger.info(
+        "Request answered",
+        extra={
+            "method": method,
+            "route": rule.rule if rule is not None else "",
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        },
+    )
 
 
 @blueprint.get("/metrics")

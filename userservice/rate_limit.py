@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import current_app, g, request
+from flask import current_app, request
 
 from userservice import instruments
 from userservice.auth import principal
@@ -21,6 +21,7 @@ from userservice.errors import TooManyRequests
 from userservice.security import fingerprint
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
     from limits import RateLimitItem
     from limits.storage import Storage
     from limits.strategies import SlidingWindowCounterRateLimiter
@@ -30,6 +31,8 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 # After Redis failed, how long counting stays in the process before it is tried again.
 PAUSE_SECONDS = 5.0
+
+_TIGHTEST = "userservice.rate_limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def limit(name: str) -> Callable[[View], View]:
     def mark(view: View) -> View:
         @wraps(view)
         def limited(*args: Any, **kwargs: Any) -> Any:
-            _apply(name, f"client:{client_network()}")
+            _apply(name, lambda: f"client:{client_network()}")
             return view(*args, **kwargs)
 
         limited.__dict__["limit"] = name
@@ -129,7 +132,7 @@ def limit_address(name: str, address: str) -> None:
         TooManyRequests: it was too often.
     """
     # A fingerprint: Redis is no place for addresses.
-    _apply(name, f"address:{fingerprint(address.encode())}")
+    _apply(name, lambda: f"address:{fingerprint(address.encode())}")
 
 
 def client_network() -> str:
@@ -143,29 +146,29 @@ def client_network() -> str:
     return str(ipaddress.ip_network((address, prefix), strict=False))
 
 
-def _apply(name: str, key: str) -> None:
+def _apply(name: str, make_key: Callable[[], str]) -> None:
     limiter = cast("RateLimiter | None", current_app.extensions["rate_limiter"])
     caller = principal()
     if limiter is None or (caller is not None and caller.is_administrator):
         return
-    verdict = limiter.hit(name, key)
+    verdict = limiter.hit(name, make_key())
     instruments.count_rate_limit(name, is_allowed=verdict.is_allowed)
-    tightest = g.setdefault("rate_limit", (name, verdict))[1]
-    if verdict.remaining <= tightest.remaining:
-        g.rate_limit = (name, verdict)
+    tightest = request.environ.get(_TIGHTEST)
+    if tightest is None or verdict.remaining <= tightest[1].remaining:
+        request.environ[_TIGHTEST] = (name, verdict)
     if not verdict.is_allowed:
         raise TooManyRequests(retry_after=verdict.reset)
 
 
-def rate_limit_headers() -> dict[str, str]:
+def rate_limit_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:
     """Return the headers that tell a limited caller where it stands; empty without a limit."""
-    if "rate_limit" not in g:
-        return {}
-    name, verdict = cast("tuple[str, Verdict]", g.rate_limit)
-    return {
-        "RateLimit-Policy": f'"{name}";q={verdict.limit};w={_seconds(verdict.window)}',
-        "RateLimit": f'"{name}";r={verdict.remaining};t={_seconds(verdict.reset)}',
-    }
+    if _TIGHTEST not in environ:
+        return []
+    name, verdict = cast("tuple[str, Verdict]", environ[_TIGHTEST])
+    return [
+        ("RateLimit-Policy", f'"{name}";q={verdict.limit};w={_seconds(verdict.window)}'),
+        ("RateLimit", f'"{name}";r={verdict.remaining};t={_seconds(verdict.reset)}'),
+    ]
 
 
 def _seconds(span: timedelta) -> int:

@@ -55,8 +55,10 @@ def trace_requests(app: Flask, provider: TracerProvider | None) -> None:
         if "HTTP_BAGGAGE" in environ and not is_personal_data_allowed():
             environ["HTTP_BAGGAGE"] = without_addresses(environ["HTTP_BAGGAGE"])
         parent = _EMPTY
-        if any(header in environ for header in parent_headers):
-            parent = propagate.extract(environ, _EMPTY, wsgi_getter)
+        for header in parent_headers:
+            if header in environ:
+                parent = propagate.extract(environ, _EMPTY, wsgi_getter)
+                break
         caller = trace.get_current_span(parent).get_span_context()
         trace_id = caller.trace_id if caller.is_valid else getrandbits(128) or 1
         if sampler is None:

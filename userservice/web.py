@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import TypeVar, cast
-from uuid import uuid4
+from random import getrandbits
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from userservice import idempotency
@@ -18,6 +18,9 @@ from userservice.backing_services import BackingServices
 from userservice.errors import InvalidRequest, UnsupportedMediaType
 from userservice.rate_limit import rate_limit_headers
 from userservice.schemas import Schema
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
@@ -32,8 +35,10 @@ SAFE_HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
     "X-Content-Type-Options": "nosniff",
 }
+_SAFE_HEADERS = tuple((each[0].lower(), each) for each in SAFE_HEADERS.items())
 MAX_BODY_BYTES = 64 * 1024
 
+_REQUEST_ID = "userservice.request_id"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FRAMING = frozenset({"Content-Length"})
 # Printable, short, and nothing that could end a header or a log field.
@@ -150,20 +155,32 @@ def is_unchanged(etag: str) -> bool:
 
 
 def request_id() -> str:
-    """Return the id of this request: the caller's when it is sane, else one of our own."""
-    if "request_id" not in g:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _SANE_REQUEST_ID.fullmatch(given) else uuid4().hex
-    return cast("str", g.request_id)
+    """Return the id of this request."""
+    return id_of(request.environ)
+
+
+def id_of(environ: WSGIEnvironment) -> str:
+    """Return a request's id: the caller's when it is sane, else one of our own."""
+    known: str | None = environ.get(_REQUEST_ID)
+    if known is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        known = given if _SANE_REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+        environ[_REQUEST_ID] = known
+    return known
 
 
 def register_response_headers(app: Flask) -> None:
     """Give every response the headers that all of them carry."""
+    answer = app.wsgi_app
 
-    @app.after_request
-    def _add_headers(response: Response) -> Response:
-        response.headers["X-Request-ID"] = request_id()
-        response.headers.update(rate_limit_headers())
-        for name, value in SAFE_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    def completed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            given = {name.lower() for name, _ in headers}
+            headers.append(("X-Request-ID", id_of(environ)))
+            headers += rate_limit_headers(environ)
+            headers += [each for name, each in _SAFE_HEADERS if name not in given]
+            return start_response(status, headers, *more)
+
+        return answer(environ, begin)
+
+    app.wsgi_app = completed  # type: ignore[method-assign]
