@@ -16,7 +16,6 @@ from typing import Any, TypeVar, cast
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
 
 from userservice.errors import AppError
 from userservice.steps import await_within, steps_within
@@ -244,38 +243,30 @@ def _operation(statement: str) -> str:
 
 def trace_statements(engine: Engine) -> None:
     """Give each statement a span, where the trace is recorded: the text, never the values."""
+    # Events of the dialect: those of connections would cost each connection, traced or not.
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine, name, _traced_execution(engine, getattr(engine.dialect, name)))
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def _begin(
-        _connection: Any, _cursor: Any, statement: str, _values: Any, execution: Any, _many: Any
-    ) -> None:
-        if execution is None or not trace.get_current_span().is_recording():
-            return
+
+def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[..., bool]:
+    fixed = {"db.system.name": engine.dialect.name, "db.namespace": engine.url.database or ""}
+
+    def execute_traced(cursor: Any, statement: str, *rest: Any) -> bool:
+        """Execute a statement and say so; False leaves it to SQLAlchemy."""
+        if not trace.get_current_span().is_recording():
+            return False
         operation = _operation(statement)
-        execution.started_span = tracer.start_span(
-            operation,
-            kind=SpanKind.CLIENT,
-            attributes={
-                "db.system.name": engine.dialect.name,
-                "db.operation.name": operation,
-                "db.query.text": statement,
-                "db.namespace": engine.url.database or "",
-            },
-        )
-
-    @event.listens_for(engine, "after_cursor_execute")
-    def _end(
-        _connection: Any, _cursor: Any, _statement: str, _values: Any, execution: Any, _many: Any
-    ) -> None:
-        started = getattr(execution, "started_span", None)
-        if started is not None:
-            started.end()
-
-    @event.listens_for(engine, "handle_error")
-    def _fail(failure: ExceptionContext) -> None:
-        started = getattr(failure.execution_context, "started_span", None)
-        if started is not None:
-            name = type(failure.original_exception).__name__
+        attributes = {**fixed, "db.operation.name": operation, "db.query.text": statement}
+        started = tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
+        try:
+            execute(cursor, statement, *rest)
+        except Exception as error:
+            name = type(error).__name__
             started.set_attribute("error.type", name)
             started.set_status(Status(StatusCode.ERROR, name))
+            raise
+        finally:
             started.end()
+        return True
+
+    return execute_traced
