@@ -22,6 +22,7 @@ from tests.collector import PROTOCOLS
 from tests.collector import collector as run_collector
 from tests.deployment import API_KEY, Deployment
 from tests.faults import FaultProxy, MailProvider
+from tests.spans import memory
 from userservice import migrations
 from userservice.database import Base, DatabaseManager, with_driver
 from userservice.security import PasswordHasher
@@ -223,6 +224,15 @@ def collector(request):
     """A collector that takes whatever it is sent, by each protocol."""
     with run_collector(request.param) as running:
         yield running
+
+
+@pytest.fixture
+def spans():
+    """Record spans in this process: a call returns those that have ended, by their names."""
+    exporter = memory()
+    exporter.clear()
+    yield lambda: {each.name: each for each in exporter.get_finished_spans()}
+    exporter.clear()
 
 
 @pytest.fixture(scope="session")

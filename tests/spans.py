@@ -30,10 +30,10 @@ def provider(exporter, sampler=None):
 
 
 @contextmanager
-def in_trace(*, sampled):
-    """Work in a trace that somebody else records, or does not."""
+def in_trace(*, sampled, is_remote=False):
+    """Work in a trace that somebody else records, or does not: here, or in another process."""
     flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-    caller = SpanContext(0xA, 0xB, is_remote=False, trace_flags=flags)
+    caller = SpanContext(0xA, 0xB, is_remote=is_remote, trace_flags=flags)
     token = context.attach(trace.set_span_in_context(NonRecordingSpan(caller)))
     try:
         yield caller

@@ -27,14 +27,6 @@ pytestmark = pytest.mark.usefixtures("spans")
 
 
 @pytest.fixture
-def spans():
-    exporter = memory()
-    exporter.clear()
-    yield lambda: {each.name: each for each in exporter.get_finished_spans()}
-    exporter.clear()
-
-
-@pytest.fixture
 def personal_data():
     tracing.allow_personal_data(allowed=True)
     yield
@@ -303,7 +295,7 @@ def test_an_expected_error_says_what_the_caller_is_told(spans):
 
 
 @pytest.mark.parametrize("sampled", [True, False])
-def test_a_trace_that_is_not_recorded_here_gets_no_spans(spans, sampled):
+def test_a_request_that_is_not_recorded_gets_no_spans(spans, sampled):
     with in_trace(sampled=sampled) as caller:
         during = trace.get_current_span().get_span_context()
         results = (plain("x"), list(generator_function()), asyncio.run(coroutine_function()))
@@ -312,6 +304,15 @@ def test_a_trace_that_is_not_recorded_here_gets_no_spans(spans, sampled):
     assert spans() == {}
     assert results[0] == ("x", "")
     assert during == caller
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_what_comes_from_another_process_is_recorded_when_its_trace_is(spans, sampled):
+    with in_trace(sampled=sampled, is_remote=True):
+        name = named()
+
+    assert name == ("work" if sampled else "")
+    assert list(spans()) == (["work"] if sampled else [])
 
 
 def test_errors_pass_through_a_trace_that_is_not_recorded(spans):

@@ -19,6 +19,7 @@ from userservice import instruments
 from userservice.auth import principal
 from userservice.errors import TooManyRequests
 from userservice.security import fingerprint
+from userservice.tracing import trace_redis
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -101,9 +102,11 @@ class RateLimiter:
         from limits.storage import RedisStorage  # noqa: PLC0415 - see above
 
         timeout = self._timeout_seconds
-        return _strategy(
-            RedisStorage(self._redis_url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        storage = RedisStorage(
+            self._redis_url, socket_timeout=timeout, socket_connect_timeout=timeout
         )
+        trace_redis(storage.storage)
+        return _strategy(storage)
 
 
 def limit(name: str) -> Callable[[View], View]:

@@ -54,11 +54,18 @@ def trace_redis(client: Any) -> None:
 
 
 def trace_http(client: Any) -> None:
-    """Give each request of an HTTP client a span."""
+    """Give each request of an HTTP client a span: where to, without what may be secret in it."""
     if _settings["exported"]:
-        from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor  # noqa: PLC0415
+        from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor  # noqa: PLC0415
 
-        HTTPXClientInstrumentor.instrument_client(client)
+        HTTPX2ClientInstrumentor.instrument_client(client, request_hook=_shorten_url)
+
+
+def _shorten_url(started: Span, request: Any) -> None:
+    """Leave out of a span's URL what an operator's setting may hold: a password, a token."""
+    url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+    names = {"url.full", "http.url"} & getattr(started, "attributes", {}).keys()
+    started.set_attributes(dict.fromkeys(names, url))
 
 
 def personal(attributes: Mapping[str, str]) -> Mapping[str, str]:
@@ -95,10 +102,12 @@ def baggage_item(name: str, value: str) -> Iterator[None]:
 def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Span]:
     """Work in a span of its own; an exception is recorded once, where it first leaves one.
 
-    In a trace that is not recorded there is nothing to record here, and nothing is done.
+    In a request that is not recorded there is nothing to record here, and nothing is done.
+    What comes from another process, as a message does, is the sampler's to judge.
     """
     current = trace.get_current_span()
-    if current.get_span_context().is_valid and not current.is_recording():
+    caller = current.get_span_context()
+    if caller.is_valid and not caller.is_remote and not current.is_recording():
         yield current
         return
     with tracer.start_as_current_span(
