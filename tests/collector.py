@@ -103,6 +103,11 @@ class Collector:
         """Return the spans of a name."""
         return [each for each in self.spans if each.name == name]
 
+    def tree(self, parent_id: str) -> dict[str, Any]:
+        """Return the names of the spans below one as nested dictionaries."""
+        below = [each for each in self.spans if each.parent_id == parent_id]
+        return {each.name: self.tree(each.span_id) for each in below}
+
     def latest(self, name: str) -> dict[str, Metric]:
         """Return the last state of a metric that each process sent, by its instance id."""
         sent = [each for each in self.metrics if each.data.name == name]

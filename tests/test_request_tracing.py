@@ -27,11 +27,6 @@ def sink():
         yield running
 
 
-def tree(spans, parent_id):
-    """Return the names of spans as nested dictionaries."""
-    return {each.name: tree(spans, each.span_id) for each in spans if each.parent_id == parent_id}
-
-
 def test_one_request_is_one_trace_from_its_caller_to_the_database(serve, collector):
     service = serve(WEB_CONCURRENCY="2", DELIVER_IN_WEB="false", **collector.variables)
 
@@ -45,7 +40,7 @@ def test_one_request_is_one_trace_from_its_caller_to_the_database(serve, collect
     requests = [line for line in service.lines if "request_id" in line]
     assert {line["trace_id"] for line in requests} == {TRACE}
     assert {line["span_id"] for line in requests} <= {span.span_id for span in collector.spans}
-    assert tree(collector.spans, CALLER) == {
+    assert collector.tree(CALLER) == {
         "POST /users": {
             "user_service.create_user": {
                 "validate_user_data": {},
@@ -97,6 +92,7 @@ def test_the_spans_of_a_new_user_say_what_happened(serve, collector):
         "user.signup_source": "mobile",
     }
     [validation] = collector.named("validate_user_data")
+    assert "email" in validation.attributes["validation.fields"]
     assert validation.attributes["validation.result"] == "valid"
 
 
