@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx2
 import pytest
 
@@ -11,6 +13,7 @@ from tests.factories import ADA
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FROM_CALLER = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+Tree = dict[str, Any]
 CLIENT = 3
 ERROR = 2
 
@@ -45,8 +48,8 @@ def test_a_registration_is_one_trace_from_the_caller_to_the_provider(follow, pro
     created, _, _ = follow()
 
     assert created.status_code == 201
-    in_worker = {"SELECT": {}, "user_service.send_welcome_email": {"POST": {}}}
-    saved = {"INSERT": {}, "send_welcome_email": in_worker}
+    in_worker: Tree = {"SELECT": {}, "user_service.send_welcome_email": {"POST": {}}}
+    saved: Tree = {"INSERT": {}, "send_welcome_email": in_worker}
     assert sink.tree(CALLER) == {
         "POST /users": {
             "user_service.create_user": {

@@ -9,7 +9,10 @@ import os
 from collections.abc import Collection
 from functools import cache
 
-from prometheus_client import Counter, Gauge, Histogram, values
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
+
+# When a series began is of no use to anybody here, and would be a series of its own.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # The semantic conventions' buckets, in seconds.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -48,6 +51,12 @@ def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
 def count_user_created(signup_source: str, tier: str) -> None:
     """Count a user that was stored."""
     _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc()
+
+
+def count_import(*, created: int, refused: int) -> None:
+    """Count lines of uploads that were imported, and those that were not."""
+    _import_lines().labels("created").inc(created)
+    _import_lines().labels("refused").inc(refused)
 
 
 def count_rate_limit(name: str, *, is_allowed: bool) -> None:
@@ -120,6 +129,11 @@ def _users_created_family() -> Counter:
 @cache
 def _users_created(signup_source: str, tier: str) -> Counter:
     return _users_created_family().labels(signup_source, tier)
+
+
+@cache
+def _import_lines() -> Counter:
+    return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])
 
 
 @cache

@@ -97,18 +97,17 @@ class MetricPush:
 def _metrics(routes: Mapping[str, str], start: int, now: int) -> Iterator[Metric]:
     """Yield this process's metrics under their own names, and requests under OpenTelemetry's."""
     for family in REGISTRY.collect():
-        samples = [each for each in family.samples if not each.name.endswith("_created")]
         if family.type == "histogram":
-            points = list(_histogram_points(samples, start, now))
+            points = list(_histogram_points(family.samples, start, now))
             yield Metric(family.name, family.documentation, "s", Histogram(points, CUMULATIVE))
             if family.name == HTTP_DURATION:
                 yield from _http_metrics(points, routes, start, now)
         elif family.type == "counter":
             name = f"{family.name}_total"
-            points_of_sum = _number_points(samples, start, now)
+            points_of_sum = _number_points(family.samples, start, now)
             yield Metric(name, family.documentation, "1", Sum(points_of_sum, CUMULATIVE, True))  # noqa: FBT003
         elif family.type == "gauge":
-            values = _number_points(samples, start, now)
+            values = _number_points(family.samples, start, now)
             yield Metric(family.name, family.documentation, "1", Gauge(values))
             if family.name == ACTIVE_REQUESTS:
                 active = Sum(values, CUMULATIVE, False)  # noqa: FBT003

@@ -116,9 +116,7 @@ def stored_metrics() -> Iterator[Metric]:
     """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     stored: Any = MultiProcessCollector(None, path=directory) if directory else REGISTRY  # type: ignore[no-untyped-call]
-    for metric in stored.collect():
-        metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
-        yield metric
+    yield from stored.collect()
 
 
 def _totals(metric: Metric) -> Metric:

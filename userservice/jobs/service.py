@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from userservice import outbox
 from userservice.backing_services import BackingServices
 from userservice.database import DatabaseManager, uuid7
-from userservice.instruments import count_user_created
+from userservice.instruments import count_import, count_user_created
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
 from userservice.jobs.models import JobState, UploadFormat
@@ -78,6 +78,9 @@ def run_import_step(services: BackingServices, job_id: UUID) -> bool:
         created = _store_step(connection, job, batch)
     for each in created:
         count_user_created("import", each.tier)
+    count_import(
+        created=len(created), refused=len(batch.refusals) + len(batch.candidates) - len(created)
+    )
     return True
 
 
