@@ -61,7 +61,7 @@ def test_totals_of_all_workers_are_exact_on_every_scrape_whatever_becomes_of_the
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: killed not in service.workers and len(service.workers) == 3)
     eventually(lambda: service.output.count("Booting worker") == 4)
-    after_the_kill = counts(service)
+    after_the_kill = [counts(service) for _ in range(10)]
     in_parallel(40, 4, lambda client, number: create(client, 1000 + number), url)
     after_more = counts(service)
     before_reload = set(service.workers)
@@ -71,7 +71,7 @@ def test_totals_of_all_workers_are_exact_on_every_scrape_whatever_becomes_of_the
 
     assert statuses == [201] * 200
     assert scrapes == [[200] * 5] * 20
-    assert after_the_kill == [200] * 5
+    assert after_the_kill == [[200] * 5] * 10
     assert after_more == [240] * 5
     assert counts(service) == [250] * 5
     assert service.samples()["active_connections", frozenset()] == 0
@@ -241,23 +241,6 @@ def pushed(collector, name):
             is_histogram = hasattr(point, "bucket_counts")
             total += point.count if is_histogram else point.as_double or point.as_int
     return total
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_has_no_complaint(serve):
-    service = serve(WEB_CONCURRENCY="2")
-    in_parallel(20, 2, create, str(service.client.base_url))
-    eventually(lambda: "database_pool_connections" in service.client.get("/metrics").text)
-
-    result = subprocess.run(
-        ["promtool", "check", "metrics"],
-        input=service.client.get("/metrics").text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")

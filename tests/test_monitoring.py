@@ -91,6 +91,7 @@ def expositions(tmp_path_factory, migrated_sqlite):
         "EMAIL_SERVICE_URL": f"http://{HOST}:{free_port()}/send",
         "RATE_LIMIT_ENABLED": "true",
         "REDIS_URL": f"redis://{HOST}:{free_port()}",
+        "WEB_CONCURRENCY": "2",
         "WORKER_METRICS_PORT": str(free_port()),
     }
     with serving(folder, **variables) as service, ExitStack() as running:

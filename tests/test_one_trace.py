@@ -115,6 +115,14 @@ def test_the_spans_of_an_email_say_what_became_of_it(follow, sink):
     assert {each.status for each in calls} == {0, ERROR}
 
 
+def test_what_a_worker_counts_is_pushed(deployment, sink):
+    deployment.worker(POD_NAME="worker-1", **sink.variables)
+
+    assert sink.wait_for(lambda: bool(sink.latest("outbox_messages")))
+    (metric,) = sink.latest("outbox_messages").values()
+    assert metric.resource["service.instance.id"].startswith("worker-1-")
+
+
 @pytest.mark.parametrize("allowed", ["false", "true"])
 def test_a_recipient_is_in_the_workers_telemetry_only_when_the_operator_wants_it(
     follow, sink, allowed

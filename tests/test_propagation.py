@@ -173,6 +173,15 @@ def test_without_an_sdk_the_callers_trace_and_decision_are_passed_on(config, ser
     assert unsampled.get_json()["traceparent"].endswith("-00")
 
 
+def test_without_an_sdk_others_are_asked_to_record_a_new_trace(config, services):
+    app = create_app(config, services)
+    app.add_url_rule("/echo", "echo", outgoing_headers)
+
+    answer = app.test_client().get("/echo")
+
+    assert answer.get_json()["traceparent"].endswith("-01")
+
+
 def test_nothing_of_a_request_is_current_after_it(client):
     client.get(NOBODY, headers=W3C | {"baggage": "a=1"})
 
