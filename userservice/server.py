@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 from userservice.framing import MAX_HEAD_BYTES, Arrival
 
 LINGER_SECONDS = 2.0
+HEARTBEAT_SECONDS = 0.9
 # For a client that does not read its answer, or does not go on with a large body.
 STALL_SECONDS = 30
 
@@ -80,13 +81,17 @@ class Worker(ThreadWorker):
         super().__init__(*arguments, **options)
         self.heartbeat: Callable[[], None] = lambda: None
         self.on_drain: Callable[[], None] = lambda: None
+        self._notified_at = 0.0
         self._stopping_since: float | None = None
         self._is_quitting = False
 
     def notify(self) -> None:
         """Tell the master, about once a second, that this worker lives."""
-        super().notify()
-        self.heartbeat()
+        now = time.monotonic()
+        if now - self._notified_at >= HEARTBEAT_SECONDS:  # the loop calls at each event
+            self._notified_at = now
+            super().notify()
+            self.heartbeat()
 
     @property
     def is_stopping(self) -> bool:
