@@ -1,4 +1,4 @@
-"""What telemetry costs a request: python benchmarks/telemetry_overhead.py [rounds] [calls].
+"""What telemetry costs a request: python -m benchmarks.telemetry_overhead [rounds] [calls].
 
 Each setting is an application in a process of its own, called without a network between,
 while a collector takes what is exported. The processes take turns, so that noise meets all
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from config import AppConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 SETTINGS: dict[str, dict[str, str] | None] = {
     "off": None,
@@ -63,11 +62,11 @@ def main(rounds: int = 15, calls: int = 1000) -> None:
 
 
 def _child(mode: str, calls: int, variables: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "child", mode, str(calls)]
+    command = [sys.executable, "-m", "benchmarks.telemetry_overhead", "child", mode, str(calls)]
     environment = {"PATH": os.environ.get("PATH", ""), "REDIS_URL": "", **variables}
     environment |= {"API_KEY": "benchmark", "RATE_LIMIT_ENABLED": "false"}
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 
