@@ -41,7 +41,7 @@ PUSH_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 # Libraries whose details quote what they carry, which may be personal or secret.
-CHATTY = ("alembic", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
+CHATTY = ("alembic", "dramatiq", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:

@@ -27,7 +27,7 @@ from userservice.backing_services import BackingServices
 from userservice.delivery import Delivery
 from userservice.engine import DramatiqEngine, Engine, LocalEngine
 from userservice.pools import Pool, ProcessPool
-from userservice.resources import EVENT_HANDLERS
+from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
 from userservice.tracing import trace_statements
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
         EVENT_HANDLERS,
         engine=make_engine(config),
         lease=timedelta(seconds=config.outbox_lease_seconds),
+        abandoned=ABANDONED_HANDLERS,
     )
 
 

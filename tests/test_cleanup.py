@@ -13,6 +13,8 @@ from admin import AdminCommands, cli
 from tests.factories import make_user
 from userservice import idempotency
 from userservice.database import uuid7
+from userservice.jobs import queries as jobs
+from userservice.jobs.queries import JobRow
 from userservice.security import random_token
 from userservice.tokens import queries as tokens
 from userservice.users import queries as users
@@ -148,6 +150,63 @@ def test_the_progress_adds_up_to_what_was_counted(commands):
 
     assert purged == counted
     assert sum(steps) == sum(counted.values()) == 6
+
+
+def store_job(database, state, age):
+    """Store a job in which nothing has happened for a while, with a piece of its upload."""
+    then = datetime.now(UTC) - age
+    job = JobRow(uuid7(), "import", "ndjson", state, 1, 0, 1, 0, 0, None, None, then, then)
+    with database.transaction() as connection:
+        jobs.insert_job(connection, job)
+        jobs.insert_chunk(connection, job.id, 0, b"x")
+    return job.id
+
+
+def count_jobs(database):
+    """Return how many jobs there are, and how many pieces of uploads."""
+    with database.connection() as connection:
+        return tuple(
+            connection.scalar(select(func.count()).select_from(table))
+            for table in (jobs.jobs, jobs.chunks)
+        )
+
+
+@pytest.mark.parametrize(
+    ("state", "age"),
+    [
+        ("succeeded", 31 * DAY),
+        ("failed", 31 * DAY),
+        ("cancelled", 31 * DAY),
+        ("uploading", DAY + MINUTE),  # nobody sends for so long
+    ],
+)
+def test_jobs_that_are_over_go_with_their_uploads(run, database, state, age):
+    store_job(database, state, age)
+
+    counted = json.loads(run("--dry-run", "--json"))["jobs"]
+    run()
+
+    assert counted == 1
+    assert count_jobs(database) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "age"),
+    [
+        ("30", "succeeded", 29 * DAY),
+        ("0", "queued", 31 * DAY),
+        ("0", "running", MINUTE),
+        ("0", "uploading", MINUTE),
+    ],
+)
+def test_jobs_that_go_on_stay(run, database, days, state, age):
+    store_job(database, state, age)
+
+    counted = json.loads(run("--days", days, "--dry-run", "--json"))["jobs"]
+    run("--days", days)
+
+    assert counted == 0
+    assert count_jobs(database) == (1, 1)
 
 
 def test_rows_are_purged_in_batches_of_their_own(database):

@@ -97,14 +97,17 @@ def record(name):
     return logging.makeLogRecord({"name": name})
 
 
-def test_one_complaint_a_minute_about_exporting_is_written(clock):
+@pytest.mark.parametrize(
+    "library",
+    ["opentelemetry.exporter.otlp.proto.http.trace_exporter", "dramatiq.worker.ConsumerThread"],
+)
+def test_one_complaint_a_minute_of_a_library_is_written(clock, library):
     complaints = ComplaintFilter()
-    exporter = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 
     written = []
     for second in range(180):
         clock[0] = 1000.0 + second
-        written += [second] if complaints.filter(record(exporter)) else []
+        written += [second] if complaints.filter(record(library)) else []
 
     assert written == [0, COMPLAINT_SECONDS, 2 * COMPLAINT_SECONDS]
 

@@ -29,10 +29,12 @@ LEASE = timedelta(seconds=15)
 
 
 @contextmanager
-def delivering(services, handlers, *, concurrency=16, lease=LEASE, finish=10.0):
+def delivering(services, handlers, *, concurrency=16, finish=10.0, **options):
     """Deliver in a thread until the block ends; one handler alone is for TOPIC."""
     handlers = handlers if isinstance(handlers, dict) else {TOPIC: handlers}
-    delivery = Delivery(services, handlers, engine=LocalEngine(concurrency), lease=lease)
+    options.setdefault("engine", LocalEngine(concurrency))
+    options.setdefault("lease", LEASE)
+    delivery = Delivery(services, handlers, **options)
     thread = threading.Thread(target=delivery.run)
     thread.start()
     try:
@@ -166,6 +168,35 @@ def test_a_message_that_failed_for_a_day_is_abandoned_and_says_so(services, capl
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
     assert (row.attempts, row.last_error) == (10, "The e-mail service answered 503")
     assert record.message == "Message abandoned"
+
+
+def test_who_keeps_account_of_a_message_is_told_before_it_is_given_up(services):
+    told = []
+
+    def note(_services, message, reason):
+        told.append((message.id, reason, statuses(services.database)))
+
+    (message_id,) = enqueue(services.database, expires_at=datetime.now(UTC))
+    with delivering(services, refuse, abandoned={TOPIC: note}):
+        eventually(lambda: statuses(services.database) == {"abandoned"})
+
+    assert told == [(message_id, "The e-mail service answered 503", {"queued"})]
+
+
+def test_a_message_is_not_given_up_while_nobody_can_be_told(services):
+    told = []
+
+    def note(_services, message, _reason):
+        told.append(message.id)
+        raise Unavailable
+
+    enqueue(services.database, expires_at=datetime.now(UTC))
+    with delivering(services, refuse, abandoned={TOPIC: note}):
+        eventually(lambda: stored(services.database)[0].last_error)
+
+    (row,) = stored(services.database)
+    assert told == [row.id]
+    assert (row.status, row.attempts) == ("queued", 1)
 
 
 def test_a_message_that_succeeds_on_its_last_day_is_sent(services):

@@ -23,6 +23,8 @@ from userservice.tracing import log_fields
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[BackingServices, Message], bool]
+# Is told why a message is given up.
+AbandonedHandler = Callable[[BackingServices, Message, str], None]
 
 POLL_SECONDS = 0.25
 # How soon claims are tried again after the database did not answer.
@@ -40,6 +42,8 @@ class Delivery:
         handlers: Topic -> what to do; False from a handler means that there was nothing to do.
         engine: Has messages worked on, here or elsewhere.
         lease: How long a claimed message is left to this process.
+        abandoned: Topic -> what to do before a message is given up. When that fails the
+            message is not, and is tried again.
     """
 
     def __init__(
@@ -49,11 +53,13 @@ class Delivery:
         *,
         engine: Engine,
         lease: timedelta,
+        abandoned: Mapping[str, AbandonedHandler] | None = None,
     ) -> None:
         self._services = services
         self._handlers = handlers
         self._engine = engine
         self._lease = lease
+        self._abandoned = abandoned or {}
         self._results: queue.SimpleQueue[Settlement | None] = queue.SimpleQueue()
         self._claimed: dict[object, Message] = {}
         self._done: list[Settlement] = []
@@ -105,7 +111,7 @@ class Delivery:
             with suppress(Unavailable):
                 self._settle()
         done = {each.id for each in self._done}
-        waiting = [each for each in self._claimed.values() if each.id not in done]
+        waiting = [each for each in list(self._claimed.values()) if each.id not in done]
         self._done += [_untried(each, datetime.now(UTC)) for each in waiting]
         try:
             self._settle()
@@ -190,14 +196,22 @@ class Delivery:
 
     def _failed(self, message: Message, error: Exception) -> Settlement:
         due_at = datetime.now(UTC) + backoff(message.attempts)
-        is_over = due_at > message.expires_at
-        if is_over:
-            logger.error("Message abandoned", extra={"attempts": message.attempts})
         reason = error.detail if isinstance(error, AppError) else type(error).__name__
+        reason = reason[: outbox.ERROR_LENGTH]
+        is_over = due_at > message.expires_at and self._give_up(message, reason)
         status = MessageStatus.ABANDONED if is_over else MessageStatus.QUEUED
-        return Settlement(
-            message.id, status, message.attempts, due_at, reason[: outbox.ERROR_LENGTH]
-        )
+        return Settlement(message.id, status, message.attempts, due_at, reason)
+
+    def _give_up(self, message: Message, reason: str) -> bool:
+        """Tell who keeps account of a message; False when that failed."""
+        try:
+            if handler := self._abandoned.get(message.topic):
+                handler(self._services, message, reason)
+        except Exception:
+            logger.exception("Message could not be given up")
+            return False
+        logger.error("Message abandoned", extra={"attempts": message.attempts})
+        return True
 
     def _measure_backlog(self) -> None:
         if time.monotonic() < self._backlog_due:

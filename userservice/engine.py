@@ -7,11 +7,14 @@ whose claim ends without a settlement is due again, and is sent again.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from userservice.errors import Unavailable
 from userservice.outbox import Message
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "outbox"
 TIMEOUT_SECONDS = 2.0
+# How long the queue is left alone after it did not answer.
+OUTAGE_SECONDS = 5.0
 
 Work = Callable[[Message], None]
 # Returns a message while the claim with this number of attempts holds.
@@ -84,6 +89,7 @@ class DramatiqEngine:
         self._actor: Any = None
         self._worker: dramatiq.Worker | None = None
         self._redis: redis.Redis | None = None
+        self._away_until: float | None = None
 
     def start(self, work: Work, load: Load) -> None:
         """Begin to take ids from the queue."""
@@ -94,9 +100,10 @@ class DramatiqEngine:
         self._local.start(work, load)
 
         def deliver(message_id: str, attempts: int) -> None:
-            message = load(UUID(message_id), attempts)
-            if message is not None:  # else it was settled, or claimed anew, meanwhile
-                work(message)
+            with suppress(Unavailable):  # the claim ends, and the message is due again
+                message = load(UUID(message_id), attempts)
+                if message is not None:  # else it was settled, or claimed anew, meanwhile
+                    work(message)
 
         self._redis = redis.Redis.from_url(
             self._url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
@@ -112,25 +119,47 @@ class DramatiqEngine:
         import redis  # noqa: PLC0415 - see `start`
 
         assert self._redis is not None  # noqa: S101 - started before
+        if self._is_away():
+            return self._local.room(in_works)
         try:
             waiting = int(self._redis.llen(f"dramatiq:{QUEUE}"))
         except redis.RedisError:
+            self._note_outage()
             return self._local.room(in_works)
+        self._note_answer()
         return self._concurrency * 2 - waiting
 
     def submit(self, message: Message) -> bool:
         """Put a message's id into the queue, or work on it here when there is none."""
         import redis  # noqa: PLC0415 - see `start`
 
+        if self._is_away():
+            return self._local.submit(message)
         try:
             self._actor.send(str(message.id), message.attempts)
         except redis.RedisError:
-            logger.warning("The queue is away; the message is worked on here")
+            self._note_outage()
             return self._local.submit(message)
         return False
 
     def stop(self) -> None:
-        """Take no more from the queue; other processes do."""
+        """Take no more from the queue; other processes do, also what was taken and not begun."""
+        import redis  # noqa: PLC0415 - see `start`
+
         if self._worker is not None:
-            self._worker.stop(timeout=0)
+            with suppress(redis.RedisError):  # without the queue, claims end
+                self._worker.stop(timeout=0)
         self._local.stop()
+
+    def _is_away(self) -> bool:
+        return self._away_until is not None and time.monotonic() < self._away_until
+
+    def _note_outage(self) -> None:
+        if self._away_until is None:
+            logger.warning("The queue is away; each worker works on what it claims")
+        self._away_until = time.monotonic() + OUTAGE_SECONDS
+
+    def _note_answer(self) -> None:
+        if self._away_until is not None:
+            logger.info("The queue is back")
+        self._away_until = None

@@ -15,6 +15,8 @@ from userservice import tracing
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 COMPLAINT_SECONDS = 60.0
+# Libraries that repeat themselves for as long as what they talk to is away.
+COMPLAINING = ("opentelemetry", "dramatiq")
 
 # What every record has; the rest is what the caller put into `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -101,17 +103,18 @@ class TextFormatter(logging.Formatter):
 
 
 class ComplaintFilter(logging.Filter):
-    """Lets one line a minute through about exporting telemetry, from all of OpenTelemetry."""
+    """Lets one line a minute through from each library that repeats itself in an outage."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._silent_until = 0.0
+        self._silent_until = dict.fromkeys(COMPLAINING, 0.0)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may be written."""
-        if not record.name.startswith("opentelemetry"):
+        library = record.name.partition(".")[0]
+        if library not in self._silent_until:
             return True
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._silent_until[library]:
             return False
-        self._silent_until = time.monotonic() + COMPLAINT_SECONDS
+        self._silent_until[library] = time.monotonic() + COMPLAINT_SECONDS
         return True

@@ -10,6 +10,7 @@ from userservice.users import events as users_events
 from userservice.users import routes as users
 
 EVENT_HANDLERS = {**users_events.HANDLERS, **jobs_events.HANDLERS}
+ABANDONED_HANDLERS = jobs_events.ABANDONED
 
 BLUEPRINTS = (
     users.blueprint,

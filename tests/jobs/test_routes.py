@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -12,12 +13,15 @@ from sqlalchemy import func, select
 from tests.conftest import make_app
 from tests.factories import make_user
 from userservice import outbox
+from userservice.database import uuid7
 from userservice.jobs import service
 from userservice.jobs.models import Job, JobChunk, UploadFormat
 from userservice.outbox import OutboxMessage
+from userservice.resources import ABANDONED_HANDLERS
 from userservice.users.models import User
 
 NDJSON = "application/x-ndjson"
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def lines(first, last):
@@ -82,16 +86,9 @@ def test_a_step_that_two_workers_do_happens_once(service_client, services, datab
     monkeypatch.setattr(service, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
     job_id = UUID(accepted.json["id"])
-    run_inline = services.tasks.submit_cpu_task
-
-    class Overtaken:
-        """Has the other worker do the same step while this one parses."""
-
-        def submit_cpu_task(self, function, *arguments):
-            assert service.run_import_step(services, job_id)
-            return run_inline(function, *arguments)
-
-    slow = replace(services, tasks=Overtaken())
+    slow = replace(
+        services, tasks=Meanwhile(services, lambda: service.run_import_step(services, job_id))
+    )
 
     is_done = service.run_import_step(slow, job_id)
     job, refusals = work(services, accepted)
@@ -137,6 +134,122 @@ def test_a_cancelled_job_does_no_further_step(service_client, services, database
     assert service_client.get(accepted.headers["Location"]).json["state"] == "cancelled"
     assert 0 < count(database, User.id) == done < 50
     assert count(database, JobChunk.start) == 0
+
+
+class Meanwhile:
+    """Lets something happen while a step is parsed, once."""
+
+    def __init__(self, services, happen):
+        self._run = services.tasks.submit_cpu_task
+        self._happen = happen
+
+    def submit_cpu_task(self, function, *arguments):
+        happen, self._happen = self._happen, lambda: None
+        happen()
+        return self._run(function, *arguments)
+
+
+def test_a_job_that_is_cancelled_during_a_step_stores_nothing_of_it(
+    service_client, services, database, monkeypatch
+):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    accepted = send(service_client, lines(0, 50))
+    path, job_id = accepted.headers["Location"], UUID(accepted.json["id"])
+    cancelling = Meanwhile(services, lambda: service_client.delete(path))
+
+    is_done = service.run_import_step(replace(services, tasks=cancelling), job_id)
+
+    assert is_done is False
+    assert service.run_import_step(services, job_id) is False
+    assert service_client.get(path).json["state"] == "cancelled"
+    assert count(database, User.id) == count(database, JobChunk.start) == 0
+
+
+def test_a_job_that_is_over_cannot_be_cancelled(service_client, services):
+    accepted = send(service_client, lines(0, 2))
+    work(services, accepted)
+
+    cancelled = service_client.delete(accepted.headers["Location"])
+
+    assert cancelled.status_code == 204
+    assert service_client.get(accepted.headers["Location"]).json["state"] == "succeeded"
+
+
+def give_up(services, job_id):
+    """Do what the worker does when a step has failed for a day."""
+    message = outbox.Message(
+        uuid7(), service.IMPORT_STEP, {"job_id": str(job_id)}, {}, 400, NOW, NOW
+    )
+    ABANDONED_HANDLERS[service.IMPORT_STEP](services, message, "The task ended its process")
+
+
+def test_a_job_whose_step_was_given_up_has_failed_and_says_why(
+    service_client, services, database, monkeypatch
+):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    accepted = send(service_client, lines(0, 50))
+    service.run_import_step(services, UUID(accepted.json["id"]))
+    done = count(database, User.id)
+
+    give_up(services, accepted.json["id"])
+    report = service_client.get(accepted.headers["Location"]).json
+
+    assert (report["state"], report["reason"]) == ("failed", "The task ended its process")
+    assert report["created"] == done > 0
+
+
+def test_a_job_that_was_given_up_goes_on_when_its_step_is_tried_again(
+    service_client, services, database, monkeypatch
+):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    accepted = send(service_client, lines(0, 50))
+    service.run_import_step(services, UUID(accepted.json["id"]))
+    give_up(services, accepted.json["id"])
+
+    job, refusals = work(services, accepted)
+
+    assert (job.state, job.reason, job.created, refusals) == ("succeeded", None, 50, [])
+    assert count(database, User.id) == 50
+
+
+def test_a_job_that_was_given_up_and_cancelled_does_not_go_on(service_client, services, database):
+    accepted = send(service_client, lines(0, 5))
+    give_up(services, accepted.json["id"])
+
+    service_client.delete(accepted.headers["Location"])
+    is_done = service.run_import_step(services, UUID(accepted.json["id"]))
+
+    assert is_done is False
+    assert service_client.get(accepted.headers["Location"]).json["state"] == "cancelled"
+    assert count(database, User.id) == count(database, JobChunk.start) == 0
+
+
+def test_a_table_that_does_not_name_its_columns_fails_and_says_why(service_client, services):
+    accepted = send(service_client, b"name\nAda\n", "text/csv")
+    work(services, accepted)
+
+    report = service_client.get(accepted.headers["Location"]).json
+    again = service.run_import_step(services, UUID(accepted.json["id"]))
+
+    assert report["state"] == "failed"
+    assert report["reason"] == report["errors"][0]["reason"]
+    assert again is False
+
+
+def test_an_upload_in_progress_is_no_job_yet(service_client, database):
+    seen = []
+
+    def pieces():
+        with database.connection() as connection:
+            (job_id,) = connection.execute(select(Job.id)).one()
+        seen.append(service_client.get(f"/jobs/{job_id}").status_code)
+        seen.append(service_client.delete(f"/jobs/{job_id}").status_code)
+        yield lines(0, 3)
+
+    job = service.start_import(database, UploadFormat.NDJSON, pieces())
+
+    assert seen == [404, 404]
+    assert service_client.get(f"/jobs/{job.id}").json["state"] == "queued"
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(database):

@@ -16,4 +16,10 @@ def import_step(services: BackingServices, message: Message) -> bool:
     return service.run_import_step(services, UUID(message.payload["job_id"]))
 
 
+def fail_import(services: BackingServices, message: Message, reason: str) -> None:
+    """Say of an import that it failed."""
+    service.fail_job(services.database, UUID(message.payload["job_id"]), reason)
+
+
 HANDLERS = {service.IMPORT_STEP: import_step}
+ABANDONED = {service.IMPORT_STEP: fail_import}

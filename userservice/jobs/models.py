@@ -24,6 +24,10 @@ class JobState(StrEnum):
 
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
+# What was given up goes on when its step is tried again, unless its upload is gone.
+UNFINISHED = (*OPEN, JobState.FAILED)
+FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+REASON_LENGTH = 300
 
 
 class UploadFormat(StrEnum):
@@ -48,6 +52,7 @@ class Job(Base):
     created: Mapped[int]
     failed: Mapped[int]
     header: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(String(REASON_LENGTH))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -74,4 +79,4 @@ class JobError(Base):
     )
     line: Mapped[int] = mapped_column(primary_key=True)
     pointer: Mapped[str] = mapped_column(String(200))
-    reason: Mapped[str] = mapped_column(String(300))
+    reason: Mapped[str] = mapped_column(String(REASON_LENGTH))

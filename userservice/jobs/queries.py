@@ -7,9 +7,21 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from userservice.jobs.models import OPEN, Job, JobChunk, JobError, JobState
+from userservice.jobs.models import FINAL, OPEN, UNFINISHED, Job, JobChunk, JobError, JobState
 from userservice.jobs.rows import Refusal
 
 
@@ -26,6 +38,7 @@ class JobRow(NamedTuple):
     created: int
     failed: int
     header: str | None
+    reason: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -51,7 +64,7 @@ def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
     """Take the next step of a job for this transaction; False when it was taken or is over."""
     statement = (
         update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.state.in_(OPEN))
+        .where(jobs.c.id == job.id, jobs.c.state.in_(UNFINISHED))
         .where(jobs.c.done_bytes == job.done_bytes)
         .values(updated_at=now)
     )
@@ -63,10 +76,18 @@ def update_job(connection: Connection, job_id: UUID, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
-def end_job(connection: Connection, job_id: UUID, state: JobState, *, now: datetime) -> bool:
-    """Move a job that is open to a final state; False when it is not open."""
+def fail_job(connection: Connection, job_id: UUID, reason: str, *, now: datetime) -> None:
+    """Give a job up that is not over; its upload stays."""
     statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))
-    return connection.execute(statement.values(state=state, updated_at=now)).rowcount == 1
+    connection.execute(statement.values(state=JobState.FAILED, reason=reason, updated_at=now))
+
+
+def cancel_job(connection: Connection, job_id: UUID, *, now: datetime) -> None:
+    """End a job that is open, or was given up and could go on, and remove its upload."""
+    could_go_on = or_(jobs.c.state.in_(OPEN), exists().where(chunks.c.job_id == jobs.c.id))
+    statement = update(jobs).where(jobs.c.id == job_id, could_go_on)
+    connection.execute(statement.values(state=JobState.CANCELLED, updated_at=now))
+    delete_chunks(connection, job_id)
 
 
 def insert_chunk(connection: Connection, job_id: UUID, start: int, data: bytes) -> None:
@@ -116,12 +137,28 @@ def list_errors(connection: Connection, job_id: UUID, *, limit: int) -> Sequence
     return [Refusal(*row) for row in connection.execute(statement)]
 
 
-def count_old(connection: Connection, *, before: datetime) -> int:
-    """Count the jobs in which nothing happened since a point in time."""
-    return connection.execute(select(func.count()).where(jobs.c.updated_at < before)).scalar_one()
+class Age(NamedTuple):
+    """Since when nothing has happened in what is no longer needed."""
+
+    over_before: datetime
+    """For jobs that are over."""
+    begun_before: datetime
+    """For uploads that never became whole."""
 
 
-def purge_old(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Remove at most `limit` jobs in which nothing happened since; say how many."""
-    batch = select(jobs.c.id).where(jobs.c.updated_at < before).limit(limit)
+def count_old(connection: Connection, age: Age) -> int:
+    """Count the jobs that are no longer needed."""
+    return connection.execute(select(func.count()).where(_is_old(age))).scalar_one()
+
+
+def purge_old(connection: Connection, age: Age, *, limit: int) -> int:
+    """Remove at most `limit` jobs that are no longer needed; say how many."""
+    batch = select(jobs.c.id).where(_is_old(age)).limit(limit)
     return connection.execute(delete(jobs).where(jobs.c.id.in_(batch))).rowcount
+
+
+def _is_old(age: Age) -> ColumnElement[bool]:
+    return or_(
+        and_(jobs.c.state.in_(FINAL), jobs.c.updated_at < age.over_before),
+        and_(jobs.c.state == JobState.UPLOADING, jobs.c.updated_at < age.begun_before),
+    )

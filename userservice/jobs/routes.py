@@ -119,6 +119,7 @@ def _document(job: JobRow, refusals: Sequence[Refusal]) -> JobRead:
         kind=job.kind,
         format=UploadFormat(job.format),
         state=JobState(job.state),
+        reason=job.reason,
         progress=JobProgress(done_bytes=job.done_bytes, total_bytes=job.total_bytes),
         created=job.created,
         failed=job.failed,

@@ -34,6 +34,7 @@ class JobRead(Schema):
     kind: str
     format: UploadFormat
     state: JobState
+    reason: str | None = Field(description="Why the job failed.")
     progress: JobProgress
     created: int = Field(description="Users that were created.")
     failed: int = Field(description="Lines that were refused.")

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -17,8 +17,8 @@ from userservice.database import DatabaseManager, uuid7
 from userservice.instruments import count_import, count_user_created
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
-from userservice.jobs.models import JobState, UploadFormat
-from userservice.jobs.queries import JobRow
+from userservice.jobs.models import UNFINISHED, JobState, UploadFormat
+from userservice.jobs.queries import Age, JobRow
 from userservice.jobs.rows import Batch, Piece, Refusal, escape, parse
 from userservice.users import service as users
 from userservice.users.service import EXPORTED, ImportedUser
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 IMPORT_STEP = "users.import"
 CHUNK_BYTES = 256 * 1024
 SHOWN_ERRORS = 1000
+# Longer than any upload takes; one whose process died is of no use.
+UPLOAD_PATIENCE = timedelta(days=1)
 
 
 def start_import(
@@ -39,7 +41,7 @@ def start_import(
     """
     now = datetime.now(UTC)
     job = JobRow(
-        uuid7(), "import", upload_format, JobState.UPLOADING, 0, 0, 1, 0, 0, None, now, now
+        uuid7(), "import", upload_format, JobState.UPLOADING, 0, 0, 1, 0, 0, None, None, now, now
     )
     with database.connection() as connection:
         queries.insert_job(connection, job)
@@ -65,9 +67,11 @@ def run_import_step(services: BackingServices, job_id: UUID) -> bool:
     database = services.database
     with database.connection() as connection:
         job = queries.find_job(connection, job_id)
-        if job is None or job.state not in {JobState.QUEUED, JobState.RUNNING}:
+        if job is None or job.state not in UNFINISHED:
             return False
         data = queries.read_chunks(connection, job_id, job.done_bytes, CHUNK_BYTES)
+    if job.total_bytes and not data:
+        return False
     is_last = job.done_bytes + len(data) >= job.total_bytes
     piece = Piece(data, UploadFormat(job.format), job.line, job.header, is_last)
     # In another process: validating, and hashing above all, would hold up this one.
@@ -91,10 +95,10 @@ def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[R
         JobNotFound: there is none with this id.
     """
     with database.connection() as connection:
-        job = queries.find_job(connection, job_id)
-        if job is None:
-            raise JobNotFound
-        return job, queries.list_errors(connection, job_id, limit=SHOWN_ERRORS)
+        return (
+            _get_job(connection, job_id),
+            queries.list_errors(connection, job_id, limit=SHOWN_ERRORS),
+        )
 
 
 def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
@@ -104,23 +108,27 @@ def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
         JobNotFound: there is none with this id.
     """
     with database.transaction() as connection:
-        if queries.find_job(connection, job_id) is None:
-            raise JobNotFound
-        if queries.end_job(connection, job_id, JobState.CANCELLED, now=datetime.now(UTC)):
-            queries.delete_chunks(connection, job_id)
+        _get_job(connection, job_id)
+        queries.cancel_job(connection, job_id, now=datetime.now(UTC))
+
+
+def fail_job(database: DatabaseManager, job_id: UUID, reason: str) -> None:
+    """Give a job up whose step failed for too long; it goes on if its step is tried again."""
+    with database.connection() as connection:
+        queries.fail_job(connection, job_id, reason, now=datetime.now(UTC))
 
 
 def count_old_jobs(database: DatabaseManager, *, before: datetime) -> int:
-    """Count the jobs in which nothing happened since a point in time."""
+    """Count the jobs that are over since before a point in time, and uploads that broke off."""
     with database.connection() as connection:
-        return queries.count_old(connection, before=before)
+        return queries.count_old(connection, _age(before))
 
 
 def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
-    """Remove jobs in which nothing happened since; yield the size of each batch."""
+    """Remove what `count_old_jobs` counts; yield the size of each batch."""
 
     def purge_batch(connection: Connection, limit: int) -> int:
-        return queries.purge_old(connection, before=before, limit=limit)
+        return queries.purge_old(connection, _age(before), limit=limit)
 
     return database.purge(purge_batch)
 
@@ -132,6 +140,18 @@ def export_users(database: DatabaseManager, upload_format: UploadFormat) -> Iter
         yield (",".join(EXPORTED) + "\r\n").encode()
     for page in users.stream_users(database):
         yield render(page)
+
+
+def _get_job(connection: Connection, job_id: UUID) -> JobRow:
+    """Return a job; before its upload is whole there is none, for callers."""
+    job = queries.find_job(connection, job_id)
+    if job is None or job.state == JobState.UPLOADING:
+        raise JobNotFound
+    return job
+
+
+def _age(over_before: datetime) -> Age:
+    return Age(over_before, datetime.now(UTC) - UPLOAD_PATIENCE)
 
 
 def _render_ndjson(page: Sequence[users.ExportedUser]) -> bytes:
@@ -186,6 +206,7 @@ def _store_step(connection: Connection, job: JobRow, batch: Batch) -> list[Impor
         connection,
         job.id,
         state=state,
+        reason=batch.refusals[0].reason if batch.is_hopeless else None,
         done_bytes=done,
         line=batch.next_line,
         header=batch.header,
