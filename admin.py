@@ -8,9 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from uuid import UUID
 
@@ -23,7 +25,7 @@ from observability import setup_logging
 from userservice import idempotency, migrations, outbox
 from userservice.errors import AppError, Unavailable
 from userservice.jobs import service as jobs
-from userservice.jobs.models import OPEN, UploadFormat
+from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.outbox import Backlog, MessageStatus
@@ -138,20 +140,20 @@ class AdminCommands:
                     advance(purged)
         return totals
 
-    def import_users(
-        self, file: BinaryIO, upload_format: UploadFormat, advance: Callable[[int], None]
-    ) -> JobRow:
-        """Import a file in this process and return the job that did it.
-
-        Args:
-            file: One user a line.
-            upload_format: How they are written down.
-            advance: Told how many bytes are done, after each step.
-        """
+    def start_import(self, file: BinaryIO, upload_format: UploadFormat) -> JobRow:
+        """Store a file, one user a line, and queue the job that imports it."""
         self._require_schema()
         pieces = iter(partial(file.read, jobs.CHUNK_BYTES), b"")
-        job = jobs.start_import(self.database, upload_format, pieces)
-        done = 0
+        return jobs.start_import(self.database, upload_format, pieces)
+
+    def finish_import(self, job: JobRow, advance: Callable[[int], None]) -> JobRow:
+        """Do a job in this process, beside any workers; return it when it is over.
+
+        Args:
+            job: What `start_import` queued.
+            advance: Told how many bytes are done, after each step.
+        """
+        done = job.done_bytes
         while job.state in OPEN:
             if not jobs.run_import_step(self.services, job.id):
                 time.sleep(POLL_SECONDS)  # a worker has taken this step
@@ -466,29 +468,72 @@ def import_users(
     commands: AdminCommands, *, file: BinaryIO, upload_format: str, is_json: bool
 ) -> None:
     """Create the users in FILE, one a line; - is standard input. Exit 1 when lines were refused."""
-    size = os.fstat(file.fileno()).st_size if file.seekable() else None
-    with _progress("Importing", size) as bar:
-        job = commands.import_users(file, UploadFormat(upload_format), bar.update)
-    refusals = commands.import_errors(job)
-    for each in refusals:
-        click.echo(f"line {each.line}: {each.reason}", err=True)
-    summary = {"job": str(job.id), "created": job.created, "failed": job.failed}
+    job = commands.start_import(file, UploadFormat(upload_format))
+    with _going_on(job), _progress("Importing", job.total_bytes) as bar:
+        job = commands.finish_import(job, bar.update)
+    _show_refusals(job, commands.import_errors(job))
+    summary = {"job": str(job.id), "state": job.state, "created": job.created, "failed": job.failed}
     text = f"Created {job.created} users, refused {job.failed} lines"
     click.echo(json.dumps(summary) if is_json else text)
+    if job.state != JobState.SUCCEEDED:
+        raise click.ClickException(
+            f"Import {job.state}" + (f": {job.reason}" if job.reason else "")
+        )
     if job.failed:
         click.get_current_context().exit(1)
 
 
+@contextmanager
+def _going_on(job: JobRow) -> Iterator[None]:
+    """Say what becomes of a job that this process does not finish."""
+    try:
+        yield
+    except BaseException:
+        click.echo(
+            f"Import {job.id} is not over: a worker goes on with it, "
+            f"unless DELETE /jobs/{job.id} stops it",
+            err=True,
+        )
+        raise
+
+
+def _show_refusals(job: JobRow, refusals: Sequence[Refusal]) -> None:
+    for each in refusals:
+        click.echo(f"line {each.line}: {each.reason}", err=True)
+    if job.failed > len(refusals):
+        click.echo(f"and {job.failed - len(refusals)} more lines", err=True)
+
+
 @cli.command("export")
-@click.argument("file", type=click.File("wb", atomic=True))
+@click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @as_format
 @with_commands
-def export_users(commands: AdminCommands, *, file: BinaryIO, upload_format: str) -> None:
+def export_users(commands: AdminCommands, *, file: Path, upload_format: str) -> None:
     """Write all live users to FILE, one a line; - is standard output."""
-    with _progress("Exporting", commands.count_users()) as bar:
+    number = commands.count_users()
+    with _written_whole(file) as target, _progress("Exporting", number) as bar:
         for piece in commands.export_users(UploadFormat(upload_format)):
-            file.write(piece)
+            target.write(piece)
             bar.update(piece.count(b"\n"))
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that comes to be, or replaces the one before it, when the block ended well."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()  # or a reader that is gone would show at the exit only
+    elif path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
+        with path.open("wb") as file:
+            yield file
+    else:
+        partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with partial_file.open("xb") as file:
+                yield file
+            partial_file.replace(path)
+        finally:
+            partial_file.unlink(missing_ok=True)
 
 
 def _progress(label: str, length: int | None) -> Any:
