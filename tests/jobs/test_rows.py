@@ -109,6 +109,24 @@ def test_csv_takes_quotes_and_line_ends_inside_cells():
     assert refusals == []
 
 
+@pytest.mark.parametrize(
+    ("cell", "is_accepted"),
+    [('"Ada', False), ('"Ada"x', False), ('5" screw', True), ('"""', False), ('"A\nda"x', False)],
+)
+def test_a_quote_where_none_belongs_spoils_no_other_line(cell, is_accepted):
+    others = [f"u{number}@example.com,User {number}" for number in range(50)]
+    before, after = others[:5], [*others[5:], 'v@example.com,"User, v"', 'w@example.com,7" nail']
+    data = "\n".join(["email,name", *before, f"x@example.com,{cell}", *after]).encode()
+
+    candidates, refusals = read(data, UploadFormat.CSV)
+    spoilt = [] if is_accepted else [*range(7, 8 + cell.count("\n"))]
+
+    assert [each.line for each in refusals] == spoilt
+    assert [each.line for each in candidates] == [
+        line for line in range(2, 55 + cell.count("\n")) if line not in spoilt
+    ]
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)"])
 def test_a_cell_that_looks_like_a_formula_is_refused_unless_it_is_escaped(cell):
     data = f"email,name\nu1@example.com,{cell}\nu2@example.com,{escape(cell)}\n".encode()
@@ -119,7 +137,10 @@ def test_a_cell_that_looks_like_a_formula_is_refused_unless_it_is_escaped(cell):
     assert [each.line for each in refusals] == [2]
 
 
-@pytest.mark.parametrize("header", [b"name\n", b"email,email,name\n", b"\xff\n", b'"email\n'])
+@pytest.mark.parametrize(
+    "header",
+    [b"name\n", b"email,email,name\n", b"\xff\n", b'"email\n', b"email,name,\0\n", b"email;name\n"],
+)
 def test_a_table_that_does_not_name_its_columns_is_hopeless(header):
     data = header + b"ada@example.com,Ada\n"
 

@@ -107,15 +107,24 @@ def _candidate(line: int, new: UserCreate, hasher: PasswordHasher) -> Candidate:
 
 def _records(piece: Piece) -> Iterator[Record]:
     """Split at line ends of any kind; in CSV a quoted cell may hold some."""
-    start, first_line, lines = 0, piece.line, 0
-    for end in _line_ends(piece.data, is_last=piece.is_last):
-        lines += 1
-        raw = piece.data[start:end]
-        is_end_of_file = piece.is_last and end == len(piece.data)
-        if piece.format is UploadFormat.CSV and _is_open(raw) and not is_end_of_file:
-            continue
-        yield Record(first_line, raw, end, lines)
-        start, first_line, lines = end, first_line + lines, 0
+    start, line = 0, piece.line
+    while record := _next_record(piece, start, line):
+        yield record
+        start, line = record.end, record.line + record.lines
+
+
+def _next_record(piece: Piece, start: int, line: int) -> Record | None:
+    first = None
+    ends = _line_ends(piece.data, start, is_last=piece.is_last)
+    for lines, end in enumerate(ends, start=1):
+        record = Record(line, piece.data[start:end], end, lines)
+        if piece.format is UploadFormat.NDJSON:
+            return record
+        first = first or record
+        if not _is_open(record.raw):
+            # A quote that does not belong there must not take other lines along.
+            return record if lines == 1 or _is_one_row(record.raw) else first
+    return first if piece.is_last else None
 
 
 def _is_open(raw: bytes) -> bool:
@@ -123,8 +132,14 @@ def _is_open(raw: bytes) -> bool:
     return raw.count(b'"') % 2 == 1 and len(raw) <= MAX_LINE_BYTES
 
 
-def _line_ends(data: bytes, *, is_last: bool) -> Iterator[int]:
-    position = 0
+def _is_one_row(raw: bytes) -> bool:
+    try:
+        return len(_rows(raw.decode("latin-1"))) == 1  # what the bytes mean does not matter here
+    except csv.Error:
+        return False
+
+
+def _line_ends(data: bytes, position: int, *, is_last: bool) -> Iterator[int]:
     while position < len(data):
         newline = data.find(b"\n", position)
         end = newline + 1 if newline >= 0 else len(data)
@@ -155,6 +170,8 @@ def _document(raw: bytes, upload_format: UploadFormat, header: str | None) -> by
 
 def _check_header(raw: bytes) -> str:
     text = _decode(raw).removeprefix("\ufeff")
+    if "\x00" in text:
+        raise InvalidRequest("The line must not contain null characters")
     names = _cells(text)
     if not {"email", "name"} <= set(names) or len(set(names)) != len(names):
         raise InvalidRequest("The first line must name the columns, email and name among them")
@@ -170,10 +187,14 @@ def _decode(raw: bytes) -> str:
 
 def _cells(text: str) -> list[str]:
     try:
-        rows = list(csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True))
+        rows = _rows(text)
     except csv.Error:
         raise InvalidRequest("The line is not valid CSV") from None
     return rows[0] if rows else []
+
+
+def _rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True))
 
 
 def _unescape(value: str) -> str:
