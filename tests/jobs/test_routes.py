@@ -331,18 +331,28 @@ def test_what_goes_in_comes_out_the_same_in_both_formats(service_client, service
     assert people(again) == people(as_lines)
 
 
-def test_an_export_shows_one_moment(service_client, database):
-    first = make_user(database)
+def test_an_export_shows_one_moment_while_users_are_written_and_deleted(
+    service_client, database, monkeypatch
+):
+    monkeypatch.setattr("userservice.database.STREAMED_ROWS", 2)
+    users = [make_user(database) for _ in range(6)]
+    before = service_client.get("/users/export").data
     held = service_client.get("/users/export", buffered=False)
     pieces = iter(held.response)
     start = next(pieces)
 
+    for number, user in enumerate(users):
+        path = f"/users/{user.id}"
+        changed = service_client.patch(path, json={"name": "Changed"})
+        gone = service_client.delete(path) if number % 2 else changed
+        assert (changed.status_code, gone.status_code) == (200, 204 if number % 2 else 200)
     make_user(database)
-    rest = b"".join(pieces)
+    rest = list(pieces)
     held.close()
 
-    assert json.loads(start)["id"] == str(first.id)
-    assert rest == b""
+    assert len(rest) == 2
+    assert start + b"".join(rest) == before
+    assert service_client.get("/users/export").data.count(b"\n") == 4
 
 
 def test_steps_are_messages_of_the_outbox(service_client, database):

@@ -103,6 +103,9 @@ def _read_upload() -> Iterator[bytes]:
         if received > limit:
             raise UploadTooLarge
         yield piece
+    # To the server, whose client hung up, that is the end of the body like any other.
+    if received < (request.content_length or 0):
+        raise ClientDisconnected
 
 
 def _take_transfer() -> BoundedSemaphore:
