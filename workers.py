@@ -94,7 +94,7 @@ def run_worker(config: AppConfig) -> None:
     _stop_on_signals(delivery, config.termination_grace_seconds - SPARE_SECONDS)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:
-        serve_worker_status(config.worker_metrics_port, delivery)
+        serve_worker_status(config.worker_metrics_port, delivery.is_alive)
     logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
     # In a thread of its own: this one must hear signals, so it may not wait in a driver.
     ended = ThreadPoolExecutor(1, "loop").submit(_deliver, delivery, config.finish)
@@ -168,14 +168,14 @@ def _prepare_child(config: AppConfig) -> None:
     Telemetry(config)
 
 
-def serve_worker_status(port: int, delivery: Delivery) -> None:
+def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
     """Answer /metrics, and /health while the loop goes round, from threads of this process."""
     metrics = make_wsgi_app()
 
     def answer(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"] != "/health":
             return metrics(environ, start_response)
-        status = "200 OK" if delivery.is_alive() else "503 Service Unavailable"
+        status = "200 OK" if is_alive() else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain")])
         return [status.encode()]
 

@@ -13,16 +13,19 @@ import redis as redis_library
 
 from tests.deployment import eventually
 from tests.servers import HOST, ValkeyServer, free_port
+from userservice import outbox
 from userservice.database import uuid7
+from userservice.delivery import Delivery
 from userservice.engine import OUTAGE_SECONDS, QUEUE, DramatiqEngine
 from userservice.errors import Unavailable
 from userservice.outbox import Message
 
+DAY = timedelta(days=1)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def message():
-    return Message(uuid7(), "test.happened", {}, {}, 1, NOW, NOW + timedelta(days=1))
+    return Message(uuid7(), "test.happened", {}, {}, 1, NOW, NOW + DAY)
 
 
 @contextmanager
@@ -33,6 +36,21 @@ def running(url, work, load, *, threads=2):
         yield engine
     finally:
         engine.stop()
+        await_end()
+
+
+def await_end():
+    """Wait until the library's threads have gone, which it does not do itself."""
+    eventually(
+        lambda: not [each for each in threading.enumerate() if "dramatiq" in type(each).__module__]
+    )
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    """Let the library try again soon when its queue is away."""
+    for name in ("CONSUMER_RESTART_DELAY_SECS", "POST_PROCESS_MESSAGE_RETRY_DELAY_SECS"):
+        monkeypatch.setattr(f"dramatiq.worker.{name}", 0.05)
 
 
 @pytest.fixture
@@ -150,6 +168,38 @@ def test_a_queue_that_comes_back_is_used_again(clock):
 
 
 @pytest.mark.integration
+@pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stop_hands_back_what_was_taken_from_the_queue_and_does_not_finish(services, redis_url):
+    begun, leave = threading.Event(), threading.Event()
+
+    def handler(_services, _message):
+        begun.set()
+        return leave.wait(30)
+
+    row = outbox.new_message("test.happened", {})
+    with services.database.transaction() as connection:
+        connection.execute(outbox.INSERT, row)
+    delivery = Delivery(
+        services, {"test.happened": handler}, engine=DramatiqEngine(redis_url, 1), lease=DAY
+    )
+    loop = threading.Thread(target=delivery.run)
+    loop.start()
+    assert begun.wait(30)
+
+    delivery.stop()
+    loop.join()
+    handed_back = delivery.close(0.1)
+    leave.set()
+    await_end()
+    with services.database.connection() as connection:
+        waiting = outbox.claim(connection, now=datetime.now(UTC), limit=9, lease=DAY)
+
+    assert handed_back == 1
+    assert [(each.id, each.attempts) for each in waiting] == [(row["message_id"], 1)]
+
+
+@pytest.mark.integration
 def test_an_engine_whose_queue_is_away_stops_all_the_same():
     begun, leave = threading.Semaphore(0), threading.Event()
 
@@ -171,5 +221,6 @@ def test_an_engine_whose_queue_is_away_stops_all_the_same():
         engine.stop()
         leave.set()
         server.start()
+        await_end()
 
     assert not begun.acquire(blocking=False)

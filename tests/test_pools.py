@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import threading
 import time
 from datetime import timedelta
 
 import pytest
-from opentelemetry import baggage, context
+from flask import Flask
+from opentelemetry import baggage, context, trace
+from prometheus_client import REGISTRY
 
 from config import AppConfig
 from tests import pooled
+from tests.deployment import eventually
 from userservice.pools import InlineTasks, Pool, PoolFull, ProcessPool, TaskKilled
+from userservice.problem import register_error_handlers
 from userservice.tracing import log_fields
-from workers import WorkerManager
+from workers import QUEUED_PER_SLOT, WorkerManager
+
+TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
+DURATION = "worker_pool_task_duration_seconds_count"
 
 
 @pytest.fixture
@@ -62,7 +70,9 @@ def test_a_task_that_kills_its_process_harms_no_other(manager):
 
 
 def test_the_trace_and_the_log_fields_travel_into_both_pools(manager):
-    token = context.attach(baggage.set_baggage("user.signup_source", "web"))
+    span = trace.SpanContext(TRACE_ID, 1, is_remote=False, trace_flags=trace.TraceFlags(1))
+    around = trace.set_span_in_context(trace.NonRecordingSpan(span))
+    token = context.attach(baggage.set_baggage("user.signup_source", "web", around))
     fields = log_fields.set({"request_id": "r1"})
 
     in_process = manager.submit_cpu_task(pooled.surroundings).result(timeout=50)
@@ -70,7 +80,105 @@ def test_the_trace_and_the_log_fields_travel_into_both_pools(manager):
     log_fields.reset(fields)
     context.detach(token)
 
-    assert in_process == in_thread == ({"user.signup_source": "web"}, {"request_id": "r1"})
+    expected = (TRACE_ID, {"user.signup_source": "web"}, {"request_id": "r1"})
+    assert in_process == in_thread == expected
+
+
+def test_processes_are_not_forked_from_here_where_threads_run(manager):
+    parent = manager.submit_cpu_task(os.getppid).result(timeout=50)
+
+    assert parent != os.getpid()
+
+
+def test_there_are_as_many_processes_as_configured_and_four_times_as_many_threads(
+    manager, tmp_path
+):
+    barrier = threading.Barrier(4 * 2)
+
+    processes = [manager.submit_cpu_task(pooled.meet, tmp_path, 2) for _ in range(2)]
+    threads = [manager.submit_io_task(barrier.wait, 50) for _ in range(4 * 2)]
+
+    assert len({each.result(timeout=60) for each in processes}) == 2
+    assert sorted(each.result(timeout=60) for each in threads) == [*range(4 * 2)]
+
+
+def test_the_queue_of_a_pool_is_bounded(manager):
+    gate, started = threading.Event(), threading.Semaphore(0)
+
+    def hold():
+        started.release()
+        return gate.wait(50)
+
+    running = [manager.submit_io_task(hold) for _ in range(8)]
+    for _ in running:
+        assert started.acquire(timeout=50)
+    waiting = [manager.submit_io_task(int) for _ in range(8 * QUEUED_PER_SLOT)]
+
+    with pytest.raises(PoolFull):
+        manager.submit_io_task(int)
+
+    gate.set()
+    assert [each.result(timeout=50) for each in waiting] == [0] * len(waiting)
+
+
+def test_a_process_that_died_idle_fails_no_task():
+    pool = ProcessPool("test", size=1, capacity=1)
+    first = pool.submit(os.getpid).result(timeout=50)
+    (executor,) = pool._executors  # noqa: SLF001 - nothing else tells that its end was noticed
+
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: executor._broken)  # noqa: SLF001
+    second = pool.submit(os.getpid).result(timeout=50)
+    pool.close(time.monotonic())
+
+    assert second != first
+
+
+def test_a_pool_that_is_full_is_503_to_whoever_asks(threads):
+    app = Flask("test")
+    register_error_handlers(app)
+    gate, started = threading.Event(), threading.Event()
+    threads.submit(hold, started, gate)
+    assert started.wait(50)
+
+    @app.get("/")
+    def submit():
+        threads.submit(int)
+        return "queued"
+
+    answers = [app.test_client().get("/") for _ in range(3)]
+    gate.set()
+
+    assert [each.status_code for each in answers] == [200, 200, 503]
+    assert answers[2].headers["Retry-After"]
+    assert "Too many tasks are waiting" in answers[2].text
+
+
+def measured(name, **labels):
+    return REGISTRY.get_sample_value(name, {"pool": "test"} | labels) or 0
+
+
+def count_tasks():
+    """Return how many tasks waited, how many succeeded, and how many failed."""
+    waits = measured("worker_pool_wait_seconds_count")
+    return waits, measured(DURATION, result="success"), measured(DURATION, result="error")
+
+
+def test_what_pools_do_is_measured(threads):
+    gate, started = threading.Event(), threading.Event()
+    waited, succeeded, failed = count_tasks()
+
+    running = threads.submit(hold, started, gate)
+    assert started.wait(50)
+    failing = threads.submit(math.sqrt, -1)
+    depth = measured("worker_pool_queue_depth")
+    gate.set()
+    running.result(timeout=50)
+    assert failing.exception(timeout=50)
+
+    assert depth == 1
+    eventually(lambda: count_tasks() == (waited + 2, succeeded + 1, failed + 1))
+    eventually(lambda: measured("worker_pool_queue_depth") == 0)
 
 
 def test_a_pool_refuses_instead_of_growing(threads):

@@ -188,15 +188,15 @@ class ProcessPool(Pool):
 
         def run(task: _Task) -> Any:
             nonlocal executor
-            carrier = task.context.run(outgoing_headers)
-            fields = task.context.run(lambda: dict(log_fields.get()))
             try:
-                return executor.submit(
-                    run_in_child, task.function, task.arguments, carrier, fields
-                ).result()
+                working = _begin(executor, task)
+            except BrokenExecutor:  # the process died idle, which is no task's fault
+                executor = self._replace(executor)
+                working = _begin(executor, task)
+            try:
+                return working.result()
             except BrokenExecutor as error:
-                self._drop(executor)
-                executor = self._new_executor()
+                executor = self._replace(executor)
                 raise TaskKilled from error
 
         return run
@@ -218,11 +218,21 @@ class ProcessPool(Pool):
         self._executors.add(executor)
         return executor
 
+    def _replace(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        self._drop(executor)
+        return self._new_executor()
+
     def _drop(self, executor: ProcessPoolExecutor) -> None:
         self._executors.discard(executor)
         for process in list((executor._processes or {}).values()):  # noqa: SLF001 - kill_workers() is new in 3.14
             process.kill()
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(executor: ProcessPoolExecutor, task: _Task) -> Future[Any]:
+    carrier = task.context.run(outgoing_headers)
+    fields = task.context.run(lambda: dict(log_fields.get()))
+    return executor.submit(run_in_child, task.function, task.arguments, carrier, fields)
 
 
 def run_in_child(
