@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
 import pytest
+from sqlalchemy import update
 
 from tests.deployment import eventually
 from tests.servers import HOST, free_port
+from userservice import outbox
 from userservice.delivery import STALLED_SECONDS, Delivery
 from userservice.engine import LocalEngine
-from workers import serve_worker_status
+from userservice.jobs import service as jobs
+from userservice.jobs.models import UploadFormat
+from userservice.pools import TaskKilled
+from workers import make_delivery, serve_worker_status
 
 
 def ask(port, path):
@@ -46,6 +53,49 @@ def test_a_loop_that_has_not_gone_round_for_a_minute_is_stalled(services, monkey
     later = delivery.is_alive()
 
     assert (soon, later) == (True, False)
+
+
+class Dying:
+    """Pools whose processes do not live to see the end of a task."""
+
+    def submit_cpu_task(self, *_task):
+        raise TaskKilled
+
+
+@contextmanager
+def delivering(config, services):
+    delivery = make_delivery(config, services)
+    thread = threading.Thread(target=delivery.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        delivery.stop()
+        thread.join(20)
+        delivery.close(10)
+
+
+def test_an_import_that_is_given_up_has_failed_and_goes_on_when_it_is_requeued(config, services):
+    def state():
+        return jobs.get_job(services.database, job.id)[0].state
+
+    upload = b'{"email": "ada@example.com", "name": "Ada"}\n'
+    job = jobs.start_import(services.database, UploadFormat.NDJSON, [upload])
+    with services.database.connection() as connection:
+        connection.execute(update(outbox.messages).values(expires_at=datetime.now(UTC)))
+
+    with delivering(config, replace(services, tasks=Dying())):
+        eventually(lambda: state() == "failed")
+    failed, _ = jobs.get_job(services.database, job.id)
+    with services.database.connection() as connection:
+        requeued = outbox.requeue(connection, None, now=datetime.now(UTC))
+    with delivering(config, services):
+        eventually(lambda: state() == "succeeded")
+    done, _ = jobs.get_job(services.database, job.id)
+
+    assert failed.reason == "The task ended its process"
+    assert requeued == 1
+    assert (done.reason, done.created) == (None, 1)
 
 
 @pytest.mark.integration

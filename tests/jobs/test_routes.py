@@ -218,6 +218,7 @@ def test_a_job_that_was_given_up_and_cancelled_does_not_go_on(service_client, se
 
     service_client.delete(accepted.headers["Location"])
     is_done = service.run_import_step(services, UUID(accepted.json["id"]))
+    give_up(services, accepted.json["id"])
 
     assert is_done is False
     assert service_client.get(accepted.headers["Location"]).json["state"] == "cancelled"
