@@ -426,6 +426,8 @@ def test_delivery_goes_on_when_the_database_is_back(postgresql_url, config, away
     near.close()
     services.close()
 
+    assert caplog.text.count("The database is away") == 1
+
 
 @pytest.mark.integration
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -168,6 +168,28 @@ def test_a_queue_that_comes_back_is_used_again(clock):
 
 
 @pytest.mark.integration
+def test_ids_that_a_process_took_and_did_not_begin_go_to_another_when_it_stops(redis_url, queue):
+    begun, leave = threading.Event(), threading.Event()
+    worked_on: list[Message] = []
+
+    def hold(_message):
+        begun.set()
+        leave.wait(30)
+
+    with running(redis_url, hold, lambda *_claim: message(), threads=1) as stopping:
+        for _ in range(2):
+            stopping.submit(message())
+        assert begun.wait(30)
+        eventually(lambda: not queue.llen(f"dramatiq:{QUEUE}"))
+        stopping.stop()
+        with running(redis_url, worked_on.append, lambda *_claim: message()):
+            eventually(lambda: worked_on)
+            leave.set()
+
+    assert len(worked_on) == 1
+
+
+@pytest.mark.integration
 @pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_stop_hands_back_what_was_taken_from_the_queue_and_does_not_finish(services, redis_url):

@@ -64,6 +64,7 @@ class Delivery:
         self._claimed: dict[object, Message] = {}
         self._done: list[Settlement] = []
         self._is_stopping = False
+        self._is_away = False
         self._backlog_due = 0.0
         self._went_round_at = time.monotonic()
 
@@ -74,8 +75,11 @@ class Delivery:
             self._went_round_at = time.monotonic()
             try:
                 self._step()
+                self._is_away = False
             except Unavailable:
-                logger.warning("The database is away; delivery goes on when it is back")
+                if not self._is_away:
+                    logger.warning("The database is away; delivery goes on when it is back")
+                self._is_away = True
                 self._gather(wait_seconds=OUTAGE_SECONDS)
 
     @property
