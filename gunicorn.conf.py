@@ -18,7 +18,7 @@ from prometheus_client import multiprocess
 
 from bootstrap import open_database
 from config import AppConfig, ConfigError, Environment
-from observability import setup_logging
+from observability import import_exporters, setup_logging
 from userservice import instruments, migrations
 from userservice.problem import PROBLEM_JSON, document, names_of
 from userservice.server import Worker
@@ -84,12 +84,13 @@ def on_starting(_server: Any) -> None:
     # Modules are imported once, before the fork, and shared by all workers from then on; what
     # connects or starts is made by each worker, after it.
     importlib.import_module("app")
+    import_exporters()
+    database = open_database(app_config)  # its driver, too; nothing is connected
     for file in Path(metrics_directory).glob("*.db"):
         file.unlink()  # of a container that was restarted in the same pod
     if app_config.environment is Environment.DEVELOPMENT:
-        database = open_database(app_config)
         migrations.upgrade(database)
-        database.close()
+    database.close()
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import threading
@@ -97,7 +98,7 @@ class Telemetry:
         provider = TracerProvider(
             resource=self._resource, id_generator=AskedIdGenerator(), shutdown_on_exit=False
         )
-        provider.add_span_processor(BatchSpanProcessor(_span_exporter()))
+        provider.add_span_processor(BatchSpanProcessor(_exporters("traces").OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
         self._closing.append(provider.shutdown)
         return provider
@@ -107,7 +108,7 @@ class Telemetry:
         from userservice.metric_export import MetricPush  # noqa: PLC0415 - only when exported
 
         push = MetricPush(
-            _metric_exporter(),
+            _exporters("metrics").OTLPMetricExporter(),
             self._resource,
             routes=self._routes,
             interval_seconds=_push_interval_seconds(),
@@ -169,36 +170,33 @@ def _push_interval_seconds() -> float:
     return PUSH_SECONDS
 
 
-def _uses_grpc(signal: str) -> bool:
-    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL")
-    return (protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")).strip() == "grpc"
+def import_exporters() -> None:
+    """Import what exporting takes: processes that are forked from this one then share it."""
+    for signal, modules in _MODULES.items():
+        if is_exported(signal):
+            _exporters(signal)
+            for name in modules:
+                importlib.import_module(name)
 
 
-# grpc costs memory and start-up time that only those who choose it pay.
+_MODULES = {
+    "traces": (
+        "opentelemetry.instrumentation.flask",
+        "opentelemetry.sdk.trace.export",
+        "userservice.request_tracing",
+        "userservice.span_ids",
+    ),
+    "metrics": ("userservice.metric_export",),
+}
 
 
-def _span_exporter() -> Any:
-    if _uses_grpc("TRACES"):
-        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter  # noqa: PLC0415
-
-        return trace_exporter.OTLPSpanExporter()
-    from opentelemetry.exporter.otlp.proto.http import (  # noqa: PLC0415
-        trace_exporter as http_exporter,
-    )
-
-    return http_exporter.OTLPSpanExporter()
-
-
-def _metric_exporter() -> Any:
-    if _uses_grpc("METRICS"):
-        from opentelemetry.exporter.otlp.proto.grpc import metric_exporter  # noqa: PLC0415
-
-        return metric_exporter.OTLPMetricExporter()
-    from opentelemetry.exporter.otlp.proto.http import (  # noqa: PLC0415
-        metric_exporter as http_exporter,
-    )
-
-    return http_exporter.OTLPMetricExporter()
+def _exporters(signal: str) -> Any:
+    """Return the module that exports a signal; grpc costs what only those who choose it pay."""
+    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
+    protocol = protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
+    package = "grpc" if protocol.strip() == "grpc" else "http"
+    name = f"{signal.removesuffix('s')}_exporter"
+    return importlib.import_module(f"opentelemetry.exporter.otlp.proto.{package}.{name}")
 
 
 def _formatter(config: AppConfig) -> logging.Formatter:
