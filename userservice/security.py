@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import BoundedSemaphore
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import argon2
@@ -41,6 +42,14 @@ def fingerprint(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
 
 
+class Hashing(NamedTuple):
+    """How passwords are hashed; see PasswordHasher."""
+
+    memory_kib: int
+    time_cost: int
+    at_once: int
+
+
 class PasswordHasher:
     """argon2id, a bounded number at a time.
 
@@ -62,13 +71,14 @@ class PasswordHasher:
         self._argon2 = argon2.PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=1
         )
+        self._at_once = at_once
         self._slots = BoundedSemaphore(at_once)
         self._patience_seconds = patience.total_seconds()
 
     @property
-    def parameters(self) -> tuple[int, int]:
-        """Memory in KiB and time cost, for a hasher in another process."""
-        return self._argon2.memory_cost, self._argon2.time_cost
+    def parameters(self) -> Hashing:
+        """What a hasher in another process is made with."""
+        return Hashing(self._argon2.memory_cost, self._argon2.time_cost, self._at_once)
 
     def hash(self, password: str) -> str:
         """Return the password's hash with its salt and parameters.

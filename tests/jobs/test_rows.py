@@ -8,18 +8,19 @@ from hypothesis import strategies as st
 
 from userservice.jobs.models import UploadFormat
 from userservice.jobs.rows import MAX_LINE_BYTES, Piece, escape, parse
+from userservice.security import Hashing, PasswordHasher
 
-HASHING = (8, 1)
+HASHING = Hashing(8, 1, at_once=2)
 
 
-def read(data, upload_format=UploadFormat.NDJSON, *, size=None):
+def read(data, upload_format=UploadFormat.NDJSON, *, size=None, seconds=60.0):
     """Parse all of an upload in pieces of at most `size` bytes, as the steps of a job do."""
     candidates, refusals, line, header, done = [], [], 1, None, 0
     size = size or max(1, len(data))
     while done < len(data):
         piece = data[done : done + size]
         is_last = done + len(piece) >= len(data)
-        batch = parse(Piece(piece, upload_format, line, header, is_last), HASHING)
+        batch = parse(Piece(piece, upload_format, line, header, is_last), HASHING, seconds=seconds)
         candidates += batch.candidates
         refusals += batch.refusals
         line, header = batch.next_line, batch.header
@@ -166,3 +167,32 @@ def test_passwords_are_hashed_and_not_kept():
 
     assert candidates[0].user.password_hash.startswith("$argon2id$")
     assert "correct horse" not in repr(candidates)
+
+
+def test_many_passwords_are_hashed_side_by_side_and_each_stays_with_its_user():
+    data = "\n".join(line_of(n, password=f"correct horse {n}") for n in range(7)).encode()
+
+    candidates, _ = read(data)
+
+    hasher = PasswordHasher(**HASHING._asdict())
+    hashes = [each.user.password_hash for each in candidates]
+    assert all(hasher.verify(each, f"correct horse {n}") for n, each in enumerate(hashes))
+
+
+def test_a_batch_ends_when_its_time_is_over_and_has_at_least_one_record():
+    lines = [line_of(number, password="correct horse battery") for number in range(3)]
+    data = "\n".join(lines).encode()
+
+    batch = parse(Piece(data, UploadFormat.NDJSON, 1, None, is_last=True), HASHING, seconds=0)
+
+    assert [each.line for each in batch.candidates] == [1]
+    assert (batch.consumed, batch.next_line) == (len(lines[0]) + 1, 2)
+
+
+@pytest.mark.parametrize("upload_format", list(UploadFormat))
+def test_how_much_time_a_batch_has_makes_no_difference(upload_format):
+    ndjson = "\n".join([line_of(1), "broken", "", line_of(2)]).encode()
+    table = b'email,name\nada@example.com,"Ada\nLovelace"\nbroken\nbob@example.com,Bob\n'
+    data = {UploadFormat.NDJSON: ndjson, UploadFormat.CSV: table}[upload_format]
+
+    assert read(data, upload_format, seconds=0) == read(data, upload_format)

@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
+from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, Self
 
 from userservice.errors import InvalidRequest
 from userservice.jobs.models import UploadFormat
-from userservice.security import PasswordHasher
+from userservice.security import Hashing, PasswordHasher
 from userservice.users.schemas import UserCreate
 from userservice.users.service import ImportedUser
 
 MAX_LINE_BYTES = 64 * 1024
 CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
+# So long a piece may take; then what has been read of it is a batch. It is far below
+# OUTBOX_LEASE_SECONDS, whatever a password costs.
+BATCH_SECONDS = 1.0
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -70,39 +76,77 @@ class Record(NamedTuple):
     lines: int
 
 
-def parse(piece: Piece, hashing: tuple[int, int]) -> Batch:
+def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> Batch:
     """Read and validate a piece, and hash its passwords.
 
     Args:
         piece: What to read.
-        hashing: Memory in KiB and time cost of argon2id.
+        hashing: How passwords are hashed.
+        seconds: After this no further record is read; one always is.
     """
-    hasher = PasswordHasher(memory_kib=hashing[0], time_cost=hashing[1])
-    candidates: list[Candidate] = []
+    deadline = time.monotonic() + seconds
     refusals: list[Refusal] = []
     header, consumed, line = piece.header, 0, piece.line
-    for record in _records(piece):
-        consumed, line = record.end, record.line + record.lines
-        if not record.raw.strip():
-            continue
-        try:
-            if piece.format is UploadFormat.CSV and header is None:
-                header = _check_header(record.raw)
+    with _Candidates(hashing) as candidates:
+        for record in _records(piece):
+            if consumed and time.monotonic() >= deadline:
+                break
+            consumed, line = record.end, record.line + record.lines
+            if not record.raw.strip():
                 continue
-            document = _document(record.raw, piece.format, header)
-            candidates.append(_candidate(record.line, UserCreate.load(document), hasher))
-        except InvalidRequest as error:
-            pointer = error.errors[0].pointer if error.errors else ""
-            refusals.append(Refusal(record.line, pointer, error.detail))
-            if header is None and piece.format is UploadFormat.CSV:
-                return Batch([], refusals, line, consumed, None, is_hopeless=True)
-    return Batch(candidates, refusals, line, consumed, header)
+            try:
+                if piece.format is UploadFormat.CSV and header is None:
+                    header = _check_header(record.raw)
+                    continue
+                document = _document(record.raw, piece.format, header)
+                candidates.add(record.line, UserCreate.load(document))
+            except InvalidRequest as error:
+                pointer = error.errors[0].pointer if error.errors else ""
+                refusals.append(Refusal(record.line, pointer, error.detail))
+                if header is None and piece.format is UploadFormat.CSV:
+                    return Batch([], refusals, line, consumed, None, is_hopeless=True)
+        return Batch(candidates.collect(), refusals, line, consumed, header)
 
 
-def _candidate(line: int, new: UserCreate, hasher: PasswordHasher) -> Candidate:
-    password_hash = hasher.hash(new.password.get_secret_value()) if new.password else None
-    source, tier = new.source or "import", new.tier or "free"
-    return Candidate(line, ImportedUser(new.email, new.name, source, tier, password_hash))
+class _Candidates:
+    """Gathers users while threads hash their passwords, which lets others run meanwhile."""
+
+    def __init__(self, hashing: Hashing) -> None:
+        self._hasher = PasswordHasher(**hashing._asdict())
+        self._at_once = hashing.at_once
+        self._threads = ThreadPoolExecutor(hashing.at_once)
+        self._hashes: deque[Future[str]] = deque()
+        self._found: list[tuple[int, UserCreate, Future[str] | None]] = []
+
+    def add(self, line: int, new: UserCreate) -> None:
+        """Take a user in; waits while as many passwords are being hashed as may be."""
+        password_hash = self._hash(new.password.get_secret_value()) if new.password else None
+        self._found.append((line, new, password_hash))
+
+    def collect(self) -> list[Candidate]:
+        """Return all users, once their passwords are hashed."""
+        return [
+            Candidate(line, _imported(new, password_hash.result() if password_hash else None))
+            for line, new, password_hash in self._found
+        ]
+
+    def _hash(self, password: str) -> Future[str]:
+        if len(self._hashes) == self._at_once:
+            self._hashes.popleft().result()
+        self._hashes.append(self._threads.submit(self._hasher.hash, password))
+        return self._hashes[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _imported(new: UserCreate, password_hash: str | None) -> ImportedUser:
+    return ImportedUser(
+        new.email, new.name, new.source or "import", new.tier or "free", password_hash
+    )
 
 
 def _records(piece: Piece) -> Iterator[Record]:
