@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Row,
     Table,
     bindparam,
+    column,
     delete,
     func,
     insert,
@@ -54,6 +56,23 @@ _EXPORTED = ("id", "email", "name", "signup_source", "tier", "created_at")
 _INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c})
 # PostgreSQL takes both rows in one statement; other databases need two.
 _INSERT_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
+
+_INSERT_NEW = (
+    insert_or_skip(users)
+    .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
+    .returning(users.c.id)
+)
+_DIFFERING = ("id", "email", "email_key", "name", "signup_source", "tier", "password_hash")
+_SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
+_ROWS = (
+    func.json_to_recordset(bindparam("rows"))
+    .table_valued(*(column(name, users.c[name].type) for name in _DIFFERING))
+    .render_derived(with_types=True)
+)
+_INSERT_JSON = _INSERT_NEW.from_select(
+    [*_DIFFERING, *_SHARED],
+    select(*_ROWS.c, *(bindparam(name, type_=users.c[name].type) for name in _SHARED)),
+)
 _GET = select(*_COLUMNS).where(users.c.id == bindparam("user_id"), _LIVE)
 
 _GET_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), _LIVE)
@@ -79,14 +98,21 @@ def insert_user(
         connection.execute(outbox.INSERT, message)
 
 
-def insert_users(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
-    """Insert users, all columns given, but not those whose address is taken; return who is new."""
-    statement = (
-        insert_or_skip(users)
-        .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
-        .returning(users.c.id)
-    )
-    return set(connection.execute(statement, rows).scalars())
+def insert_users(
+    connection: Connection, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]
+) -> set[UUID]:
+    """Insert users, but not those whose address is taken; return who is new.
+
+    Args:
+        connection: Where.
+        rows: The columns in which users differ.
+        shared: The other columns.
+    """
+    if connection.dialect.name == "postgresql":
+        # One parameter instead of one for each value: a third of the CPU, here and there.
+        values = {"rows": json.dumps(rows, default=str), **shared}
+        return set(connection.execute(_INSERT_JSON, values).scalars())
+    return set(connection.execute(_INSERT_NEW, [{**row, **shared} for row in rows]).scalars())
 
 
 def stream_users(connection: Connection) -> Iterator[Sequence[Row[Any]]]:

@@ -203,18 +203,20 @@ def import_users(connection: Connection, new: Sequence[ImportedUser]) -> list[bo
             "email": each.email,
             "email_key": email_key(each.email),
             "name": each.name,
-            "status": Status.ACTIVE,
             "signup_source": each.source,
             "tier": each.tier,
-            "is_superuser": False,
             "password_hash": each.password_hash,
-            "version": 1,
-            "created_at": now,
-            "updated_at": now,
         }
         for each in new
     ]
-    created = queries.insert_users(connection, rows) if rows else set()
+    shared = {
+        "status": Status.ACTIVE,
+        "is_superuser": False,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    created = queries.insert_users(connection, rows, shared) if rows else set()
     return [row["id"] in created for row in rows]
 
 
