@@ -48,9 +48,9 @@ def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
 
 
-def count_user_created(signup_source: str, tier: str) -> None:
-    """Count a user that was stored."""
-    _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc()
+def count_user_created(signup_source: str, tier: str, number: int = 1) -> None:
+    """Count users that were stored."""
+    _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc(number)
 
 
 def count_import(*, created: int, refused: int) -> None:

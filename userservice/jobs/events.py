@@ -13,7 +13,8 @@ from userservice.tracing import trace_function
 @trace_function("import_users")
 def import_step(services: BackingServices, message: Message) -> bool:
     """Do the next step of an import."""
-    return service.run_import_step(services, UUID(message.payload["job_id"]))
+    job_id = UUID(message.payload["job_id"])
+    return service.run_import_step(services, job_id, seconds=service.STEP_SECONDS)
 
 
 def fail_import(services: BackingServices, message: Message, reason: str) -> None:

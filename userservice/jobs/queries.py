@@ -76,6 +76,13 @@ def update_job(connection: Connection, job_id: UUID, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
+def update_progress(connection: Connection, job: JobRow) -> None:
+    """Store how far a job has come."""
+    moving = ("state", "done_bytes", "line", "header", "created", "failed", "reason")
+    values = {name: value for name, value in job._asdict().items() if name in moving}
+    update_job(connection, job.id, **values)
+
+
 def fail_job(connection: Connection, job_id: UUID, reason: str, *, now: datetime) -> None:
     """Give a job up that is not over; its upload stays."""
     statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))

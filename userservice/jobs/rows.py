@@ -15,7 +15,7 @@ from userservice.errors import InvalidRequest
 from userservice.jobs.models import UploadFormat
 from userservice.security import Hashing, PasswordHasher
 from userservice.users.schemas import UserCreate
-from userservice.users.service import ImportedUser
+from userservice.users.service import ImportedUser, PackedUsers, pack_users
 
 MAX_LINE_BYTES = 64 * 1024
 CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
@@ -34,17 +34,11 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Candidate(NamedTuple):
-    """A line that is a user, ready to be stored."""
-
-    line: int
-    user: ImportedUser
-
-
 class Batch(NamedTuple):
-    """What came of a piece of an upload."""
+    """What came of a piece of an upload: users, the line of each, and the other lines."""
 
-    candidates: list[Candidate]
+    users: PackedUsers
+    lines: list[int]
     refusals: list[Refusal]
     next_line: int
     consumed: int
@@ -104,8 +98,10 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
                 pointer = error.errors[0].pointer if error.errors else ""
                 refusals.append(Refusal(record.line, pointer, error.detail))
                 if header is None and piece.format is UploadFormat.CSV:
-                    return Batch([], refusals, line, consumed, None, is_hopeless=True)
-        return Batch(candidates.collect(), refusals, line, consumed, header)
+                    return Batch(
+                        pack_users([]), [], refusals, line, consumed, None, is_hopeless=True
+                    )
+        return Batch(*candidates.collect(), refusals, line, consumed, header)
 
 
 class _Candidates:
@@ -123,12 +119,13 @@ class _Candidates:
         password_hash = self._hash(new.password.get_secret_value()) if new.password else None
         self._found.append((line, new, password_hash))
 
-    def collect(self) -> list[Candidate]:
-        """Return all users, once their passwords are hashed."""
-        return [
-            Candidate(line, _imported(new, password_hash.result() if password_hash else None))
-            for line, new, password_hash in self._found
+    def collect(self) -> tuple[PackedUsers, list[int]]:
+        """Return all users, once their passwords are hashed, and their lines."""
+        users = [
+            _imported(new, password_hash.result() if password_hash else None)
+            for _, new, password_hash in self._found
         ]
+        return pack_users(users), [line for line, *_ in self._found]
 
     def _hash(self, password: str) -> Future[str]:
         if len(self._hashes) == self._at_once:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -17,16 +20,18 @@ from userservice.database import DatabaseManager, uuid7
 from userservice.instruments import count_import, count_user_created
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
-from userservice.jobs.models import UNFINISHED, JobState, UploadFormat
+from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat
 from userservice.jobs.queries import Age, JobRow
 from userservice.jobs.rows import Batch, Piece, Refusal, escape, parse
 from userservice.users import service as users
-from userservice.users.service import EXPORTED, ImportedUser
+from userservice.users.service import EXPORTED
 
 logger = logging.getLogger(__name__)
 
 IMPORT_STEP = "users.import"
 CHUNK_BYTES = 256 * 1024
+# Far below OUTBOX_LEASE_SECONDS, and long enough that what a message costs does not matter.
+STEP_SECONDS = 2.0
 SHOWN_ERRORS = 1000
 # Longer than any upload takes; one whose process died is of no use.
 UPLOAD_PATIENCE = timedelta(days=1)
@@ -58,34 +63,36 @@ def start_import(
     return job._replace(state=JobState.QUEUED, total_bytes=total)
 
 
-def run_import_step(services: BackingServices, job_id: UUID) -> bool:
-    """Import the next piece of an upload; False when there was nothing left to do.
+def run_import_step(services: BackingServices, job_id: UUID, *, seconds: float = 0.0) -> bool:
+    """Import the next pieces of an upload; False when there was nothing left to do.
 
-    The users, the refused lines, the progress and the message for the next step are one
-    transaction: whoever dies half-way leaves the step to be done again, from its beginning.
+    The users of a piece, its refused lines and the progress are one transaction, and with the
+    last piece so is the message for the next step: whoever dies half-way leaves the piece to be
+    done again, from its beginning.
+
+    Args:
+        services: What to work with.
+        job_id: Which import.
+        seconds: After this no further piece is begun; one always is.
     """
-    database = services.database
-    with database.connection() as connection:
+    deadline = time.monotonic() + seconds
+    with services.database.connection() as connection:
         job = queries.find_job(connection, job_id)
-        if job is None or job.state not in UNFINISHED:
-            return False
-        data = queries.read_chunks(connection, job_id, job.done_bytes, CHUNK_BYTES)
-    if job.total_bytes and not data:
+    if job is None or job.state not in UNFINISHED:
         return False
-    is_last = job.done_bytes + len(data) >= job.total_bytes
-    piece = Piece(data, UploadFormat(job.format), job.line, job.header, is_last)
-    # In another process: validating, and hashing above all, would hold up this one.
-    batch: Batch = services.tasks.submit_cpu_task(parse, piece, services.hasher.parameters).result()
-    with database.transaction() as connection:
-        if not queries.lock_step(connection, job, now=datetime.now(UTC)):
-            return False
-        created = _store_step(connection, job, batch)
-    for each in created:
-        count_user_created("import", each.tier)
-    count_import(
-        created=len(created), refused=len(batch.refusals) + len(batch.candidates) - len(created)
-    )
-    return True
+    parsing = _begin_piece(services, job)
+    has_stored = False
+    while parsing is not None:
+        batch = parsing.result()
+        ahead = _progress(job, batch)
+        is_last = ahead.state not in OPEN or time.monotonic() >= deadline
+        # The next piece is read while this one is stored.
+        parsing = None if is_last else _begin_piece(services, ahead)
+        stored = _store_piece(services.database, job, ahead, batch, is_last=is_last)
+        if stored is None:
+            return has_stored
+        job, has_stored = stored, True
+    return has_stored
 
 
 def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[Refusal]]:
@@ -186,34 +193,70 @@ def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield waiting
 
 
-def _store_step(connection: Connection, job: JobRow, batch: Batch) -> list[ImportedUser]:
-    """Store what a step found, and how far the job has come by it; return who was created."""
-    created = users.import_users(connection, [each.user for each in batch.candidates])
-    taken = [
-        Refusal(each.line, "/email", "User already exists")
-        for each, is_created in zip(batch.candidates, created, strict=True)
-        if not is_created
-    ]
-    queries.insert_errors(connection, job.id, [*batch.refusals, *taken])
+def _begin_piece(services: BackingServices, job: JobRow) -> Future[Batch] | None:
+    """Read on where a job is, in another process: it would hold up this one.
+
+    None when the upload is gone.
+    """
+    with services.database.connection() as connection:
+        data = queries.read_chunks(connection, job.id, job.done_bytes, CHUNK_BYTES)
+    if job.total_bytes and not data:
+        return None
+    is_last = job.done_bytes + len(data) >= job.total_bytes
+    piece = Piece(data, UploadFormat(job.format), job.line, job.header, is_last)
+    return services.tasks.submit_cpu_task(parse, piece, services.hasher.parameters)
+
+
+def _progress(job: JobRow, batch: Batch) -> JobRow:
+    """Return how far a job will have come with a batch."""
     done = job.done_bytes + batch.consumed
-    state = JobState.RUNNING
-    if batch.is_hopeless or done >= job.total_bytes:
-        state = JobState.FAILED if batch.is_hopeless else JobState.SUCCEEDED
-        queries.delete_chunks(connection, job.id)
-    else:
-        _enqueue_step(connection, job.id)
-    queries.update_job(
-        connection,
-        job.id,
+    state, reason = JobState.RUNNING, None
+    if batch.is_hopeless:
+        state, reason = JobState.FAILED, batch.refusals[0].reason
+    elif done >= job.total_bytes:
+        state = JobState.SUCCEEDED
+    return job._replace(
         state=state,
-        reason=batch.refusals[0].reason if batch.is_hopeless else None,
+        reason=reason,
         done_bytes=done,
         line=batch.next_line,
         header=batch.header,
-        created=job.created + sum(created),
-        failed=job.failed + len(batch.refusals) + len(taken),
     )
-    return [each.user for each, is_new in zip(batch.candidates, created, strict=True) if is_new]
+
+
+def _store_piece(
+    database: DatabaseManager, job: JobRow, ahead: JobRow, batch: Batch, *, is_last: bool
+) -> JobRow | None:
+    """Store a batch and how far the job comes by it; None when another worker has, or it is over.
+
+    `is_last` says that the step ends, and the job goes on with a message.
+    """
+    with database.transaction() as connection:
+        if not queries.lock_step(connection, job, now=datetime.now(UTC)):
+            return None
+        created = users.import_users(connection, batch.users)
+        refusals = [*batch.refusals, *_taken(batch, created)]
+        queries.insert_errors(connection, job.id, refusals)
+        if ahead.state not in OPEN:
+            queries.delete_chunks(connection, job.id)
+        elif is_last:
+            _enqueue_step(connection, job.id)
+        stored = ahead._replace(
+            created=job.created + len(created), failed=job.failed + len(refusals)
+        )
+        queries.update_progress(connection, stored)
+    for tier, number in Counter(created.values()).items():
+        count_user_created("import", tier, number)
+    count_import(created=len(created), refused=len(refusals))
+    return stored
+
+
+def _taken(batch: Batch, created: Container[str]) -> list[Refusal]:
+    return [
+        Refusal(line, "/email", "User already exists")
+        for line, user_id in zip(batch.lines, batch.users.ids, strict=True)
+        if user_id not in created
+    ]
 
 
 def _enqueue_step(connection: Connection, job_id: UUID) -> None:

@@ -60,7 +60,7 @@ _INSERT_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
 _INSERT_NEW = (
     insert_or_skip(users)
     .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
-    .returning(users.c.id)
+    .returning(users.c.id, users.c.tier)
 )
 _DIFFERING = ("id", "email", "email_key", "name", "signup_source", "tier", "password_hash")
 _SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
@@ -98,21 +98,21 @@ def insert_user(
         connection.execute(outbox.INSERT, message)
 
 
-def insert_users(
-    connection: Connection, rows: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]
-) -> set[UUID]:
-    """Insert users, but not those whose address is taken; return who is new.
+def insert_users(connection: Connection, rows: str, shared: Mapping[str, Any]) -> dict[str, str]:
+    """Insert users, but not those whose address is taken; return id -> tier of who is new.
 
     Args:
         connection: Where.
-        rows: The columns in which users differ.
+        rows: The columns in which users differ, as a JSON array of objects.
         shared: The other columns.
     """
     if connection.dialect.name == "postgresql":
         # One parameter instead of one for each value: a third of the CPU, here and there.
-        values = {"rows": json.dumps(rows, default=str), **shared}
-        return set(connection.execute(_INSERT_JSON, values).scalars())
-    return set(connection.execute(_INSERT_NEW, [{**row, **shared} for row in rows]).scalars())
+        created = connection.execute(_INSERT_JSON, {"rows": rows, **shared})
+    else:
+        values = [{**row, **shared, "id": UUID(row["id"])} for row in json.loads(rows)]
+        created = connection.execute(_INSERT_NEW, values)
+    return {str(user_id): tier for user_id, tier in created}
 
 
 def stream_users(connection: Connection) -> Iterator[Sequence[Row[Any]]]:

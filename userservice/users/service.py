@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -39,6 +40,13 @@ class ImportedUser(NamedTuple):
     source: str
     tier: str
     password_hash: str | None
+
+
+class PackedUsers(NamedTuple):
+    """Users on their way to the database: text is cheap to hand from process to process."""
+
+    ids: list[str]
+    rows: str
 
 
 Joined = Callable[[Connection, UserRow], None]
@@ -191,15 +199,11 @@ def stream_users(database: DatabaseManager) -> Iterator[Sequence[ExportedUser]]:
             ]
 
 
-def import_users(connection: Connection, new: Sequence[ImportedUser]) -> list[bool]:
-    """Create users, all in the caller's transaction; False for each whose address is taken.
-
-    No e-mails follow: who is imported has not just signed up.
-    """
-    now = datetime.now(UTC)
+def pack_users(new: Sequence[ImportedUser]) -> PackedUsers:
+    """Make users ready to be stored, in any process; they get their ids here."""
     rows = [
         {
-            "id": uuid7(),
+            "id": str(uuid7()),
             "email": each.email,
             "email_key": email_key(each.email),
             "name": each.name,
@@ -209,6 +213,20 @@ def import_users(connection: Connection, new: Sequence[ImportedUser]) -> list[bo
         }
         for each in new
     ]
+    return PackedUsers([str(row["id"]) for row in rows], json.dumps(rows))
+
+
+def import_users(connection: Connection, new: PackedUsers) -> dict[str, str]:
+    """Create users in the caller's transaction, but not those whose address is taken.
+
+    No e-mails follow: who is imported has not just signed up.
+
+    Returns:
+        Id -> tier of those who were created.
+    """
+    if not new.ids:
+        return {}
+    now = datetime.now(UTC)
     shared = {
         "status": Status.ACTIVE,
         "is_superuser": False,
@@ -216,8 +234,7 @@ def import_users(connection: Connection, new: Sequence[ImportedUser]) -> list[bo
         "created_at": now,
         "updated_at": now,
     }
-    created = queries.insert_users(connection, rows, shared) if rows else set()
-    return [row["id"] in created for row in rows]
+    return queries.insert_users(connection, new.rows, shared)
 
 
 def list_users(
