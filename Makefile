@@ -12,7 +12,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs check \
 	manifests image image-test image-report
-.PHONY: bench bench-quick bench-growth bench-instructions bench-micro bench-record
+.PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-micro bench-record
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ bench-quick: $(DEV)/stamp $(peer_stamps) ## The same in about 2 minutes, roughly
 
 bench-growth: $(DEV)/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests
 	$(benchmarks) growth
+
+bench-import: $(DEV)/stamp ## Bring 100,000 users in and out, and compare, also with a worker killed half-way
+	$(benchmarks) import
 
 bench-instructions: $(DEV)/stamp ## Count the instructions of a request; needs valgrind
 	$(benchmarks) instructions

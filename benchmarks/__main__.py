@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from benchmarks import (
     growth,
+    imports,
     instructions,
     latency,
     lifetime,
@@ -181,6 +182,17 @@ def grow(users: int = GROWN_USERS, requests: int = 200_000) -> None:
     show("growth")
 
 
+def import_users() -> None:
+    """Bring many users in and out, and compare what comes out with what went in."""
+    with Run("import", 120) as run:
+        run.rows += imports.measure_memory(run.postgresql, run.collector, run.progress)
+        imports.check_killed(run.postgresql, run.collector, run.progress)
+        run.rows += imports.measure_speed(
+            run.postgresql, run.collector, rounds=5, progress=run.progress
+        )
+    show("import")
+
+
 def count_instructions() -> None:
     """Count the instructions of a request, beside the recorded count."""
     with Run("instructions", 110) as run:
@@ -205,8 +217,9 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "full": lambda: compare(FULL),
     "quick": lambda: compare(QUICK),
     "growth": grow,
+    "import": import_users,
     "instructions": count_instructions,
-    "show": lambda: show("full", "growth"),
+    "show": lambda: show("full", "growth", "import"),
     "record": results.record,
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ class Database:
         values = {"first": first, "last": last, "status": status, "moment": moment}
         self.execute(FILL, values)
         self.execute("VACUUM ANALYZE users")
+
+    def copy(self, table: str, columns: Sequence[str], text: str) -> None:
+        """Add rows the fastest way there is: as lines with tabs between the values."""
+        with _cursor(self.url) as cursor:
+            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", StringIO(text))
 
     def written_bytes(self) -> int:
         """Return how much the server has written to its log so far."""

@@ -38,14 +38,19 @@ def cpu_seconds(root: int) -> dict[int, float]:
 
 def pss_bytes(root: int) -> int:
     """Return the memory of a process and its descendants; shared pages count once in all."""
-    return sum(_pss(pid) for pid in tree(root))
+    return sum(_kib(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in tree(root)) * 1024
 
 
-def _pss(pid: int) -> int:
+def peak_bytes(root: int) -> int:
+    """Return the most that a process and its descendants have had in memory, one by one, so far."""
+    return sum(_kib(f"/proc/{pid}/status", "VmHWM:") for pid in tree(root)) * 1024
+
+
+def _kib(file: str, name: str) -> int:
     with suppress(*GONE):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
+        for line in Path(file).read_text(encoding="ascii").splitlines():
+            if line.startswith(name):
+                return int(line.split()[1])
     return 0
 
 

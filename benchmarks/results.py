@@ -19,7 +19,7 @@ LATEST = ROOT / "build" / "bench" / "results"
 RECORDED = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
-KINDS = ("full", "growth", "instructions")
+KINDS = ("full", "growth", "import", "instructions")
 TABLES = {
     "goals": tables.goals,
     "throughput": tables.throughput,
@@ -28,6 +28,7 @@ TABLES = {
     "lifetime": tables.lifetime,
     "growth": tables.growth,
     "worker-memory": tables.worker_memory,
+    "imports": tables.imports,
     "instructions": tables.instructions,
 }
 

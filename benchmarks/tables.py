@@ -142,6 +142,25 @@ def worker_memory(rows: Sequence[Row]) -> str:
     return table(["requests", "master and worker, MiB"], lines)
 
 
+def imports(rows: Sequence[Row]) -> str:
+    """Show how fast many users come in and go out, and what that takes."""
+
+    def lines() -> Iterable[list[str]]:
+        for subject, words in (
+            ("copy", "COPY"),
+            ("import", "import, from the upload to the end of the job"),
+            ("export", "export"),
+        ):
+            if found := select(rows, suite="import", subject=subject):
+                yield [f"{words}, users/s", text(summary(found, "per_second"), 0)]
+        for row in rows:
+            if "peak_mib" in row:
+                name = f"peak of {row['subject']}, {row['users']:,} users in and out, MiB"
+                yield [name, f"{row['peak_mib']:.1f}"]
+
+    return table(["what", "measured"], lines())
+
+
 def instructions(rows: Sequence[Row]) -> str:
     """Show how many instructions a request takes."""
     found = select(rows, suite="instructions")

@@ -83,7 +83,8 @@ class Base(DeclarativeBase):
 def uuid7() -> UUID:
     """Make a time-ordered UUID (RFC 9562, version 7): inserts stay at one end of the index."""
     milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | randbits(12) << 64 | 0b10 << 62 | randbits(62))
+    high, low = divmod(randbits(74), 1 << 62)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
 
 
 def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:

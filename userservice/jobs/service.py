@@ -7,11 +7,13 @@ import io
 import logging
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import Connection
 
 from userservice import outbox
@@ -161,15 +163,15 @@ def _age(over_before: datetime) -> Age:
     return Age(over_before, datetime.now(UTC) - UPLOAD_PATIENCE)
 
 
-def _render_ndjson(page: Sequence[users.ExportedUser]) -> bytes:
-    return b"".join(user.model_dump_json().encode() + b"\n" for user in page)
+def _render_ndjson(page: Sequence[Sequence[Any]]) -> bytes:
+    return b"".join(to_json(dict(zip(EXPORTED, user, strict=True))) + b"\n" for user in page)
 
 
-def _render_csv(page: Sequence[users.ExportedUser]) -> bytes:
+def _render_csv(page: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     for user in page:
-        writer.writerow([escape(str(value)) for value in user.model_dump(mode="json").values()])
+        writer.writerow([escape(value) for value in to_jsonable_python(tuple(user))])
     return text.getvalue().encode()
 
 
@@ -251,12 +253,16 @@ def _store_piece(
     return stored
 
 
-def _taken(batch: Batch, created: Container[str]) -> list[Refusal]:
-    return [
-        Refusal(line, "/email", "User already exists")
-        for line, user_id in zip(batch.lines, batch.users.ids, strict=True)
-        if user_id not in created
-    ]
+def _taken(batch: Batch, created: Iterable[str]) -> list[Refusal]:
+    """Return the lines whose address is taken, by a user or by a line before."""
+    free = set(created)
+    refusals = []
+    for line, key in zip(batch.lines, batch.users.keys, strict=True):
+        if key in free:
+            free.remove(key)
+        else:
+            refusals.append(Refusal(line, "/email", "User already exists"))
+    return refusals
 
 
 def _enqueue_step(connection: Connection, job_id: UUID) -> None:

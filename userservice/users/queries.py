@@ -60,7 +60,7 @@ _INSERT_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
 _INSERT_NEW = (
     insert_or_skip(users)
     .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
-    .returning(users.c.id, users.c.tier)
+    .returning(users.c.email_key, users.c.tier)
 )
 _DIFFERING = ("id", "email", "email_key", "name", "signup_source", "tier", "password_hash")
 _SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
@@ -99,7 +99,7 @@ def insert_user(
 
 
 def insert_users(connection: Connection, rows: str, shared: Mapping[str, Any]) -> dict[str, str]:
-    """Insert users, but not those whose address is taken; return id -> tier of who is new.
+    """Insert users, but not those whose address is taken; return email_key -> tier of who is new.
 
     Args:
         connection: Where.
@@ -112,7 +112,7 @@ def insert_users(connection: Connection, rows: str, shared: Mapping[str, Any]) -
     else:
         values = [{**row, **shared, "id": UUID(row["id"])} for row in json.loads(rows)]
         created = connection.execute(_INSERT_NEW, values)
-    return {str(user_id): tier for user_id, tier in created}
+    return dict(created.all())
 
 
 def stream_users(connection: Connection) -> Iterator[Sequence[Row[Any]]]:
