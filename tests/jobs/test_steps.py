@@ -1,0 +1,116 @@
+"""How an import goes on from piece to piece and from step to step."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from operator import itemgetter
+
+import pytest
+from sqlalchemy import func, select
+
+from benchmarks.imports import people
+from userservice.jobs import service
+from userservice.jobs.models import JobState, UploadFormat
+from userservice.outbox import OutboxMessage
+from userservice.users.models import User
+
+LONG = 60.0
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+
+
+def start(database, new):
+    data = "".join(json.dumps(each) + "\n" for each in new).encode()
+    return service.start_import(database, UploadFormat.NDJSON, [data]).id
+
+
+def count(database, column):
+    with database.connection() as connection:
+        return connection.execute(select(func.count(column))).scalar_one()
+
+
+class Counting:
+    """Runs tasks as others do, and calls a function before one of them."""
+
+    def __init__(self, tasks, number=0, call=None):
+        self.tasks, self.number, self.call, self.count = tasks, number, call, 0
+
+    def submit_cpu_task(self, function, *arguments):
+        self.count += 1
+        if self.count == self.number:
+            self.call()
+        return self.tasks.submit_cpu_task(function, *arguments)
+
+
+def test_a_step_imports_piece_after_piece_while_its_time_lasts(services, database):
+    job_id = start(database, people(100))
+    tasks = Counting(services.tasks)
+
+    is_done = service.run_import_step(replace(services, tasks=tasks), job_id, seconds=LONG)
+
+    job, refusals = service.get_job(database, job_id)
+    assert (is_done, job.state, job.created, refusals) == (True, JobState.SUCCEEDED, 100, [])
+    assert tasks.count > 10
+    assert count(database, OutboxMessage.id) == 1  # the first step's
+
+
+def test_a_step_whose_time_is_over_queues_the_next(services, database):
+    job_id = start(database, people(100))
+
+    service.run_import_step(services, job_id, seconds=0)
+
+    job, _ = service.get_job(database, job_id)
+    assert job.state == JobState.RUNNING
+    assert 0 < job.done_bytes < job.total_bytes
+    assert job.created == count(database, User.id) > 0
+    assert count(database, OutboxMessage.id) == 2
+
+
+def test_what_was_read_when_a_job_is_cancelled_is_not_stored(services, database):
+    job_id = start(database, people(100))
+    cancelling = Counting(services.tasks, 3, lambda: service.cancel_job(database, job_id))
+
+    is_done = service.run_import_step(replace(services, tasks=cancelling), job_id, seconds=LONG)
+
+    job, _ = service.get_job(database, job_id)
+    assert is_done is True  # the first piece was stored; the third was read beside the second
+    assert cancelling.count == 3
+    assert (job.state, job.created) == (JobState.CANCELLED, count(database, User.id))
+    assert 0 < job.created < 20
+
+
+def test_a_step_that_fails_half_way_is_done_again_from_where_it_was(services, database):
+    def fail():
+        raise ConnectionError
+
+    job_id = start(database, people(100))
+    failing = replace(services, tasks=Counting(services.tasks, 5, fail))
+    with pytest.raises(ConnectionError):
+        service.run_import_step(failing, job_id, seconds=LONG)
+    before, _ = service.get_job(database, job_id)
+
+    service.run_import_step(services, job_id, seconds=LONG)
+
+    job, refusals = service.get_job(database, job_id)
+    assert 0 < before.created < 100
+    assert (job.state, job.created, refusals) == (JobState.SUCCEEDED, 100, [])
+
+
+@pytest.mark.parametrize("upload_format", list(UploadFormat))
+def test_two_thousand_users_come_out_as_they_went_in(services, database, upload_format):
+    new = people(2000)
+
+    service.run_import_step(services, start(database, new), seconds=LONG)
+    text = b"".join(service.export_users(database, upload_format)).decode()
+
+    found = {
+        UploadFormat.NDJSON: lambda: map(json.loads, text.splitlines()),
+        UploadFormat.CSV: lambda: csv.DictReader(io.StringIO(text, newline="")),
+    }[upload_format]()
+    assert sorted(map(itemgetter(*new[0]), found)) == sorted(map(itemgetter(*new[0]), new))
