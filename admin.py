@@ -155,7 +155,7 @@ class AdminCommands:
         """
         done = job.done_bytes
         while job.state in OPEN:
-            if not jobs.run_import_step(self.services, job.id, seconds=jobs.STEP_SECONDS):
+            if not jobs.run_import_step(self.services, job.id):
                 time.sleep(POLL_SECONDS)  # a worker has taken this step
             job, _ = jobs.get_job(self.database, job.id)
             advance(job.done_bytes - done)
