@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -166,6 +167,8 @@ def _prepare_child(config: AppConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup_logging(config, sys.stdout)
     Telemetry(config)
+    # What is loaded stays. The collector's looking through it took a seventh of an import's CPU.
+    gc.freeze()
 
 
 def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ FEW_USERS = 10_000
 # What ten times as many users may need more, at the peak.
 FLAT = 1.25
 DEADLINE_SECONDS = 300
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
 COLUMNS = (
     *("id", "email", "email_key", "name", "status", "signup_source", "tier"),
     *("is_superuser", "version", "created_at", "updated_at"),
