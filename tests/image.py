@@ -11,10 +11,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -23,22 +21,34 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
-from config import AppConfig
 from tests import kustomize, servers
+from tests.containers import (
+    IMAGE,
+    builder,
+    container,
+    engine,
+    exit_code,
+    expect,
+    output,
+    run,
+    run_flags,
+    run_to_end,
+    say,
+    setting,
+)
 from tests.kustomize import Object, find
 from tests.manifests import ROOT
 
-IMAGE = os.environ.get("IMAGE", "localhost/cloudnative-user-api:development")
 OVERLAY = ROOT / "k8s" / "overlays" / "production"
 API_KEY = uuid4().hex
 THREADS, EACH = 8, 3
 USERS = 1 + THREADS * EACH  # that try_web creates
 STOP_SECONDS = 15  # what a stop may take: the drain, and half a CPU for the rest
+ADDED_MB = 115  # that the image may add to its base
 MIB = 1024 * 1024
 
 
@@ -79,6 +89,7 @@ def test() -> None:
         AssertionError: something is not as it should be.
     """
     objects = kustomize.render(OVERLAY)
+    check_settings()
     with servers.postgresql() as database_url, catch_emails() as (email_url, emails):
         made_up = {
             "DATABASE_URL": database_url,
@@ -92,8 +103,10 @@ def test() -> None:
         }
         web = find(objects, "Deployment", "cloudnative-app")
         migrate(objects, web, made_up)
-        try_web(objects, web, made_up)
-        try_worker(objects, made_up, emails)
+        with container(objects, web, made_up) as name:
+            try_web(objects, web, made_up, name)
+            try_worker(objects, made_up, emails)
+            stop(name, "web")
         job = find(objects, "CronJob", "cloudnative-app-cleanup")["spec"]["jobTemplate"]
         say("cleanup: " + run_to_end(objects, job, "containers", made_up))
     say("All processes ran as the manifests say")
@@ -109,23 +122,33 @@ def migrate(objects: list[Object], web: Object, made_up: dict[str, str]) -> None
     say("migrate: one of two applied the migrations, then there was nothing left to do")
 
 
-def try_web(objects: list[Object], web: Object, made_up: dict[str, str]) -> None:
-    """Serve, answer probes, create a user, stop."""
+def check_settings() -> None:
+    """Expect the image to say whose it is, from what it was made, and who runs it."""
+    labels = {name.rpartition(".")[2]: value for name, value in setting("Labels").items()}
+    facts = [labels[name] for name in ("title", "licenses", "created", "version", "revision")]
+    say(f"image: {facts}")
+    expect(all(facts) and "unknown" not in facts, facts)
+    variables = dict(each.split("=", 1) for each in setting("Env"))
+    expect([variables["APP_VERSION"], variables["BUILD_ID"]] == facts[-2:], variables)
+    expect(setting("User") == "10001:10001", setting("User"))
+    expect("8080/tcp" in setting("ExposedPorts"), setting("ExposedPorts"))
+
+
+def try_web(objects: list[Object], web: Object, made_up: dict[str, str], name: str) -> None:
+    """Answer probes, create a user, work for a while."""
     port = int(made_up["PORT"])
-    with container(objects, web, made_up) as name:
-        seconds = wait_until(lambda: ask(port, "/health")[0] == 200, 150)
-        say(f"web: /health after {seconds:.1f} s")
-        wait_until(lambda: ask(port, "/ready")[0] == 200, 10)
-        look_inside(name)
-        before = memory(name)
-        status, user = ask(port, "/users", {"email": "ada@example.com", "name": "Ada"})
-        expect(status == 201, user)
-        expect(ask(port, f"/users/{user['id']}")[1] == user, "the user is another one")
-        work(port, user["id"])
-        say(f"web: {before:.0f} MiB of memory at first, {memory(name):.0f} after some work")
-        check_target(web, objects, memory(name))
-        expect(output("exec", name, *healthcheck()) == "", "HEALTHCHECK failed")
-        stop(name, "web")
+    seconds = wait_until(lambda: ask(port, "/health")[0] == 200, 150)
+    say(f"web: /health after {seconds:.1f} s")
+    wait_until(lambda: ask(port, "/ready")[0] == 200, 10)
+    look_inside(name)
+    before = memory(name)
+    status, user = ask(port, "/users", {"email": "ada@example.com", "name": "Ada"})
+    expect(status == 201, user)
+    expect(ask(port, f"/users/{user['id']}")[1] == user, "the user is another one")
+    work(port, user["id"])
+    say(f"web: {before:.0f} MiB of memory at first, {memory(name):.0f} after some work")
+    check_target(web, objects, memory(name))
+    check_health(name)
 
 
 def work(port: int, user_id: str) -> None:
@@ -158,22 +181,10 @@ def check_target(web: Object, objects: list[Object], used: float) -> None:
     expect(used < limit, "an idle pod uses so much memory that the autoscaler would add pods")
 
 
-def try_worker(objects: list[Object], made_up: dict[str, str], emails: list[Any]) -> None:
-    """Deliver the e-mails of all users that were created, stop."""
-    worker = find(objects, "Deployment", "cloudnative-app-worker")
-    with container(objects, worker, made_up) as name:
-        seconds = wait_until(lambda: len(emails) == USERS, 60)
-        say(f"worker: delivered {USERS} e-mails after {seconds:.1f} s, such as {emails[0]}")
-        if hasattr(AppConfig, "worker_metrics_port"):
-            expect(ask(int(made_up["WORKER_METRICS_PORT"]), "/health")[0] == 200, "not healthy")
-        say(f"worker: {memory(name):.0f} MiB of memory")
-        stop(name, "worker")
-
-
 def look_inside(name: str) -> None:
-    """Expect no rights, nothing to write to but /tmp, and no pip."""
+    """Expect no rights, nothing to write to but /tmp, byte code, no tools, and not much of it."""
     script = """
-import os, pathlib
+import importlib.util, os, pathlib, shutil
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(os.getuid(), os.getgid(), int(status["CapEff"], 16), int(status["CapBnd"], 16),
       status["NoNewPrivs"].strip(), status["Seccomp"].strip())
@@ -183,15 +194,52 @@ for folder in ("/", "/app", "/opt/venv", "/var/tmp", "/run", "/tmp"):
         print(folder)
     except OSError:
         pass
-try:
-    import pip
-    print("pip")
-except ImportError:
-    pass
+tools = [*filter(shutil.which, ["cc", "gcc", "make", "git", "curl", "pip", "uv"])]
+tools += filter(importlib.util.find_spec, ["pip", "ensurepip", "setuptools"])
+files = [each for folder in ("/opt/venv/lib", "/app") for each in pathlib.Path(folder).rglob("*")]
+sources = [str(each) for each in files if each.suffix == ".py"]
+compiled = sum(os.path.exists(importlib.util.cache_from_source(each)) for each in sources)
+print(tools, len(sources), len(sources) - compiled)
+print(sum(each.stat().st_size for each in files))
 """
-    seen = output("exec", name, "python", "-c", script).split()
-    say(f"web: uid, gid, capabilities, privileges, seccomp; writable: {' '.join(seen)}")
-    expect(seen == ["10001", "10001", "0", "0", "1", "2", "/tmp"], seen)
+    seen, content, size = output("exec", name, "python", "-c", script).rsplit("\n", 2)
+    say(f"web: uid, gid, capabilities, privileges, seccomp; writable: {' '.join(seen.split())}")
+    expect(seen.split() == ["10001", "10001", "0", "0", "1", "2", "/tmp"], seen)
+    say(f"web: tools, sources, sources without byte code: {content}; {int(size) / 1e6:.0f} MB")
+    expect(content.startswith("[] ") and content.endswith(" 0"), content)
+    expect(int(size) < ADDED_MB * 1e6, "the image is too large: see make image-report")
+
+
+def check_health(name: str) -> None:
+    """Run HEALTHCHECK, which fails where nobody answers."""
+    kind, *command = setting("Healthcheck.Test")
+    expect(kind == "CMD", f"HEALTHCHECK needs no shell: {kind}")
+    expect(exit_code("exec", name, *command) == 0, "HEALTHCHECK failed")
+    expect(exit_code("exec", "--env=PORT=1", name, *command) == 1, "HEALTHCHECK saw nothing")
+
+
+def try_worker(objects: list[Object], made_up: dict[str, str], emails: list[Any]) -> None:
+    """Deliver the e-mails of all users that were created, import some more, stop."""
+    worker = find(objects, "Deployment", "cloudnative-app-worker")
+    port = int(made_up["WORKER_METRICS_PORT"])
+    with container(objects, worker, made_up) as name:
+        seconds = wait_until(lambda: len(emails) == USERS, 60)
+        say(f"worker: delivered {USERS} e-mails after {seconds:.1f} s, such as {emails[0]}")
+        expect(ask(port, "/health")[0] == ask(port, "/metrics")[0] == 200, "not healthy")
+        import_users(int(made_up["PORT"]))
+        say(f"worker: imported, {memory(name):.0f} MiB of memory")
+        stop(name, "worker")
+
+
+def import_users(port: int) -> None:
+    """Have users imported, which the worker does in processes of its own."""
+    lines = b"".join(b'{"email": "%d@example.com", "name": "Ada"}\n' % each for each in range(100))
+    _, job = ask(port, "/users/import", lines, "application/x-ndjson")
+
+    def is_done() -> bool:
+        return bool(ask(port, f"/jobs/{job['id']}")[1]["state"] == "succeeded")
+
+    wait_until(is_done, 60)
 
 
 def memory(name: str) -> float:
@@ -216,72 +264,6 @@ def stop(name: str, what: str) -> None:
     code = output("inspect", "--format={{.State.ExitCode}}", name)
     say(f"{what}: SIGTERM, exit {code} after {seconds:.1f} s")
     expect(code == "0" and seconds < STOP_SECONDS, output("logs", name)[-4000:])
-
-
-def healthcheck() -> list[str]:
-    """Return the command of the image's HEALTHCHECK."""
-    text = output("image", "inspect", "--format={{json .Config.Healthcheck.Test}}", IMAGE)
-    kind, *command = json.loads(text if text != "null" else "[]") or ["none"]
-    expect(kind == "CMD", f"the image has no HEALTHCHECK: {text}")
-    return command
-
-
-@contextmanager
-def container(objects: list[Object], owner: Object, made_up: dict[str, str]) -> Iterator[str]:
-    """Run the container of a workload in the background; yield its name."""
-    name = f"image-test-{uuid4().hex[:8]}"
-    output("run", "--detach", "--name", name, *arguments(objects, owner, "containers", made_up))
-    try:
-        yield name
-    except BaseException:
-        say(output("logs", name)[-4000:])
-        raise
-    finally:
-        output("rm", "--force", name)
-
-
-def run_to_end(objects: list[Object], owner: Object, kind: str, made_up: dict[str, str]) -> str:
-    """Run a container of a workload until it exits with 0; return what it printed."""
-    return output("run", "--rm", *arguments(objects, owner, kind, made_up), only_stdout=True)
-
-
-def arguments(
-    objects: list[Object], owner: Object, kind: str, made_up: dict[str, str]
-) -> list[str]:
-    """Say what the manifest says, in the words of `docker run`."""
-    spec = owner["spec"]["template"]["spec"]
-    (given,) = spec[kind]
-    user = spec["securityContext"]
-    limits = given["resources"]["limits"]
-    result = [*run_flags(), "--pull=never", "--network=host", "--security-opt=no-new-privileges"]
-    result += [f"--user={user['runAsUser']}:{user['runAsGroup']}"]
-    result += [f"--cap-drop={each}" for each in given["securityContext"]["capabilities"]["drop"]]
-    result += [f"--memory={limits['memory'].lower().removesuffix('i')}"]
-    result += [f"--cpus={int(limits['cpu'].removesuffix('m')) / 1000}"]
-    if given["securityContext"]["readOnlyRootFilesystem"]:
-        result += ["--read-only"]
-        result += ["--read-only-tmpfs=false"] if engine() == "podman" else []
-    sizes = {each["name"]: each["emptyDir"]["sizeLimit"] for each in spec["volumes"]}
-    for mount in given["volumeMounts"]:
-        size = sizes[mount["name"]].lower().removesuffix("i")
-        result += [f"--tmpfs={mount['mountPath']}:rw,size={size},mode=1777"]
-    for name, value in environment(objects, given, made_up).items():
-        result += [f"--env={name}={value}"]
-    return [*result, IMAGE, *given["command"]]
-
-
-def environment(objects: list[Object], given: Object, made_up: dict[str, str]) -> dict[str, str]:
-    """Return the variables of a container."""
-    result: dict[str, str] = {}
-    for source in given["envFrom"]:
-        if "configMapRef" in source:
-            result |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
-    result |= {each["name"]: each.get("value", "made-up") for each in given.get("env", [])}
-    return result | {
-        name: value
-        for name, value in made_up.items()
-        if name in result or name != "WORKER_METRICS_PORT"
-    }
 
 
 @contextmanager
@@ -313,16 +295,20 @@ def catch_emails() -> Iterator[tuple[str, list[Any]]]:
     server.shutdown()
 
 
-def ask(port: int, path: str, document: Any = None) -> tuple[int, Any]:
+def ask(
+    port: int, path: str, document: Any = None, media_type: str = "application/json"
+) -> tuple[int, Any]:
     """Ask the service; 0 when it does not answer."""
+    is_raw = isinstance(document, bytes) or document is None
     request = urllib.request.Request(
         f"http://{servers.HOST}:{port}{path}",
-        data=None if document is None else json.dumps(document).encode(),
-        headers={"Content-Type": "application/json", "X-API-Key": API_KEY},
+        data=document if is_raw else json.dumps(document).encode(),
+        headers={"Content-Type": media_type, "X-API-Key": API_KEY},
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - http, as above
-            return answer.status, json.loads(answer.read())
+            is_json = "json" in answer.headers["Content-Type"]
+            return answer.status, json.loads(answer.read()) if is_json else answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
     except OSError:
@@ -338,68 +324,12 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - started_at
 
 
-@cache
-def engine() -> str:
-    """Return the program that runs containers: docker if its engine answers, else podman."""
-    docker = shutil.which("docker")
-    if (
-        docker
-        and subprocess.run([docker, "info"], capture_output=True, check=False).returncode == 0
-    ):
-        return "docker"
-    if shutil.which("podman"):
-        return "podman"
-    sys.exit("Needs docker with a running engine, or podman")
-
-
-def builder() -> str:
-    """Return the program that builds images."""
-    return "buildah" if engine() == "podman" and shutil.which("buildah") else engine()
-
-
-def run_flags() -> list[str]:
-    """Return what this machine needs for running a container."""
-    return shlex.split(os.environ.get("RUN_FLAGS", ""))
-
-
-def output(*command: str, only_stdout: bool = False) -> str:
-    """Run the engine; return what it prints, without its last line end."""
-    result = subprocess.run(
-        [engine(), *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tempfile.gettempdir(),  # podman leaves a file there when memory runs out
-    )
-    expect(result.returncode == 0, f"{command}: {result.stdout}{result.stderr}")
-    is_log = command[0] == "logs" and not only_stdout
-    return (result.stdout + (result.stderr if is_log else "")).strip()
-
-
-def run(*command: str) -> None:
-    """Run a program that prints for itself."""
-    result = subprocess.run(command, cwd=ROOT, check=False)
-    if result.returncode:
-        sys.exit(result.returncode)
-
-
 def git(*arguments: str) -> str:
     """Ask git; what is built outside of a clone is unknown."""
     result = subprocess.run(
         ["git", *arguments], capture_output=True, text=True, cwd=ROOT, check=False
     )
     return result.stdout.strip() or "unknown"
-
-
-def expect(is_so: bool, otherwise: object) -> None:  # noqa: FBT001 - reads as a sentence
-    """Raise AssertionError unless something is so."""
-    if not is_so:
-        raise AssertionError(otherwise)
-
-
-def say(sentence: str) -> None:
-    """Print a line at once."""
-    print(sentence, flush=True)  # noqa: T201 - this is a program
 
 
 if __name__ == "__main__":
