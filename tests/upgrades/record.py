@@ -21,11 +21,13 @@ from bootstrap import open_backing_services
 from config import AppConfig
 from tests import servers
 from userservice import migrations, outbox
-from userservice.database import DatabaseManager
+from userservice.backing_services import BackingServices
+from userservice.resources import EVENT_HANDLERS
 
 FOLDER = Path(__file__).resolve().parent
 PASSWORD = "a long enough sentence"
 KEY = {"X-API-Key": "recording"}
+LINES = b'{"email": "c@example.com", "name": "Ada"}\nno user\n'
 
 
 def record(url: str) -> list[str]:
@@ -47,7 +49,7 @@ def record(url: str) -> list[str]:
 
     event.listen(services.database.engine, "before_cursor_execute", note)
     act(create_app(config, services).test_client())
-    deliver(services.database)
+    deliver(services)
     AdminCommands(config, services).cleanup_old_data(days=0)
     services.close()
     return [each for each in statements if "alembic_version" not in each and "pg_" not in each]
@@ -69,16 +71,25 @@ def act(client: Any) -> None:
     client.get("/users/me", headers={"Authorization": f"Bearer {granted['access_token']}"})
     client.post("/auth/revoke", data={"token": granted["refresh_token"]})
     client.delete(f"/users/{user['id']}", headers=KEY)
+    for _ in range(2):
+        lines = {"data": LINES, "content_type": "application/x-ndjson", "headers": KEY}
+        job = client.post("/users/import", **lines).headers["Location"]
+        client.get(job, headers=KEY)
+    client.delete(job, headers=KEY)
+    client.get("/users/export", headers=KEY).get_data()
 
 
-def deliver(database: DatabaseManager) -> None:
-    """Do what a worker does, with one message."""
+def deliver(services: BackingServices) -> None:
+    """Do what a worker does, once for each message."""
     now = datetime.now(UTC)
-    with database.connection() as connection:
+    with services.database.connection() as connection:
         outbox.backlog(connection)
-        (first, *_) = outbox.claim(connection, now=now, limit=10, lease=timedelta(seconds=15))
-        sent = outbox.Settlement(first.id, outbox.MessageStatus.SENT, first.attempts, now)
-        outbox.settle(connection, [sent])
+        messages = outbox.claim(connection, now=now, limit=10, lease=timedelta(seconds=15))
+    for each in messages:
+        EVENT_HANDLERS[each.topic](services, each)
+        sent = outbox.Settlement(each.id, outbox.MessageStatus.SENT, each.attempts, now)
+        with services.database.connection() as connection:
+            outbox.settle(connection, [sent])
 
 
 def main() -> None:
