@@ -12,6 +12,7 @@ from bootstrap import open_database
 from config import AppConfig
 from userservice import resources  # noqa: F401 - registers every table
 from userservice.database import Base, UtcDateTime
+from userservice.migrations import migrating
 
 
 def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Literal[False]:
@@ -23,7 +24,7 @@ def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Liter
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations in the caller's transaction."""
+    """Run the migrations, in the caller's transaction where there is one."""
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
@@ -39,5 +40,5 @@ given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with open_database(AppConfig.from_env()).transaction() as opened:
+    with migrating(open_database(AppConfig.from_env())) as opened:
         migrate(opened)

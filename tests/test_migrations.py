@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
+import textwrap
 import time
 from datetime import timedelta
 
@@ -13,6 +17,7 @@ from sqlalchemy import inspect, text
 
 from tests import processes
 from tests.factories import make_user
+from tests.processes import ROOT
 from userservice import (
     migrations,
     resources,  # noqa: F401 - registers every table
@@ -32,7 +37,7 @@ def tables(database):
 
 
 def downgrade(database, revision):
-    with database.transaction() as connection:
+    with migrations.migrating(database) as connection:
         command.downgrade(migrations.alembic_config(connection), revision)
 
 
@@ -217,6 +222,59 @@ def test_of_six_processes_that_migrate_at_once_one_does_and_none_fails(empty_dat
     assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * 6
     applied = [json.loads(each.stdout)["applied"] for each in results]
     assert sorted(applied) == [[]] * 5 + [list(migrations.revisions())]
+
+
+@pytest.fixture
+def next_release(tmp_path):
+    """Folder of a release with one more migration, the one that docs/upgrades.md shows."""
+    shutil.copytree(ROOT / "userservice", tmp_path / "userservice")
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    for file in (*ROOT.glob("*.py"), ROOT / "alembic.ini"):
+        shutil.copy(file, tmp_path)
+    shown = (ROOT / "docs" / "upgrades.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^  ```python\n(.*?)^  ```$", shown, re.MULTILINE | re.DOTALL)
+    head = f'from alembic import op\nrevision = "next"\ndown_revision = "{migrations.head()}"\n'
+    (tmp_path / "migrations" / "versions" / "next.py").write_text(head + textwrap.dedent(code))
+    return tmp_path
+
+
+def leave_invalid_index(database):
+    """Do as a CREATE INDEX CONCURRENTLY that failed."""
+    index = "CREATE INDEX ix_users_name ON users (name)"
+    broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_users_name'::regclass"
+    with database.connection() as connection:
+        connection.execute(text(index))
+        connection.execute(text(broken))
+
+
+def test_a_migration_can_make_an_index_concurrently(empty_postgresql_url, next_release):
+    database = DatabaseManager(empty_postgresql_url).initialize()
+    migrations.upgrade(database)
+    leave_invalid_index(database)
+    variables = {"DATABASE_URL": empty_postgresql_url, "REDIS_URL": ""}
+    command_line = (sys.executable, "app.py", "admin", "migrate", "--json")
+
+    started = [
+        processes.start(*command_line, variables=variables, cwd=next_release) for _ in range(3)
+    ]
+    results = [processes.finish(each) for each in started]
+
+    assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * 3
+    applied = [json.loads(each.stdout)["applied"] for each in results]
+    assert sorted(applied) == [[], [], ["next"]]
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_users_name'::regclass"
+    with database.connection() as connection:
+        assert connection.scalar(text(valid))
+    database.close()
+
+
+def test_alembic_can_do_and_undo_it_by_hand(empty_database_url, next_release):
+    variables = {"DATABASE_URL": empty_database_url}
+    alembic = str(processes.BIN / "alembic")
+
+    for step in (("upgrade", "head"), ("downgrade", "base")):
+        result = processes.run(alembic, *step, variables=variables, cwd=next_release)
+        assert result.returncode == 0, result.stderr
 
 
 def test_alembic_finds_the_configured_database_when_it_is_run_by_hand(empty_database_url):

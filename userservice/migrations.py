@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DIRECTORY = Path(__file__).resolve().parent.parent / "migrations"
 LOCK = 0x75736572  # any number, the same in every process
 POLL_SECONDS = 0.2
+# A migration that waits for a table makes all later readers wait behind it.
+LOCK_TIMEOUT = "10s"
 
 
 @cache
@@ -107,18 +109,59 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+@contextmanager
+def migrating(database: DatabaseManager) -> Iterator[Connection]:
+    """Yield a connection for Alembic to run migrations on.
+
+    On PostgreSQL Alembic begins and commits by itself, so that a migration can leave its
+    transaction; elsewhere all is one transaction.
+
+    Raises:
+        Unavailable: as for `DatabaseManager.transaction`.
+    """
+    if database.is_sqlite:
+        with database.transaction() as connection:
+            yield connection
+        return
+    with database.connection() as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
+        try:
+            yield connection.execution_options(isolation_level="READ COMMITTED")
+        finally:
+            connection.invalidate()  # closed for good, and its settings with it
+
+
+@contextmanager
+def outside_transaction() -> Iterator[None]:
+    """Leave the transaction of a migration, for what PostgreSQL refuses inside of one.
+
+    What the migration did before is committed, and done again when it fails from here on.
+    Other databases stay in their transaction.
+    """
+    from alembic import op  # noqa: PLC0415 - see `revisions`
+
+    if op.get_context().dialect.name != "postgresql":
+        yield
+        return
+    with op.get_context().autocommit_block():
+        # CREATE INDEX CONCURRENTLY waits for the end of all transactions, and nobody for it.
+        op.execute("SET lock_timeout = 0")
+        yield
+        op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+
+
 def _run_alembic(database: DatabaseManager) -> list[str]:
     from alembic import command  # noqa: PLC0415 - see `revisions`
 
-    with database.transaction() as connection:
+    with migrating(database) as connection:
         # Asked again: another process may have been faster, and on SQLite only now holds us up.
         missing = _after(_current(connection))
         if not missing:
             return []
         if not database.is_sqlite:
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            # A migration that waits for a table makes all later readers wait behind it.
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.commit()  # Alembic takes it for the caller's where one has begun
         command.upgrade(alembic_config(connection), "head")
         return missing
 

@@ -44,7 +44,7 @@ def client(empty_postgresql_url):
 
 
 def migrate(database, revision):
-    with database.transaction() as connection:
+    with migrations.migrating(database) as connection:
         command.upgrade(migrations.alembic_config(connection), revision)
 
 
