@@ -608,6 +608,26 @@ def test_a_transaction_adds_its_begin_and_its_end_and_nothing_else(postgresql_ur
         database.close()
 
 
+def test_a_snapshot_says_in_its_transaction_what_it_is_and_the_next_user_finds_nothing_of_it(
+    postgresql_url,
+):
+    with statements_of(postgresql_url) as (url, sent):
+        database = DatabaseManager(url, pool_size=1, max_overflow=0).initialize()
+        database.ping()
+        sent.clear()
+
+        with database.snapshot() as connection:
+            read_only = connection.scalar(text("SELECT current_setting('transaction_read_only')"))
+        with database.transaction() as connection:
+            level = connection.scalar(text("SHOW transaction_isolation"))
+
+        assert (read_only, level) == ("on", "read committed")
+        assert [each for each in sent if each.startswith("SET")] == [
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        ]
+        database.close()
+
+
 def test_a_new_connection_costs_no_statements_but_those_of_sqlalchemy(postgresql_url):
     with statements_of(postgresql_url) as (url, sent):
         database = DatabaseManager(url).initialize()

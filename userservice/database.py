@@ -37,6 +37,7 @@ from userservice.errors import Unavailable
 
 # Rows that a streamed result holds in memory.
 STREAMED_ROWS = 1000
+SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -193,15 +194,15 @@ class DatabaseManager:
         Raises:
             Unavailable: as for `transaction`.
         """
-        options: dict[str, Any] = {"yield_per": STREAMED_ROWS}
-        if not self.is_sqlite:
-            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with _outages(), self.engine.connect().execution_options(**options) as connection:
-            if self.is_sqlite:
-                connection.exec_driver_sql("BEGIN")
+        # Said in SQL: the driver would remember it for the next user of the connection, and
+        # behind PgBouncer for that of another one.
+        begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
+        engine = self.engine if self.is_sqlite else self._transactions
+        with _outages(), engine.connect() as connection:
+            connection.exec_driver_sql(begin)
             self._in_use.pop(id(_driver(connection)), None)
             try:
-                yield connection
+                yield connection.execution_options(yield_per=STREAMED_ROWS)
             finally:
                 if self.is_sqlite:
                     connection.exec_driver_sql("ROLLBACK")
