@@ -80,6 +80,8 @@ class Server(ABC):
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     crash_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    # An answer on the port could be another server's, so its log says when it is ready.
+    readiness: ClassVar[str] = "ready to accept connections"
     user: int | None = None  # whom the server runs as, when not as ourselves
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -174,8 +176,7 @@ class Server(ABC):
     def _await_readiness(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while self._running().poll() is None:
-            # Both servers write this. An answer on the port could be another server's.
-            if "ready to accept connections" in self._log.read_text(errors="replace").lower():
+            if self.readiness in self._log.read_text(errors="replace").lower():
                 return
             if time.monotonic() > deadline:
                 raise ServerFailed(self._report("is not ready"))

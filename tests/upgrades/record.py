@@ -76,7 +76,7 @@ def act(client: Any) -> None:
         job = client.post("/users/import", **lines).headers["Location"]
         client.get(job, headers=KEY)
     client.delete(job, headers=KEY)
-    client.get("/users/export", headers=KEY).get_data()
+    client.get("/users/export", headers=KEY, buffered=True)
 
 
 def deliver(services: BackingServices) -> None:
