@@ -200,7 +200,7 @@ files = [each for folder in ("/opt/venv/lib", "/app") for each in pathlib.Path(f
 sources = [str(each) for each in files if each.suffix == ".py"]
 compiled = sum(os.path.exists(importlib.util.cache_from_source(each)) for each in sources)
 print(tools, len(sources), len(sources) - compiled)
-print(sum(each.stat().st_size for each in files))
+print(sum(each.stat().st_size for each in files if each.is_file()))
 """
     seen, content, size = output("exec", name, "python", "-c", script).rsplit("\n", 2)
     say(f"web: uid, gid, capabilities, privileges, seccomp; writable: {' '.join(seen.split())}")
@@ -259,7 +259,7 @@ print(used - int(stat.get("total_inactive_file", stat["inactive_file"])))
 def stop(name: str, what: str) -> None:
     """Send SIGTERM and expect the process to end in good order, soon."""
     started_at = time.monotonic()
-    output("stop", "--time=30", name)
+    output("stop", "-t", "30", name)
     seconds = time.monotonic() - started_at
     code = output("inspect", "--format={{.State.ExitCode}}", name)
     say(f"{what}: SIGTERM, exit {code} after {seconds:.1f} s")

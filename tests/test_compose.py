@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import socketserver
 import subprocess
 import sys
@@ -84,6 +86,51 @@ def test_every_image_has_a_version(compose):
     images = [each["image"] for each in compose["services"].values()]
 
     assert [each for each in images if ":" not in each or each.endswith(":latest")] == []
+
+
+def test_every_action_is_pinned_to_a_commit():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8")
+
+    actions = re.findall(r"uses: (.*)", workflow)
+    assert [each for each in actions if not re.search(r"@[0-9a-f]{40}  # v\d", each)] == []
+
+
+def mounts(compose, service):
+    """Return path in the container -> file or folder of this project."""
+    pairs = (each.split(":")[:2] for each in compose["services"][service]["volumes"])
+    return {target: ROOT / source for source, target in pairs}
+
+
+def test_the_ports_of_the_worker_agree(compose):
+    port = compose["services"]["worker"]["environment"]["WORKER_METRICS_PORT"]
+    scrapes = yaml.safe_load((FILES / "prometheus.yaml").read_text(encoding="utf-8"))
+
+    targets = [each["static_configs"][0]["targets"] for each in scrapes["scrape_configs"]]
+    assert [f"worker:{port}"] in targets
+    assert f"127.0.0.1:{port}/health" in compose["services"]["worker"]["healthcheck"]["test"][-1]
+
+
+def test_grafana_finds_dashboards_where_they_are_mounted(compose):
+    found = mounts(compose, "grafana")
+    (provider,) = yaml.safe_load(
+        found["/etc/grafana/provisioning/dashboards/files.yaml"].read_text(encoding="utf-8")
+    )["providers"]
+
+    assert list(found[provider["options"]["path"]].glob("*.json")) != []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_accepts_what_is_mounted(compose, tmp_path):
+    for target, source in mounts(compose, "prometheus").items():
+        file = tmp_path / target.removeprefix("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, file)
+
+    command = ["promtool", "check", "config", tmp_path / "etc" / "prometheus" / "prometheus.yml"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stderr
+    assert "rules found" in result.stdout
 
 
 class MailServer(socketserver.StreamRequestHandler):
