@@ -263,7 +263,7 @@ class AppConfig:
         DEVELOPMENT_SECRET, text(), "Signs tokens; at least 32 bytes in production.", secret=True
     )
     jwt_secret_previous: str = setting(
-        "", text(), "Former JWT_SECRET, still accepted while it is rotated.", secret=True
+        "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
     )
 
     access_token_seconds: int = setting(900, integer(1, 86400), "How long an access token holds.")

@@ -284,7 +284,8 @@ def python_files(folder, pattern):
 
 def markdown_files():
     """Return the project's own Markdown files."""
-    folders = [each for each in ROOT.iterdir() if each.is_dir() and each.name[0] != "."]
+    is_ours = re.compile(r"(?!\.|build$)").match  # in build/ programs have their own
+    folders = [each for each in ROOT.iterdir() if each.is_dir() and is_ours(each.name)]
     return [*ROOT.glob("*.md"), *(file for folder in folders for file in folder.rglob("*.md"))]
 
 

@@ -219,8 +219,9 @@ def test_the_collector_that_is_configured_can_be_reached(production):
 def test_the_connections_of_all_pods_fit_into_what_the_docs_ask_for(production):
     config = AppConfig.from_env(environment(production, next(ours(production))[2]))
     each_process = config.database_pool_size + config.database_max_overflow
-    pods = of_kind(production, "HorizontalPodAutoscaler")[0]["spec"]["maxReplicas"] + 1
-    workers = find(production, "Deployment", "cloudnative-app-worker")["spec"]["replicas"] + 1
+    rollout = 1 + 2  # maxSurge, and as many again as maxSurge and maxUnavailable, still stopping
+    pods = of_kind(production, "HorizontalPodAutoscaler")[0]["spec"]["maxReplicas"] + rollout
+    workers = find(production, "Deployment", "cloudnative-app-worker")["spec"]["replicas"] + rollout
     needed = (pods * config.web_concurrency + workers) * each_process
     needed += 2 * 2  # one migration waits with two connections, one cleanup likewise
 

@@ -227,19 +227,20 @@ def test_the_tokens_of_a_deleted_user_stop_at_once(client, service_client, user,
     assert_refused(log_in(client, user), "invalid_grant")
 
 
-def test_a_token_of_the_previous_secret_holds_while_secrets_are_exchanged(config, services, user):
-    before = make_app(replace(config, jwt_secret=OLD_SECRET), services).test_client()
-    during = make_app(
-        replace(config, jwt_secret=NEW_SECRET, jwt_secret_previous=OLD_SECRET), services
-    ).test_client()
-    after = make_app(replace(config, jwt_secret=NEW_SECRET), services).test_client()
+def test_no_token_is_refused_while_secrets_are_exchanged_step_by_step(config, services, user):
+    def make_pod(secret, previous):
+        changed = replace(config, jwt_secret=secret, jwt_secret_previous=previous)
+        return make_app(changed, services).test_client()
 
-    old = bearer(log_in(before, user).json["access_token"])
-    new = bearer(log_in(during, user).json["access_token"])
+    steps = ((OLD_SECRET, ""), (OLD_SECRET, NEW_SECRET), (NEW_SECRET, OLD_SECRET), (NEW_SECRET, ""))
+    unchanged, announced, changed, done = (make_pod(*step) for step in steps)
 
-    callers = (before, during, after)
-    assert [each.get("/users/me", headers=old).status_code for each in callers] == [200, 200, 401]
-    assert [each.get("/users/me", headers=new).status_code for each in callers] == [401, 200, 200]
+    beside = ((unchanged, announced), (announced, unchanged), (announced, changed))
+    for issuer, pod in (*beside, (changed, announced), (changed, done), (done, changed)):
+        token = bearer(log_in(issuer, user).json["access_token"])
+        assert pod.get("/users/me", headers=token).status_code == 200
+    old = bearer(log_in(unchanged, user).json["access_token"])
+    assert done.get("/users/me", headers=old).status_code == 401
 
 
 def test_a_log_in_outlasts_the_exchange_of_secrets(config, services, user):
