@@ -10,13 +10,14 @@ WORKDIR /app
 COPY requirements.txt ./
 # Wheels only, so no compiler is needed; what only a compiler or the libraries' own tests
 # would read goes. The byte code is made here, because the root of a running container is
-# read-only; it does not depend on file times, so builds compare equal.
+# read-only. It does not depend on file times, nor on what a process happened to compile
+# before, as with several (-j), so builds compare equal.
 RUN python -m venv --without-pip /opt/venv \
  && python -m pip --python /opt/venv/bin/python install \
       --require-hashes --only-binary :all: --no-compile --requirement requirements.txt \
  && find /opt/venv -type f \( -name '*.pyi' -o -name '*.[ch]' -o -name '*.px[di]' \) -delete \
  && rm -r /opt/venv/lib/python3*/site-packages/*/testing \
- && python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+ && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 COPY *.py alembic.ini LICENSE ./
 COPY migrations migrations
 COPY userservice userservice
