@@ -204,8 +204,11 @@ class DatabaseManager:
             try:
                 yield connection.execution_options(yield_per=STREAMED_ROWS)
             finally:
-                if self.is_sqlite:
-                    connection.exec_driver_sql("ROLLBACK")
+                # There is nothing to lose, so a connection that broke meanwhile is no failure here.
+                with suppress(exc.DBAPIError):
+                    if self.is_sqlite:
+                        connection.exec_driver_sql("ROLLBACK")
+                    connection.rollback()
 
     @contextmanager
     def get_session(self) -> Iterator[Session]:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
-from tests.conftest import make_app
+from config import AppConfig
+from tests.conftest import API_KEY, make_app
 from tests.factories import make_user
 from userservice import outbox
 from userservice.database import uuid7
@@ -22,6 +23,11 @@ from userservice.users.models import User
 
 NDJSON = "application/x-ndjson"
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+NOWHERE = "postgresql://app@127.0.0.1:1/app"
+END_STREAMS = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+)
 
 
 def lines(first, last):
@@ -307,6 +313,45 @@ def test_as_many_transfers_as_the_process_takes(config, services):
 
     assert (refused.status_code, answered.status_code) == (503, 200)
     assert refused.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("file_format", ["ndjson", "csv"])
+def test_an_export_without_a_database_is_refused_before_it_begins(file_format):
+    config = AppConfig(database_url=NOWHERE, redis_url="", api_key=API_KEY, transfers=1)
+    caller = make_app(config).test_client()
+    path, headers = f"/users/export?format={file_format}", {"X-API-Key": API_KEY}
+
+    refused = [caller.get(path, headers=headers) for _ in range(2)]
+
+    assert [each.status_code for each in refused] == [503, 503]
+    assert {each.json["code"] for each in refused} == {"unavailable"}  # not "too many transfers"
+    assert all(each.headers["Retry-After"] for each in refused)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_leaves_an_export_whose_connection_broke_leaves_its_place(config, services, database):
+    make_user(database)
+    app = make_app(replace(config, transfers=1), services)
+    headers = {"X-API-Key": config.api_key}
+    held = app.test_client().get("/users/export", headers=headers, buffered=False)
+    with database.connection() as connection:
+        ended = connection.scalar(END_STREAMS)
+
+    held.close()
+
+    assert ended == 1
+    assert app.test_client().get("/users/export", headers=headers).status_code == 200
+
+
+def test_an_export_of_nobody_is_a_header_or_nothing(service_client):
+    as_lines = service_client.get("/users/export")
+    as_table = service_client.get("/users/export?format=csv")
+
+    assert (as_lines.status_code, as_lines.data) == (200, b"")
+    assert (as_table.status_code, as_table.data) == (
+        200,
+        b"id,email,name,source,tier,created_at\r\n",
+    )
 
 
 def test_what_goes_in_comes_out_the_same_in_both_formats(service_client, services):

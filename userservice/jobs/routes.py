@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from http import HTTPStatus
+from itertools import chain
 from threading import BoundedSemaphore
 from typing import cast
 from uuid import UUID
@@ -68,11 +70,15 @@ def export_users() -> Response:
     """All live users as of one moment, a line each. A file that breaks off is not complete."""
     upload_format = UploadFormat(read_query(ExportQuery).format)
     media_type = next(name for name, each in MEDIA_TYPES.items() if each is upload_format)
-    transfers = _take_transfer()
+    disposition = {"Content-Disposition": f'attachment; filename="users.{upload_format}"'}
     lines = service.export_users(backing_services().database, upload_format)
-    response = Response(lines, mimetype=media_type)
-    response.headers["Content-Disposition"] = f'attachment; filename="users.{upload_format}"'
-    response.call_on_close(transfers.release)
+    with ExitStack() as held:
+        held.callback(_take_transfer().release)
+        held.callback(lines.close)
+        # Before the answer begins: what fails from then on can only break it off.
+        first = next(lines, b"")
+        response = Response(chain([first], lines), headers=disposition, mimetype=media_type)
+        response.call_on_close(held.pop_all().close)
     return response
 
 

@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -142,13 +142,22 @@ def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[i
     return database.purge(purge_batch)
 
 
-def export_users(database: DatabaseManager, upload_format: UploadFormat) -> Iterator[bytes]:
-    """Yield all live users as of one moment, in pieces of bounded size."""
-    render = _render_csv if upload_format is UploadFormat.CSV else _render_ndjson
-    if upload_format is UploadFormat.CSV:
-        yield (",".join(EXPORTED) + "\r\n").encode()
+def export_users(
+    database: DatabaseManager, upload_format: UploadFormat
+) -> Generator[bytes, None, None]:
+    """Yield all live users as of one moment, in pieces of bounded size.
+
+    Raises:
+        Unavailable: as for `DatabaseManager.snapshot`, before the first piece or at any other.
+    """
+    is_csv = upload_format is UploadFormat.CSV
+    render = _render_csv if is_csv else _render_ndjson
+    header = (",".join(EXPORTED) + "\r\n").encode() if is_csv else b""
     for page in users.stream_users(database):
-        yield render(page)
+        yield header + render(page)
+        header = b""
+    if header:
+        yield header
 
 
 def _get_job(connection: Connection, job_id: UUID) -> JobRow:
