@@ -120,7 +120,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(web, database, framing, beginn
 
     wait_until(lambda: not count(database, Job.id))
     assert count(database, JobChunk.start) == 0
-    assert '"level": "ERROR"' not in web.output()
+    assert '"level":"ERROR"' not in web.output()
 
 
 def test_a_client_that_goes_away_in_an_export_leaves_its_place_and_its_connection(web, database):
