@@ -527,9 +527,12 @@ def _written_whole(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
     else:
+        path = path.resolve()  # a link stays, and leads to what was written
         partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             with partial_file.open("xb") as file:
+                if path.exists():  # who may read the users is not for us to change
+                    partial_file.chmod(path.stat().st_mode)
                 yield file
             partial_file.replace(path)
         finally:

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import signal
+import stat
 import subprocess
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -203,6 +204,20 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(config, services, t
     assert result.exit_code == 1
     assert file.read_text() == "as it was"
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("users")] == ["users"]
+
+
+def test_an_export_keeps_who_may_read_the_file_and_a_link_to_it(run, tmp_path):
+    file, link = tmp_path / "users", tmp_path / "link"
+    file.write_text("as it was")
+    file.chmod(0o600)
+    link.symlink_to(file)
+
+    result = run("export", str(link))
+
+    assert result.exit_code == 0
+    assert link.is_symlink()
+    assert file.read_text() == ""  # there are no users
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_an_export_into_a_device_does_not_replace_it(run):
