@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import NoReturn
@@ -63,7 +63,8 @@ def create_app(
         IMPORT_MAX_BYTES=config.import_max_bytes,
     )
     # Flask asks each function, on each request, whether it is a coroutine; once is enough.
-    app.ensure_sync = cache(app.ensure_sync)  # type: ignore[method-assign]
+    # Bounded, because `after_this_request` brings a new function each time.
+    app.ensure_sync = lru_cache(maxsize=256)(app.ensure_sync)  # type: ignore[method-assign]
     app.url_map.merge_slashes = False  # //users is no address of ours, and no reason to redirect
     app.extensions["backing_services"] = services
     app.extensions["telemetry"] = telemetry

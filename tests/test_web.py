@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from urllib.parse import quote_from_bytes
+from weakref import WeakSet
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -34,6 +36,22 @@ def assert_clear(response):
     assert response.headers["X-Request-ID"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Cache-Control"]
+
+
+def test_functions_that_are_registered_for_one_request_are_not_kept_for_ever(app):
+    registered: WeakSet[Callable[[], int]] = WeakSet()
+
+    def register(number):
+        def function():
+            return number
+
+        registered.add(function)
+        app.ensure_sync(function)
+
+    for number in range(2000):
+        register(number)
+
+    assert len(registered) < 1000
 
 
 # Hypothesis looks for the input; the examples are what once went wrong elsewhere.
