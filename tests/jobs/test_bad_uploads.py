@@ -88,6 +88,21 @@ def test_a_line_far_into_an_upload_is_known_by_its_number(service_client, servic
     assert (job["state"], job["created"]) == ("succeeded", 1)
 
 
+def test_of_many_refused_lines_the_first_are_kept_and_all_are_counted(
+    service_client, services, database, monkeypatch
+):
+    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(service, "SHOWN_ERRORS", 3)
+    ada = b'{"email": "ada@example.com", "name": "Ada"}\n'
+
+    job = report(service_client, services, upload(service_client, ada + (b"broken\n" + ada) * 50))
+    with database.connection() as connection:
+        kept = connection.scalars(select(JobError.line).order_by(JobError.line)).all()
+
+    assert kept == [each["line"] for each in job["errors"]] == [2, 3, 4]
+    assert (job["created"], job["failed"]) == (1, 100)
+
+
 class Twice:
     """Parses as usual, and then reports each refused line twice, which cannot be stored."""
 

@@ -34,6 +34,7 @@ IMPORT_STEP = "users.import"
 CHUNK_BYTES = 256 * 1024
 # Far below OUTBOX_LEASE_SECONDS, and long enough that what a message costs does not matter.
 STEP_SECONDS = 2.0
+# Refused lines that a job keeps, the first ones; a bad upload may have millions.
 SHOWN_ERRORS = 1000
 # Longer than any upload takes; one whose process died is of no use.
 UPLOAD_PATIENCE = timedelta(days=1)
@@ -246,8 +247,9 @@ def _store_piece(
         if not queries.lock_step(connection, job, now=datetime.now(UTC)):
             return None
         created = users.import_users(connection, batch.users)
-        refusals = [*batch.refusals, *_taken(batch, created)]
-        queries.insert_errors(connection, job.id, refusals)
+        refusals = sorted([*batch.refusals, *_taken(batch, created)])
+        shown = refusals[: max(0, SHOWN_ERRORS - job.failed)]
+        queries.insert_errors(connection, job.id, shown)
         if ahead.state not in OPEN:
             queries.delete_chunks(connection, job.id)
         elif is_last:
