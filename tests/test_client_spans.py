@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from contextlib import closing
 from datetime import timedelta
@@ -13,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.collector import collector as run_collector
 from tests.faults import MailProvider
-from tests.processes import ROOT, environment
+from tests.processes import run
 from tests.servers import HOST, free_port
 from tests.spans import in_trace, memory
 from userservice import tracing
@@ -201,14 +200,7 @@ sdk = ("opentelemetry.sdk.trace", "opentelemetry.exporter")  # redis-py itself l
 print([name for name in sys.modules if name.startswith(instruments + sdk)])
 """
     with closing(provider):
-        result = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=environment({}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        result = run(sys.executable, "-c", code)
 
     assert (result.stdout, result.stderr) == ("[]\n", "")
     assert len(provider.attempts) == 1

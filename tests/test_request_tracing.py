@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 
 import httpx2
@@ -10,7 +9,7 @@ import pytest
 from tests.collector import collector as run_collector
 from tests.conftest import API_KEY
 from tests.factories import ADA
-from tests.processes import ROOT, environment
+from tests.processes import run
 from tests.serving import eventually, in_parallel
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -296,14 +295,7 @@ def test_without_an_endpoint_no_sdk_is_loaded():
         "or name.startswith('opentelemetry.sdk') or name == 'grpc'])"
     )
 
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run(sys.executable, "-c", code)
 
     assert result.stdout == "[]\n"
 
@@ -314,14 +306,7 @@ def test_grpc_is_loaded_by_those_who_choose_it_alone(sink):
         "create_app(AppConfig(redis_url='')); print('grpc' in sys.modules)"
     )
 
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=environment(sink.variables),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run(sys.executable, "-c", code, variables=sink.variables)
 
     assert result.stdout == "False\n"
 

@@ -62,7 +62,7 @@ class Piece(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record with its number of its first line, and where it ends."""
+    """A record with the number of its first line, and where it ends."""
 
     line: int
     raw: bytes
