@@ -173,6 +173,7 @@ class AdminCommands:
 
     def count_users(self) -> int:
         """Count the live users."""
+        self._require_schema()
         return users.count_users(self.database)[Status.ACTIVE]
 
     def export_metrics(self, output_file: TextIO, output_format: str = "prometheus") -> None:
@@ -185,11 +186,13 @@ class AdminCommands:
 
     def list_messages(self, status: MessageStatus, *, limit: int) -> Sequence[dict[str, Any]]:
         """Return messages of one status, oldest first, without what they carry."""
+        self._require_schema()
         with self.database.connection() as connection:
             return outbox.list_messages(connection, status, limit=limit)
 
     def requeue_messages(self, ids: Collection[UUID] | None = None) -> int:
         """Give abandoned messages, all or some, another day; return how many they were."""
+        self._require_schema()
         with self.database.connection() as connection:
             return outbox.requeue(connection, ids, now=datetime.now(UTC))
 

@@ -512,6 +512,10 @@ def test_config_shows_effective_values_and_masks_secrets(run):
         ["cleanup"],
         ["cleanup", "--dry-run"],
         ["export-metrics", "-"],
+        ["import", os.devnull],
+        ["export", "-"],
+        ["outbox", "list"],
+        ["outbox", "requeue", "--all"],
     ],
     ids=" ".join,
 )
