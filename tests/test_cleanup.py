@@ -14,6 +14,7 @@ from tests.factories import make_user
 from userservice import idempotency
 from userservice.database import uuid7
 from userservice.jobs import queries as jobs
+from userservice.jobs import service as jobs_service
 from userservice.jobs.queries import JobRow
 from userservice.security import random_token
 from userservice.tokens import queries as tokens
@@ -220,3 +221,14 @@ def test_rows_are_purged_in_batches_of_their_own(database):
     assert next(batches) == 1000
     assert rows(database)["idempotency_keys"] == 1
     assert list(batches) == [1]
+
+
+def test_few_jobs_go_at_a_time_because_of_their_uploads(database):
+    for _ in range(25):
+        store_job(database, state="failed", age=40 * DAY)
+
+    sizes = list(jobs_service.purge_old_jobs(database, before=datetime.now(UTC) - 30 * DAY))
+
+    assert sum(sizes) == 25
+    assert max(sizes) <= 10
+    assert count_jobs(database) == (0, 0)

@@ -36,6 +36,9 @@ CHUNK_BYTES = 256 * 1024
 STEP_SECONDS = 2.0
 # Refused lines that a job keeps, the first ones; a bad upload may have millions.
 SHOWN_ERRORS = 1000
+# At a time: with a job that was given up goes all that was uploaded for it, and a statement's time
+# is limited.
+PURGED_JOBS = 10
 # Longer than any upload takes; one whose process died is of no use.
 UPLOAD_PATIENCE = timedelta(days=1)
 
@@ -140,7 +143,7 @@ def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[i
     def purge_batch(connection: Connection, limit: int) -> int:
         return queries.purge_old(connection, _age(before), limit=limit)
 
-    return database.purge(purge_batch)
+    return database.purge(purge_batch, limit=PURGED_JOBS)
 
 
 def export_users(
