@@ -73,6 +73,22 @@ def test_each_wrong_line_of_a_table_gets_its_error_and_the_others_are_imported(
     assert names == RIGHT | {"First"}
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"ada", "The line is not valid JSON"),
+        (b"[1]", "The line must be a JSON object"),
+        (b"{}", "Email is required"),
+    ],
+)
+def test_a_refusal_speaks_of_the_line_and_not_of_the_request(
+    service_client, services, line, reason
+):
+    job = report(service_client, services, upload(service_client, line))
+
+    assert [each["reason"] for each in job["errors"]] == [reason]
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_a_line_far_into_an_upload_is_known_by_its_number(service_client, services, end):
     # Blank lines are lines, and cost little; this is several pieces.

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from userservice.errors import InvalidRequest
 from userservice.jobs.models import UploadFormat
+from userservice.schemas import MALFORMED, NOT_AN_OBJECT
 from userservice.security import Hashing, PasswordHasher
 from userservice.users.schemas import UserCreate
 from userservice.users.service import ImportedUser, PackedUsers, pack_users
@@ -22,6 +23,11 @@ CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
 # So long a piece may take; then what has been read of it is a batch. It is far below
 # OUTBOX_LEASE_SECONDS, whatever a password costs.
 BATCH_SECONDS = 1.0
+# What is said of a request, said of a line.
+_OF_A_LINE = {
+    MALFORMED: "The line is not valid JSON",
+    NOT_AN_OBJECT: "The line must be a JSON object",
+}
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -96,7 +102,8 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
                 candidates.add(record.line, UserCreate.load(document))
             except InvalidRequest as error:
                 pointer = error.errors[0].pointer if error.errors else ""
-                refusals.append(Refusal(record.line, pointer, error.detail))
+                reason = _OF_A_LINE.get(error.detail, error.detail)
+                refusals.append(Refusal(record.line, pointer, reason))
                 if header is None and piece.format is UploadFormat.CSV:
                     return Batch(
                         pack_users([]), [], refusals, line, consumed, None, is_hopeless=True
