@@ -396,7 +396,7 @@ as_json = click.option("--json", "is_json", is_flag=True, help="For machines.")
 @as_json
 @with_commands
 def migrate(commands: AdminCommands, *, is_check: bool, is_plan: bool, is_json: bool) -> None:
-    """Bring the database schema up to date; safe when many do so at once."""
+    """Bring the database schema up to date. Safe when many do so at once."""
     only_look = is_check or is_plan
     revisions = commands.pending_migrations() if only_look else commands.migrate_database()
     verb = "pending" if only_look else "applied"
@@ -470,7 +470,7 @@ as_format = click.option(
 def import_users(
     commands: AdminCommands, *, file: BinaryIO, upload_format: str, is_json: bool
 ) -> None:
-    """Create the users in FILE, one a line; - is standard input. Exit 1 when lines were refused."""
+    """Create the users in FILE. One a line; - is standard input. Exit 1 when lines were refused."""
     job = commands.start_import(file, UploadFormat(upload_format))
     with _going_on(job), _progress("Importing", job.total_bytes) as bar:
         job = commands.finish_import(job, bar.update)
@@ -512,7 +512,7 @@ def _show_refusals(job: JobRow, refusals: Sequence[Refusal]) -> None:
 @as_format
 @with_commands
 def export_users(commands: AdminCommands, *, file: Path, upload_format: str) -> None:
-    """Write all live users to FILE, one a line; - is standard output."""
+    """Write all live users to FILE. One a line; - is standard output."""
     number = commands.count_users()
     with _written_whole(file) as target, _progress("Exporting", number) as bar:
         for piece in commands.export_users(UploadFormat(upload_format)):
@@ -560,7 +560,7 @@ def _progress(label: str, length: int | None) -> Any:
 )
 @with_commands
 def export_metrics(commands: AdminCommands, *, file: TextIO, output_format: str) -> None:
-    """Write metrics about the stored data to FILE; - is standard output."""
+    """Write metrics about stored data to FILE. - is standard output."""
     commands.export_metrics(file, output_format)
 
 
@@ -569,7 +569,7 @@ def export_metrics(commands: AdminCommands, *, file: TextIO, output_format: str)
 @as_json
 @with_commands
 def check(commands: AdminCommands, *, is_deploy: bool, is_json: bool) -> None:
-    """Look at configuration, database, schema, Redis, URLs and connection limits."""
+    """Say what is missing, and what to do. Looks at all that the service needs."""
     _report(commands.check(), is_deploy=is_deploy, is_json=is_json)
 
 
@@ -586,7 +586,7 @@ def config(commands: AdminCommands, *, is_json: bool) -> None:
 @cli.group("outbox", invoke_without_command=True)
 @click.pass_context
 def outbox_group(ctx: click.Context) -> None:
-    """Look at messages that wait or were given up, and try them again."""
+    """Look at messages, and try again what was given up."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
@@ -620,7 +620,7 @@ def list_messages(commands: AdminCommands, *, status: str, limit: int, is_json: 
 @as_json
 @with_commands
 def requeue(commands: AdminCommands, *, ids: tuple[UUID, ...], is_all: bool, is_json: bool) -> None:
-    """Try abandoned messages again, for another day; exit 1 when one of IDS is not abandoned."""
+    """Try abandoned messages for another day. Exit 1 when one of IDS is not abandoned."""
     if bool(ids) == is_all:
         raise click.UsageError("Give the ids of messages, or --all")
     number = commands.requeue_messages(None if is_all else ids)

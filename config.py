@@ -407,7 +407,9 @@ class AppConfig:
 
     def masked(self) -> dict[str, str]:
         """Return variable -> value as text, fit for logs: no secret, no password in a URL."""
-        return {each.name.upper(): _mask(each, getattr(self, each.name)) for each in fields(self)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["drain_seconds"] = self.drain
+        return {each.name.upper(): _mask(each, values[each.name]) for each in fields(self)}
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name.lower()}={value!r}" for name, value in self.masked().items())
@@ -434,7 +436,9 @@ class AppConfig:
 def _contradictions(config: AppConfig) -> list[str]:
     """Say which settings do not go together."""
     rules = {
-        "DRAIN_SECONDS must leave TERMINATION_GRACE_SECONDS time to finish": config.finish < 1,
+        f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSING_SECONDS + 1}": (
+            config.finish < 1
+        ),
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url
         ),
