@@ -417,6 +417,7 @@ def test_delivery_goes_on_when_the_database_is_back(postgresql_url, config, away
     services = replace(
         open_backing_services(replace(config, database_url=postgresql_url)), database=database
     )
+    caplog.set_level("INFO", logger="userservice.delivery")
 
     with delivering(services, succeed), proxy.behaving(Mode.RESET):
         eventually(lambda: "The database is away" in caplog.text)
@@ -427,6 +428,7 @@ def test_delivery_goes_on_when_the_database_is_back(postgresql_url, config, away
     services.close()
 
     assert caplog.text.count("The database is away") == 1
+    assert caplog.text.count("The database is back") == 1
 
 
 @pytest.mark.integration

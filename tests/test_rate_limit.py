@@ -317,17 +317,24 @@ def test_a_redis_that_hangs_costs_one_timeout_and_is_left_alone_for_a_while(sile
 
 
 @pytest.mark.integration
-def test_redis_is_used_again_once_it_is_back(clock):
+def test_redis_is_used_again_once_it_is_back(clock, caplog):
+    caplog.set_level("INFO", logger=rate_limit.__name__)
     with ValkeyServer() as server:
         limiter = RateLimiter(LIMITS, redis_url=server.url, timeout=TIMEOUT)
         server.stop()
-        alone = [limiter.hit("registration", "client").remaining for _ in range(2)]
+        alone = []
+        for _ in range(2):
+            alone.append(limiter.hit("registration", "client").remaining)
+            clock.now += rate_limit.PAUSE_SECONDS
         server.start()
-        clock.now += rate_limit.PAUSE_SECONDS
         together = limiter.hit("registration", "client").remaining
 
     assert alone == [2, 1]
     assert together == 2
+    assert caplog.messages == [
+        "Rate limits fall back to this process",
+        "Rate limits are counted together again",
+    ]
 
 
 def test_forwarded_addresses_are_ignored_by_default(client):

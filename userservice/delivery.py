@@ -75,6 +75,8 @@ class Delivery:
             self._went_round_at = time.monotonic()
             try:
                 self._step()
+                if self._is_away:
+                    logger.info("The database is back")
                 self._is_away = False
             except Unavailable:
                 if not self._is_away:

@@ -64,6 +64,7 @@ class RateLimiter:
         self._redis_url = redis_url
         self._timeout_seconds = timeout.total_seconds()
         self._paused_until = 0.0
+        self._is_away = False
         self._local_lock = threading.Lock()
 
     def hit(self, name: str, key: str) -> Verdict:
@@ -71,17 +72,29 @@ class RateLimiter:
         rate = self._items[name]
         if self._redis_url and time.monotonic() >= self._paused_until:
             try:
-                return _hit(self._shared, rate, name, key)
+                verdict = _hit(self._shared, rate, name, key)
             except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
-                instruments.count_rate_limit_error()
-                logger.warning(
-                    "Rate limits fall back to this process",
-                    extra={"error_type": type(error).__name__},
-                )
+                self._pause(error)
+            else:
+                self._go_on()
+                return verdict
         # The library's memory starts a thread now and then, and two callers at once the same one.
         with self._local_lock:
             return _hit(self._local, rate, name, key)
+
+    def _pause(self, error: Exception) -> None:
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
+        instruments.count_rate_limit_error()
+        if not self._is_away:
+            logger.warning(
+                "Rate limits fall back to this process", extra={"error_type": type(error).__name__}
+            )
+        self._is_away = True
+
+    def _go_on(self) -> None:
+        if self._is_away:
+            logger.info("Rate limits are counted together again")
+        self._is_away = False
 
     # Importing the library costs a tenth of a start; the first limited request pays it.
 
