@@ -126,9 +126,9 @@ def test_a_bug_shows_nothing_of_itself_and_is_logged_with_its_trace(answer_to, c
     assert response.json["error"] == "Internal server error"
     assert response.json["code"] == "internal_error"
     assert "inside" not in response.text
-    record = next(each for each in caplog.records if each.name == "userservice.problem")
+    (record,) = (each for each in caplog.records if each.exc_info)
+    assert record.name == "userservice.problem"
     assert record.error_type == "ZeroDivisionError"
-    assert record.exc_info
 
 
 def test_an_outage_is_logged_as_a_warning(answer_to, caplog):

@@ -44,6 +44,8 @@ def register_error_handlers(app: Flask) -> None:
     """Turn whatever ends a request early into a problem document."""
     app.register_error_handler(AppError, _render_app_error)
     app.register_error_handler(HTTPException, _render_http_error)
+    # Flask would write the same traceback beside the one of _render_http_error.
+    app.log_exception = lambda exc_info: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 def document(  # noqa: PLR0913 - the members of a problem document

@@ -848,6 +848,15 @@ def test_without_a_database_a_call_is_worth_trying_again(dead_client, method, pa
         assert_problem(response, 503, "unavailable")
 
 
+def test_without_a_database_a_call_writes_one_traceback(dead_client, caplog):
+    dead_client.post("/users", json=ADA)
+
+    failed, request_failed = (each for each in caplog.records if each.levelname != "INFO")
+    assert (failed.message, bool(failed.exc_info)) == ("User creation failed", False)
+    assert failed.error_type == "OperationalError"
+    assert (request_failed.message, bool(request_failed.exc_info)) == ("Request failed", True)
+
+
 def test_without_a_database_the_process_is_still_healthy(dead_client):
     assert dead_client.get("/health").status_code == 200
 

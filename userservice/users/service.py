@@ -92,7 +92,7 @@ def register_user(
             raise
         except Exception as error:
             if not isinstance(error, AppError) or error.status >= AppError.status:
-                logger.exception("User creation failed", extra={"error_type": type(error).__name__})
+                _log_failure(error)
             raise
     count_user_created(source, new.tier or "free")
     set_attributes(
@@ -107,6 +107,15 @@ def register_user(
         "User created successfully", extra={"user_id": str(user.id), "signup_source": source}
     )
     return user
+
+
+def _log_failure(error: Exception) -> None:
+    # The traceback of an expected failure is in "Request failed", which follows.
+    logger.error(
+        "User creation failed",
+        extra={"error_type": type(error.__cause__ or error).__name__},
+        exc_info=not isinstance(error, AppError),
+    )
 
 
 @trace_function("user_service.save_user")
