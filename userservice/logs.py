@@ -77,8 +77,9 @@ def _dump(entry: dict[str, object]) -> str:
         line = to_json(entry, fallback=str, inf_nan_mode="strings")
     except ValueError:  # a circle, half a character
         return _dump_slowly(entry)
-    # As escapes, so that no character of another alphabet passes for a line's end.
-    return line.decode() if line.isascii() else _dump_slowly(entry)
+    # All but plain characters as escapes: none may pass for a line's end or do more than show.
+    is_plain = line.isascii() and b"\x7f" not in line
+    return line.decode() if is_plain else _dump_slowly(entry)
 
 
 def _dump_slowly(entry: dict[str, object]) -> str:
