@@ -128,6 +128,8 @@ class DatabaseManager:
             self._pool_options["connect_args"] = _postgresql_arguments(
                 connect_timeout, statement_timeout
             )
+            # Changes to many rows go out together, not one round trip each.
+            self._pool_options["executemany_mode"] = "values_plus_batch"
         self._patience_seconds = statement_timeout.total_seconds() + 1
         self._in_use: dict[int, tuple[Any, float]] = {}
         self._engine: Engine | None = None

@@ -108,8 +108,8 @@ class Delivery:
         Returns:
             How many messages were handed back.
         """
-        # What has not begun will at once, here: there are as many threads as messages. Of one
-        # that is cancelled nothing would be heard.
+        # What has not begun is handed back by the thread that comes to it. Of one that is
+        # cancelled nothing would be heard.
         self._engine.stop()
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
@@ -181,6 +181,9 @@ class Delivery:
             context.detach(token)
 
     def _attempt(self, message: Message) -> Settlement:
+        now = datetime.now(UTC)
+        if self._is_stopping or message.due_at <= now:  # until then it was claimed
+            return _untried(message, now)
         started_at = time.perf_counter()
         try:
             is_sent = self._handlers[message.topic](self._services, message)

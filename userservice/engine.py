@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE = "outbox"
 TIMEOUT_SECONDS = 2.0
+# Messages that may wait for each thread.
+MAX_AHEAD = 4
 # How long the queue is left alone after it did not answer.
 OUTAGE_SECONDS = 5.0
 
@@ -56,18 +58,25 @@ class LocalEngine:
         self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="delivery")
         self._work: Work | None = None
+        self._submitted = self._finished = 0
 
     def start(self, work: Work, _load: Load) -> None:
         """Remember how to work on a message."""
         self._work = work
 
     def room(self, in_works: int) -> int:
-        """Return how many threads are free."""
-        return self._concurrency - in_works
+        """Return how many threads are free, and as many more as were finished since the last time.
+
+        So threads find work while the next is claimed, and where work is slow none waits here.
+        """
+        finished = max(self._finished, self._submitted - in_works)
+        pace, self._finished = finished - self._finished, finished
+        return self._concurrency + min(pace, self._concurrency * MAX_AHEAD) - in_works
 
     def submit(self, message: Message) -> bool:
         """Work on a message in one of the threads."""
         assert self._work is not None  # noqa: S101 - started before
+        self._submitted += 1
         self._threads.submit(self._work, message)
         return True
 
