@@ -14,6 +14,7 @@ from benchmarks import (
     instructions,
     latency,
     lifetime,
+    mails,
     results,
     subjects,
     tables,
@@ -41,6 +42,8 @@ class Scale:
     latency_rounds: int
     latency_seconds: float
     cleaned_users: int
+    imported_users: int
+    worker_rounds: int
     listed_users: int
     total_seconds: float  # about
 
@@ -55,8 +58,10 @@ FULL = Scale(
     latency_rounds=3,
     latency_seconds=10.0,
     cleaned_users=200_000,
+    imported_users=200_000,
+    worker_rounds=5,
     listed_users=200_000,
-    total_seconds=900,
+    total_seconds=1020,
 )
 QUICK = Scale(
     kind="quick",
@@ -72,8 +77,10 @@ QUICK = Scale(
     latency_rounds=1,
     latency_seconds=3.0,
     cleaned_users=20_000,
+    imported_users=20_000,
+    worker_rounds=1,
     listed_users=50_000,
-    total_seconds=120,
+    total_seconds=170,
 )
 
 
@@ -117,6 +124,10 @@ def compare(scale: Scale) -> None:
             )
             measure_latency(run, scale, {each.subject.key: each for each in started})
         measure_lifetime(run, scale)
+        for measure in (mails.measure, imports.measure_speed):
+            run.rows += measure(
+                run.postgresql, run.collector, rounds=scale.worker_rounds, progress=run.progress
+            )
         run.rows += growth.measure_size(
             run.postgresql,
             run.collector,
@@ -144,14 +155,19 @@ def measure_latency(run: Run, scale: Scale, servers: dict[str, Server]) -> None:
         rounds=scale.latency_rounds,
         progress=run.progress,
     )
-    run.rows += latency.measure_beside(
-        servers["ours"],
-        "beside a cleanup",
-        latency.cleanup_of(scale.cleaned_users),
-        rates,
-        seconds=scale.latency_seconds,
-        progress=run.progress,
-    )
+    ours = servers["ours"]
+    for condition, background in (
+        ("beside a cleanup", latency.cleanup_of(scale.cleaned_users)),
+        ("beside an import", imports.import_of(scale.imported_users, ours, run.collector)),
+    ):
+        run.rows += latency.measure_beside(
+            ours,
+            condition,
+            background,
+            rates,
+            seconds=scale.latency_seconds,
+            progress=run.progress,
+        )
 
 
 def measure_lifetime(run: Run, scale: Scale) -> None:
@@ -184,12 +200,9 @@ def grow(users: int = GROWN_USERS, requests: int = 200_000) -> None:
 
 def import_users() -> None:
     """Bring many users in and out, and compare what comes out with what went in."""
-    with Run("import", 120) as run:
+    with Run("import", 80) as run:
         run.rows += imports.measure_memory(run.postgresql, run.collector, run.progress)
         imports.check_killed(run.postgresql, run.collector, run.progress)
-        run.rows += imports.measure_speed(
-            run.postgresql, run.collector, rounds=5, progress=run.progress
-        )
     show("import")
 
 

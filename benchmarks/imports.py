@@ -106,6 +106,19 @@ def measure_memory(
             raise Failed(f"{name} needs {many:.0f} MiB for many users and {few:.0f} for few")
 
 
+def import_of(number: int, web: Server, collector: str) -> Callable[[Database], Any]:
+    """Return what imports so many users by a worker, while the web process takes requests."""
+
+    @contextmanager
+    def run(database: Database) -> Iterator[None]:
+        with running(WORKER, database=database, collector=collector):
+            _send(web, _lines(people(number)))
+            yield
+        database.execute("DELETE FROM users WHERE email LIKE 'imported%'")
+
+    return run
+
+
 def check_killed(postgresql: PostgreSQLServer, collector: str, progress: Progress) -> None:
     """Kill the worker half-way and go on with another.
 
@@ -119,7 +132,7 @@ def check_killed(postgresql: PostgreSQLServer, collector: str, progress: Progres
 
         def kill() -> None:
             half = "SELECT count(*) FROM jobs WHERE done_bytes * 2 > total_bytes"
-            _await(lambda: database.value(half))
+            await_true(lambda: database.value(half))
             os.killpg(worker.process.pid, signal.SIGKILL)
 
         _round_trip(web, people(USERS), kill)
@@ -168,11 +181,16 @@ def _await_end(web: Server, job: str) -> dict[str, Any]:
         report.update(web.ask("GET", job).document)
         return report["state"] not in {"queued", "running"}
 
-    _await(is_over)
+    await_true(is_over)
     return report
 
 
-def _await(condition: Callable[[], object]) -> None:
+def await_true(condition: Callable[[], object]) -> None:
+    """Wait until something is so.
+
+    Raises:
+        Failed: it takes too long.
+    """
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         if time.monotonic() > deadline:
