@@ -6,7 +6,6 @@ import logging
 import re
 import warnings
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -139,32 +138,29 @@ def test_what_the_caller_adds_cannot_replace_what_the_entry_says(log, logger, na
 
 
 @pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        (float("nan"), "NaN"),
-        (float("inf"), "Infinity"),
-        ({(1, 2): 3}, {"1,2": 3}),
-        ({1}, [1]),
-        (b"\xff", "b'\\xff'"),
-        (Path("/tmp"), "/tmp"),
-        (UTC, "UTC"),
-        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00Z"),
-    ],
-    ids=str,
+    "value",
+    [{(1, 2): 3}, {1, 2}, b"\xff", object(), datetime.now(UTC)],
+    ids=lambda value: type(value).__name__,
 )
-def test_a_value_that_json_does_not_know_is_written_in_a_way_it_does(log, logger, value, written):
-    logger.info("x", extra={"value": value})
-
-    assert log.only()["value"] == written
-    assert log.only()["message"] == "x"
-
-
-def test_a_value_that_nothing_knows_is_written_as_text(log, logger):
-    value = object()
-
+def test_a_value_that_json_does_not_know_is_written_as_text(log, logger, value):
     logger.info("x", extra={"value": value})
 
     assert log.only()["value"] == str(value)
+    assert log.only()["message"] == "x"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_is_written_in_a_way_it_has(log, logger, value):
+    logger.info("x", extra={"value": value})
+
+    assert log.only()["value"] in {"NaN", "Infinity"}
+
+
+def test_of_an_object_only_its_text_shows(log, logger):
+    logger.info("x", extra={"config": AppConfig(api_key="hidden-key-1843")})
+
+    assert "hidden-key-1843" not in log.text()
+    assert "AppConfig" in log.only()["config"]
 
 
 def test_a_value_that_contains_itself_loses_no_entry(log, logger):

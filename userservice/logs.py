@@ -20,6 +20,8 @@ COMPLAINING = ("opentelemetry", "dramatiq")
 
 # What every record has; the rest is what the caller put into `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What is written the same by all; of other objects only their text may show, never their fields.
+_PLAIN = frozenset({str, int, bool, float, type(None)})
 # PostgreSQL quotes the row that it refused.
 _DETAIL = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*$", re.MULTILINE)
 _CONTROLS = {number: repr(chr(number))[1:-1] for number in [*range(32), 127, 0x85, 0x2028, 0x2029]}
@@ -73,9 +75,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def _dump(entry: dict[str, object]) -> str:
+    if not all(type(value) in _PLAIN for value in entry.values()):
+        return _dump_slowly(entry)
     try:
-        line = to_json(entry, fallback=str, inf_nan_mode="strings")
-    except ValueError:  # a circle, half a character
+        line = to_json(entry, inf_nan_mode="strings")
+    except ValueError:  # half a character
         return _dump_slowly(entry)
     # All but plain characters as escapes: none may pass for a line's end or do more than show.
     is_plain = line.isascii() and b"\x7f" not in line
