@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from userservice.errors import Unavailable
-from userservice.tracing import trace_http
+from userservice.propagation import outgoing_headers
+from userservice.tracing import client_spans, trace_http
 
 if TYPE_CHECKING:
     import httpx2
@@ -31,7 +32,7 @@ class HttpClient:
         return client
 
     def post(self, url: str, document: Mapping[str, object], headers: Mapping[str, str]) -> int:
-        """Post a JSON document and return the status of the answer, whatever it is.
+        """Post a JSON document, in the current trace; return the status of the answer.
 
         Raises:
             Unavailable: no answer in time.
@@ -39,7 +40,9 @@ class HttpClient:
         import httpx2  # noqa: PLC0415 - see `client`
 
         try:
-            return self.client.post(url, json=document, headers=headers).status_code
+            with client_spans():
+                sent = {**headers, **outgoing_headers()}
+                return self.client.post(url, json=document, headers=sent).status_code
         except httpx2.HTTPError as error:
             raise Unavailable(f"No answer: {type(error).__name__}") from error
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from userservice.errors import Unavailable
 from userservice.http_client import HttpClient
-from userservice.propagation import outgoing_headers
 from userservice.resilience import CircuitBreaker
 from userservice.tracing import set_attributes, trace_function
 
@@ -66,9 +65,7 @@ class HttpMailer:
         document = {"to": to, "template": template, "variables": variables}
         set_attributes({"external_service.operation": "send_email", "email.type": template})
         with self._breaker.call():
-            status = self._http.post(
-                self._url, document, {"Idempotency-Key": key, **outgoing_headers()}
-            )
+            status = self._http.post(self._url, document, {"Idempotency-Key": key})
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise Unavailable(f"The e-mail service answered {status}")
         # A refusal speaks of this e-mail alone: the others must not wait for it.

@@ -19,7 +19,7 @@ from userservice import instruments
 from userservice.auth import principal
 from userservice.errors import TooManyRequests
 from userservice.security import fingerprint
-from userservice.tracing import trace_redis
+from userservice.tracing import client_spans, trace_redis
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -72,7 +72,8 @@ class RateLimiter:
         rate = self._items[name]
         if self._redis_url and time.monotonic() >= self._paused_until:
             try:
-                verdict = _hit(self._shared, rate, name, key)
+                with client_spans():
+                    verdict = _hit(self._shared, rate, name, key)
             except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
                 self._pause(error)
             else:
