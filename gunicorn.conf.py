@@ -18,7 +18,7 @@ from prometheus_client import multiprocess
 
 from bootstrap import open_database
 from config import AppConfig, ConfigError, Environment
-from observability import import_exporters, setup_logging
+from observability import exporting_modules, setup_logging
 from userservice import instruments, migrations
 from userservice.problem import PROBLEM_JSON, document, names_of
 from userservice.server import Worker
@@ -83,8 +83,8 @@ def on_starting(_server: Any) -> None:
     """Bring a development database up to date; elsewhere that is a step of the deployment."""
     # Modules are imported once, before the fork, and shared by all workers from then on; what
     # connects or starts is made by each worker, after it.
-    importlib.import_module("app")
-    import_exporters()
+    for name in ("app", *exporting_modules()):
+        importlib.import_module(name)
     database = open_database(app_config)  # its driver, too; nothing is connected
     for file in Path(metrics_directory).glob("*.db"):
         file.unlink()  # of a container that was restarted in the same pod

@@ -95,10 +95,11 @@ class Telemetry:
 
         from userservice.span_ids import AskedIdGenerator  # noqa: PLC0415
 
+        exporters: Any = importlib.import_module(_exporters("traces"))
         provider = TracerProvider(
             resource=self._resource, id_generator=AskedIdGenerator(), shutdown_on_exit=False
         )
-        provider.add_span_processor(BatchSpanProcessor(_exporters("traces").OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(exporters.OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
         self._closing.append(provider.shutdown)
         return provider
@@ -107,8 +108,9 @@ class Telemetry:
         """Push what this process counted, every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
         from userservice.metric_export import MetricPush  # noqa: PLC0415 - only when exported
 
+        exporters: Any = importlib.import_module(_exporters("metrics"))
         push = MetricPush(
-            _exporters("metrics").OTLPMetricExporter(),
+            exporters.OTLPMetricExporter(),
             self._resource,
             routes=self._routes,
             interval_seconds=_push_interval_seconds(),
@@ -170,15 +172,7 @@ def _push_interval_seconds() -> float:
     return PUSH_SECONDS
 
 
-def import_exporters() -> None:
-    """Import what exporting takes: processes that are forked from this one then share it."""
-    for signal, modules in _MODULES.items():
-        if is_exported(signal):
-            _exporters(signal)
-            for name in modules:
-                importlib.import_module(name)
-
-
+# What exporting a signal takes besides its exporter.
 _MODULES = {
     "traces": (
         "opentelemetry.instrumentation.flask",
@@ -190,13 +184,18 @@ _MODULES = {
 }
 
 
-def _exporters(signal: str) -> Any:
-    """Return the module that exports a signal; grpc costs what only those who choose it pay."""
+def exporting_modules() -> list[str]:
+    """Name what exporting imports: what is imported before a fork is shared by all behind it."""
+    exported = [signal for signal in _MODULES if is_exported(signal)]
+    return [name for signal in exported for name in (_exporters(signal), *_MODULES[signal])]
+
+
+def _exporters(signal: str) -> str:
+    """Name the module that exports a signal; grpc costs what only those who choose it pay."""
     protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
     protocol = protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
     package = "grpc" if protocol.strip() == "grpc" else "http"
-    name = f"{signal.removesuffix('s')}_exporter"
-    return importlib.import_module(f"opentelemetry.exporter.otlp.proto.{package}.{name}")
+    return f"opentelemetry.exporter.otlp.proto.{package}.{signal.removesuffix('s')}_exporter"
 
 
 def _formatter(config: AppConfig) -> logging.Formatter:

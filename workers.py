@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -22,7 +23,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from bootstrap import open_backing_services
 from config import AppConfig, Environment
-from observability import Telemetry, setup_logging
+from observability import Telemetry, exporting_modules, setup_logging
 from userservice import instruments
 from userservice.backing_services import BackingServices
 from userservice.delivery import Delivery
@@ -52,8 +53,8 @@ class WorkerManager:
             "cpu",
             size=size,
             capacity=size * QUEUED_PER_SLOT,
-            prepare=_prepare_child,
-            prepare_with=(config,),
+            prepare=partial(_prepare_child, config),
+            shared=(__name__, *exporting_modules()),
         )
         self._io = Pool("io", size=size * 4, capacity=size * 4 * QUEUED_PER_SLOT)
 

@@ -7,7 +7,7 @@ import multiprocessing
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -165,7 +165,8 @@ class ProcessPool(Pool):
     Processes are made on first use and never forked from here, where threads run.
 
     Args:
-        prepare: Called once in each new process, with `prepare_with`.
+        prepare: Called once in each new process; travels there, so no closure.
+        shared: Modules to import once, by the process that all others are forked from.
     """
 
     def __init__(
@@ -174,12 +175,12 @@ class ProcessPool(Pool):
         *,
         size: int,
         capacity: int,
-        prepare: Callable[..., None] | None = None,
-        prepare_with: tuple[Any, ...] = (),
+        prepare: Callable[[], None] | None = None,
+        shared: Sequence[str] = (),
     ) -> None:
         super().__init__(name, size=size, capacity=capacity)
         self._prepare = prepare
-        self._prepare_with = prepare_with
+        self._shared = shared
         self._executors: set[ProcessPoolExecutor] = set()
 
     def slot(self) -> Callable[[_Task], Any]:
@@ -209,11 +210,12 @@ class ProcessPool(Pool):
         return cancelled
 
     def _new_executor(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(self._shared))
         executor = ProcessPoolExecutor(
             1,
-            mp_context=multiprocessing.get_context("forkserver"),
+            mp_context=context,
             initializer=self._prepare,
-            initargs=self._prepare_with,
         )
         self._executors.add(executor)
         return executor
