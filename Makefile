@@ -85,16 +85,16 @@ peer_stamps := $(peers:%=build/bench/%/stamp)
 $(peer_stamps): build/bench/%/stamp: benchmarks/peers/%/requirements.txt
 benchmarks = $(DEV)/bin/python -m benchmarks
 
-bench: $(DEV)/stamp $(peer_stamps) ## Measure the service beside its peers, in about 15 minutes
+bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 17 minutes
 	$(benchmarks) full
 
-bench-quick: $(DEV)/stamp $(peer_stamps) ## The same in about 2 minutes, roughly
+bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 3 minutes, roughly
 	$(benchmarks) quick
 
-bench-growth: $(DEV)/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests
+bench-growth: $(DEV)/stamp .venv-run/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests
 	$(benchmarks) growth
 
-bench-import: $(DEV)/stamp ## Bring 100,000 users in and out, and compare, also with a worker killed half-way
+bench-import: $(DEV)/stamp .venv-run/stamp ## Bring 100,000 users in and out, and compare, also with a worker killed half-way
 	$(benchmarks) import
 
 bench-instructions: $(DEV)/stamp ## Count the instructions of a request; needs valgrind

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from config import AppConfig
 
-FLUSH_SECONDS = 0.8
+FLUSH_SECONDS = 0.6
 PUSH_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,9 @@ ENVIRONMENTS = ROOT / "build" / "bench"
 API_KEY = secrets.token_urlsafe(32)
 JWT_SECRET = secrets.token_urlsafe(48)
 
-SERVICE = (sys.executable, "app.py")
+# With the packages that are shipped, and none of those for development.
+PYTHON = str(ROOT / ".venv-run" / "bin" / "python")
+SERVICE = (PYTHON, "app.py")
 SAMPLED = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
 NOT_EXPORTED = {"OTEL_SDK_DISABLED": "true", "LOG_LEVEL": "WARNING"}
 
@@ -71,7 +72,7 @@ NOT_EXPORTING = _service(
 SILENT = _service(
     "silent",
     "this service, all telemetry taken out",
-    command=(sys.executable, "-m", "benchmarks.silent"),
+    command=(PYTHON, "-m", "benchmarks.silent"),
     variables=NOT_EXPORTED,
 )
 FASTAPI = _peer(
