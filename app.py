@@ -32,7 +32,9 @@ from userservice.tokens.service import TokenIssuer
 from userservice.users import service as users
 from userservice.web import MAX_BODY_BYTES, register_response_headers
 
-EXPOSED_HEADERS = ["ETag", "Link", "Location", "RateLimit", "Retry-After", "X-Request-ID"]
+EXPOSED_HEADERS = [
+    *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"),
+]
 ROOT = Path(__file__).resolve().parent
 
 

@@ -114,3 +114,14 @@ def test_two_thousand_users_come_out_as_they_went_in(services, database, upload_
         UploadFormat.CSV: lambda: csv.DictReader(io.StringIO(text, newline="")),
     }[upload_format]()
     assert sorted(map(itemgetter(*new[0]), found)) == sorted(map(itemgetter(*new[0]), new))
+
+
+def test_the_end_of_an_import_is_logged_once_with_its_counts(services, database, caplog):
+    caplog.set_level("INFO", logger="userservice.jobs.service")
+    job_id = start(database, [*people(20), *people(1)])
+
+    service.run_import_step(services, job_id, seconds=LONG)
+
+    [ended] = [record for record in caplog.records if record.message == "Import ended"]
+    assert ended.job_id == str(job_id)
+    assert (ended.state, ended.users, ended.refused) == (JobState.SUCCEEDED, 20, 1)

@@ -264,6 +264,9 @@ def _store_piece(
     for tier, number in Counter(created.values()).items():
         count_user_created("import", tier, number)
     count_import(created=len(created), refused=len(refusals))
+    if stored.state not in OPEN:
+        outcome = {"state": stored.state, "users": stored.created, "refused": stored.failed}
+        logger.info("Import ended", extra={"job_id": str(job.id), **outcome})
     return stored
 
 
