@@ -85,7 +85,7 @@ peer_stamps := $(peers:%=build/bench/%/stamp)
 $(peer_stamps): build/bench/%/stamp: benchmarks/peers/%/requirements.txt
 benchmarks = $(DEV)/bin/python -m benchmarks
 
-bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 17 minutes
+bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 12 minutes
 	$(benchmarks) full
 
 bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 3 minutes, roughly

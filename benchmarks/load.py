@@ -154,7 +154,8 @@ class Generator:
     def _run_open(self, start: float) -> None:
         assert self._plan.rate is not None
         interval, total = 1 / self._plan.rate, round(self._plan.rate * self._plan.seconds)
-        idle, due = list(self._connections.values()), deque[float]()
+        # In turn: a server hangs up on a connection that says nothing for long.
+        idle, due = deque(self._connections.values()), deque[float]()
         fallen_due = 0
         while len(idle) < len(self._connections) or due or fallen_due < total:
             now = time.perf_counter()
@@ -162,7 +163,7 @@ class Generator:
                 due.append(start + fallen_due * interval)
                 fallen_due += 1
             while due and idle:
-                self._send(idle.pop(), due.popleft())
+                self._send(idle.popleft(), due.popleft())
             is_last = fallen_due == total
             pause = STALL_SECONDS if is_last else start + fallen_due * interval - now
             idle += self._answered(max(0.0, pause), may_be_none=not is_last)
