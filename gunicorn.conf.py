@@ -120,6 +120,7 @@ def post_worker_init(worker: Any) -> None:
 
 def child_exit(_server: Any, worker: Any) -> None:
     """Take back the gauges of a worker that ended; what it counted stays counted."""
+    Worker.forget(worker.age)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 

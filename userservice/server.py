@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import mmap
 import selectors
 import socket
 import struct
@@ -24,6 +25,14 @@ from userservice.framing import MAX_HEAD_BYTES, Arrival
 
 LINGER_SECONDS = 2.0
 HEARTBEAT_SECONDS = 0.9
+# How long a worker leaves a new connection to one that has fewer.
+GIVE_WAY_SECONDS = 0.001
+
+# How many connections each worker has, plus one; 0 where there is none. All processes forked
+# from here see it. With more workers than slots, or a restarted one, it is a little off, which
+# only makes for a worse distribution.
+_SLOTS = 64
+_connections = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
 # For a client that does not read its answer, or does not go on with a large body.
 STALL_SECONDS = 30
 
@@ -87,6 +96,7 @@ class Worker(ThreadWorker):
 
     def notify(self) -> None:
         """Tell the master, about once a second, that this worker lives."""
+        _connections[self.age % _SLOTS] = self.nr_conns + 1
         now = time.monotonic()
         if now - self._notified_at >= HEARTBEAT_SECONDS:  # the loop calls at each event
             self._notified_at = now
@@ -140,8 +150,19 @@ class Worker(ThreadWorker):
         return time.monotonic() - (self._stopping_since or time.monotonic())
 
     def accept(self, listener: Any) -> None:
-        """Take a connection in and begin to gather its first request."""
+        """Take a connection in and begin to gather its first request.
+
+        All workers wake up for it. Callers keep connections for long, so if it were always the
+        quickest that took them, one would work while the others rest.
+        """
+        if min(filter(None, _connections), default=0) <= self.nr_conns:
+            time.sleep(GIVE_WAY_SECONDS)
         self._accept(listener)
+
+    @classmethod
+    def forget(cls, age: int) -> None:
+        """Count the connections of a worker that ended no more."""
+        _connections[age % _SLOTS] = 0
 
     def _accept(self, listener: Any) -> bool:
         try:
@@ -153,6 +174,7 @@ class Worker(ThreadWorker):
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             client.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", STALL_SECONDS, 0))
         self.nr_conns += 1
+        _connections[self.age % _SLOTS] = self.nr_conns + 1
         self._gather(Connection(self, client, address, listener.getsockname()))
         return True
 
