@@ -4,11 +4,11 @@ import gc
 import importlib
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,7 +86,7 @@ def on_starting(_server: Any) -> None:
     for name in ("app", *exporting_modules()):
         importlib.import_module(name)
     database = open_database(app_config)  # its driver, too; nothing is connected
-    for file in Path(metrics_directory).glob("*.db"):
+    for file in instruments.files_in(metrics_directory):
         file.unlink()  # of a container that was restarted in the same pod
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
@@ -100,8 +100,11 @@ def pre_fork(_server: Any, _worker: Any) -> None:
 
 
 def on_exit(_server: Any) -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(metrics_directory, ignore_errors=True)
+    """Leave nothing behind, and take away nothing else."""
+    for file in instruments.files_in(metrics_directory):
+        file.unlink()
+    with suppress(OSError):
+        Path(metrics_directory).rmdir()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -15,7 +15,7 @@ from tests.collector import attributes_of
 from tests.conftest import API_KEY
 from tests.servers import HOST, free_port
 from tests.serving import eventually, in_parallel
-from userservice.instruments import bounded
+from userservice.instruments import bounded, files_in
 
 CREATED = {"method": "POST", "status_code": "201", "endpoint": "users.create_user"}
 CUMULATIVE = 2
@@ -108,6 +108,33 @@ def test_requests_in_progress_are_counted_and_a_killed_workers_are_forgotten(ser
 
     assert during == 1
     assert service.total("active_connections") == 0
+
+
+def test_a_worker_that_is_starting_breaks_no_scrape(serve, tmp_path):
+    directory = tmp_path / "metrics"
+    directory.mkdir()
+    service = serve(PROMETHEUS_MULTIPROC_DIR=str(directory))
+    create(service.client, 1)
+
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        (directory / f"{kind}_99999.db").touch()
+
+    assert counts(service) == [1] * 5
+
+
+def test_counts_do_not_outlast_a_start_and_other_files_do(serve, tmp_path):
+    earlier = tmp_path / "counter_99999.db"
+    earlier.write_bytes(bytes(16))
+    other = tmp_path / "counter_of_stock.db"
+    other.touch()
+
+    service = serve(PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+    is_there_while_serving = earlier.exists()
+    service.stop()
+
+    assert not is_there_while_serving
+    assert not files_in(str(tmp_path))
+    assert other.exists()
 
 
 def test_labels_hold_known_values_alone(serve):

@@ -6,8 +6,10 @@ Instruments are made on their first use, so that `count_together` can come befor
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from functools import cache
+from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
@@ -23,6 +25,8 @@ METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
 
+_FILE = re.compile(r"(counter|gauge_[a-z]+|histogram)_\d+\.db")
+
 
 def count_together(directory: str) -> None:
     """Count in memory-mapped files that all processes forked from here share.
@@ -32,6 +36,11 @@ def count_together(directory: str) -> None:
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def files_in(directory: str) -> list[Path]:
+    """Return the files in a directory that hold counts, and no other file that lies there."""
+    return [path for path in Path(directory).iterdir() if _FILE.fullmatch(path.name)]
 
 
 @cache

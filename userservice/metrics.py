@@ -19,6 +19,8 @@ from userservice.auth import public
 from userservice.web import id_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger("userservice.access")
@@ -115,8 +117,20 @@ class _Exposition(CollectorRegistry):
 def stored_metrics() -> Iterator[Metric]:
     """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    stored: Any = MultiProcessCollector(None, path=directory) if directory else REGISTRY  # type: ignore[no-untyped-call]
-    yield from stored.collect()
+    if directory is None:
+        yield from REGISTRY.collect()
+    else:
+        files = [str(path) for path in instruments.files_in(directory) if _size(path)]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+
+
+def _size(path: Path) -> int:
+    # A worker that starts makes its files empty, and for a moment a reader finds them so; a
+    # dead worker's are removed while this looks.
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _totals(metric: Metric) -> Metric:
