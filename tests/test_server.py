@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,50 @@ def test_a_connection_is_kept_for_the_next_request(web):
 
     assert first == second
     assert first[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("pieces", "statuses"),
+    [
+        ([GET], [200]),
+        ([GET[:10], GET[10:]], [200]),
+        ([POST + b"Content-Length: 2\r\n\r\n", b"{}"], [400]),
+        ([GET + GET], [200, 200]),
+        ([GET + GET[:10], GET[10:]], [200, 200]),
+        ([POST + b"Content-Length: 70000\r\n\r\n"], [413]),
+        ([b"GET / HTTP/1.1\r\nA: ", b"a" * 70000], [431]),
+        ([], []),
+    ],
+    ids=["whole", "in two", "the body later", "two", "one and a half", "large", "endless", "none"],
+)
+def test_what_follows_an_answer_at_once_is_treated_like_what_comes_later(web, pieces, statuses):
+    with web.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sendall(GET)
+        first, _ = read_answer(client)
+        for piece in pieces:
+            client.sendall(piece)
+        client.shutdown(socket.SHUT_WR)
+        answers = read_to_end(client)
+
+    assert first == 200
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [str(each).encode() for each in statuses]
+
+
+@pytest.mark.slow
+def test_callers_that_ask_without_a_pause_keep_no_thread_from_the_others(web):
+    def ask_on(_number):
+        with web.connect() as client:
+            for _ in range(50):
+                client.sendall(GET)
+                status, _ = read_answer(client)
+                assert status == 200
+
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        done = [threads.submit(ask_on, number) for number in range(CLIENTS)]
+        failures = [each.exception() for each in done]
+
+    assert failures == [None] * CLIENTS
 
 
 def test_requests_that_arrive_together_are_answered_in_order(web):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import mmap
+import os
+import select
 import selectors
 import socket
 import struct
@@ -27,6 +29,8 @@ LINGER_SECONDS = 2.0
 HEARTBEAT_SECONDS = 0.9
 # How long a worker leaves a new connection to one that has fewer.
 GIVE_WAY_SECONDS = 0.001
+# How long a thread waits for the next request on the connection that it has just answered.
+STAY_MILLISECONDS = 5
 
 # How many connections each worker has, plus one; 0 where there is none. All processes forked
 # from here see it. With more workers than slots, or a restarted one, it is a little off, which
@@ -47,6 +51,8 @@ class Connection(TConn):
         self.deadline: float | None = None
         self.is_lingering = False
         self.is_streaming = False
+        self.readable = select.poll()
+        self.readable.register(client, select.POLLIN)
 
     def close(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's signature
         """Close, gracefully by the main loop: gunicorn would make the loop wait for the client."""
@@ -93,6 +99,17 @@ class Worker(ThreadWorker):
         self._notified_at = 0.0
         self._stopping_since: float | None = None
         self._is_quitting = False
+
+    def init_process(self) -> None:
+        """Serve, with threads that take turns.
+
+        A thread that gets its answer from the database wants the interpreter, and another has
+        it. Of this scheduling class it does not interrupt that one just to find that out.
+        """
+        if hasattr(os, "SCHED_BATCH"):
+            with suppress(OSError):  # a sandbox may forbid it
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        super().init_process()
 
     def notify(self) -> None:
         """Tell the master, about once a second, that this worker lives."""
@@ -189,6 +206,33 @@ class Worker(ThreadWorker):
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
         self._gather(conn)
+
+    def handle(self, conn: Any) -> Any:
+        """Answer a request, and those that follow at once, while there are threads to spare.
+
+        For each of them the main loop would wake up twice: to hand it over, and to take the
+        connection back.
+        """
+        is_kept = super().handle(conn)
+        while is_kept and self._may_stay(conn) and self._next_arrives(conn):
+            is_kept = super().handle(conn)
+        return is_kept
+
+    def _may_stay(self, conn: Connection) -> bool:
+        is_calm = not self.is_stopping and self.nr_conns < self.cfg.threads
+        return is_calm and not conn.parser.unreader.buf.getvalue()
+
+    def _next_arrives(self, conn: Connection) -> bool:
+        """Wait a moment for the next request; what is not a whole one is for the main loop."""
+        if not conn.readable.poll(STAY_MILLISECONDS):
+            return False
+        try:
+            data = conn.sock.recv(MAX_HEAD_BYTES)
+        except OSError:
+            return False
+        conn.parser.unreader.unread(data)
+        arrival = Arrival(data)
+        return arrival.is_complete() and not arrival.is_large()
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Gather the next request like the first, if a part of it came along with the last."""
