@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import mmap
-import os
 import select
 import selectors
 import socket
@@ -24,6 +23,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from userservice.framing import MAX_HEAD_BYTES, Arrival
+from userservice.pools import take_turns
 
 LINGER_SECONDS = 2.0
 HEARTBEAT_SECONDS = 0.9
@@ -101,14 +101,8 @@ class Worker(ThreadWorker):
         self._is_quitting = False
 
     def init_process(self) -> None:
-        """Serve, with threads that take turns.
-
-        A thread that gets its answer from the database wants the interpreter, and another has
-        it. Of this scheduling class it does not interrupt that one just to find that out.
-        """
-        if hasattr(os, "SCHED_BATCH"):
-            with suppress(OSError):  # a sandbox may forbid it
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        """Serve, with threads that take turns."""
+        take_turns()
         super().init_process()
 
     def notify(self) -> None:
