@@ -12,7 +12,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs check \
 	manifests image image-test image-report
-.PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-micro bench-record
+.PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' Makefile
@@ -99,6 +99,9 @@ bench-import: $(DEV)/stamp .venv-run/stamp ## Bring 100,000 users in and out, an
 
 bench-instructions: $(DEV)/stamp ## Count the instructions of a request; needs valgrind
 	$(benchmarks) instructions
+
+bench-profile: $(DEV)/stamp .venv-run/stamp ## Show where the time goes, function by function; needs root
+	$(benchmarks) profile
 
 bench-micro: $(DEV)/stamp ## Measure parts of a request by themselves
 	$(DEV)/bin/pytest -p pytest_benchmark.plugin -p no:randomly -p no:xdist benchmarks/micro

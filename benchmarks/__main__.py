@@ -15,6 +15,7 @@ from benchmarks import (
     latency,
     lifetime,
     mails,
+    profile,
     results,
     subjects,
     tables,
@@ -216,6 +217,13 @@ def count_instructions() -> None:
     print(tables.instructions(run.rows))
 
 
+def profile_all() -> None:
+    """Show where the time goes, function by function."""
+    with Run("profile", 60) as run:
+        run.rows += profile.measure(run.postgresql, run.collector, run.progress)
+    print(f"{tables.packages(run.rows)}\n\n{tables.functions(run.rows)}")
+
+
 def show(*kinds: str) -> None:
     """Print the tables of the latest runs."""
     _, rows = results.load(results.LATEST, kinds)
@@ -231,6 +239,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "growth": grow,
     "import": import_users,
     "instructions": count_instructions,
+    "profile": profile_all,
     "show": lambda: show("full", "growth", "import"),
     "record": results.record,
 }

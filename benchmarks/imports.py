@@ -61,19 +61,19 @@ def measure_speed(
     """Yield users a second of COPY, of an import and of an export, round by round."""
     database = Database(postgresql, "import_speed")
     new = people(USERS)
-    upload, table = _lines(new), _table(new)
+    upload, table = lines(new), _table(new)
 
     def emptied() -> None:
         database.execute("TRUNCATE users, jobs, outbox_messages CASCADE")
         checkpoint(postgresql)
 
-    with _service(database, collector) as (web, _worker):
+    with service(database, collector) as (web, _worker):
         for number in range(rounds + 1):
             progress.step(f"COPY, import and export of {USERS:,} users", 10)
             emptied()
             copied = _timed(lambda: database.copy("users", COLUMNS, table))
             emptied()
-            imported = _timed(lambda: _await_end(web, _send(web, upload)))
+            imported = _timed(lambda: _await_end(web, send(web, upload)))
             exported = _timed(lambda: _export(web))
             if number:  # the first starts the processes of the pool
                 for subject, taken in (
@@ -96,7 +96,7 @@ def measure_memory(
     for number in (FEW_USERS, USERS):
         progress.step(f"{number:,} users in and out", number / 10_000 + 5)
         database = Database(postgresql, f"import_memory_{number}")
-        with _service(database, collector) as (web, worker):
+        with service(database, collector) as (web, worker):
             _round_trip(web, people(number), lambda: None)
             for name, server in (("web", web), ("worker", worker)):
                 peaks[name].append(processes.peak_bytes(server.process.pid) / 2**20)
@@ -112,7 +112,7 @@ def import_of(number: int, web: Server, collector: str) -> Callable[[Database], 
     @contextmanager
     def run(database: Database) -> Iterator[None]:
         with running(WORKER, database=database, collector=collector):
-            _send(web, _lines(people(number)))
+            send(web, lines(people(number)))
             yield
         database.execute("DELETE FROM users WHERE email LIKE 'imported%'")
 
@@ -128,7 +128,7 @@ def check_killed(postgresql: PostgreSQLServer, collector: str, progress: Progres
     progress.step(f"{USERS:,} users in and out, the worker killed half-way", 30)
     database = Database(postgresql, "import_killed")
     another = running(WORKER, database=database, collector=collector)
-    with _service(database, collector) as (web, worker), another:
+    with service(database, collector) as (web, worker), another:
 
         def kill() -> None:
             half = "SELECT count(*) FROM jobs WHERE done_bytes * 2 > total_bytes"
@@ -139,7 +139,7 @@ def check_killed(postgresql: PostgreSQLServer, collector: str, progress: Progres
 
 
 def _round_trip(web: Server, new: People, meanwhile: Callable[[], None]) -> None:
-    job = _send(web, _lines(new))
+    job = send(web, lines(new))
     meanwhile()
     report = _await_end(web, job)
     found = [json.loads(line) for line in _export(web).splitlines()]
@@ -150,7 +150,7 @@ def _round_trip(web: Server, new: People, meanwhile: Callable[[], None]) -> None
 
 
 @contextmanager
-def _service(database: Database, collector: str) -> Iterator[tuple[Server, Server]]:
+def service(database: Database, collector: str) -> Iterator[tuple[Server, Server]]:
     """Run a web process and a worker."""
     with (
         running(OURS, database=database, collector=collector, WEB_CONCURRENCY="1") as web,
@@ -160,7 +160,7 @@ def _service(database: Database, collector: str) -> Iterator[tuple[Server, Serve
         yield web, worker
 
 
-def _send(web: Server, upload: bytes) -> str:
+def send(web: Server, upload: bytes) -> str:
     """Upload users and return where the job is."""
     kind = {"Content-Type": "application/x-ndjson"}
     connection = http.client.HTTPConnection(HOST, web.port, timeout=60)
@@ -206,7 +206,8 @@ def _export(web: Server) -> bytes:
     return content
 
 
-def _lines(new: People) -> bytes:
+def lines(new: People) -> bytes:
+    """Return users as an upload."""
     return "".join(json.dumps(each) + "\n" for each in new).encode()
 
 

@@ -19,7 +19,7 @@ LATEST = ROOT / "build" / "bench" / "results"
 RECORDED = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
-KINDS = ("full", "growth", "import", "instructions")
+KINDS = ("full", "growth", "import", "instructions", "profile")
 TABLES = {
     "goals": tables.goals,
     "throughput": tables.throughput,
@@ -30,6 +30,8 @@ TABLES = {
     "worker-memory": tables.worker_memory,
     "imports": tables.imports,
     "instructions": tables.instructions,
+    "packages": tables.packages,
+    "functions": tables.functions,
 }
 
 

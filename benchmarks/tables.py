@@ -11,6 +11,7 @@ from benchmarks.subjects import WITH_DATABASE
 
 DASH = "\u2013"
 LOPSIDED = 0.9  # a worker that takes so much of the CPU has got most of the connections
+WHOLE = 0.95
 LABELS = {subject.key: subject.label for subject in WITH_DATABASE}
 CONDITIONS = ("telemetry on", "telemetry off", "beside a cleanup", "beside an import")
 
@@ -159,6 +160,34 @@ def imports(rows: Sequence[Row]) -> str:
                 yield [name, f"{row['peak_mib']:.1f}"]
 
     return table(["what", "measured"], lines())
+
+
+def packages(rows: Sequence[Row]) -> str:
+    """Show what of the interpreter's time each package takes by itself."""
+    return _shares(select(rows, suite="profile", kind="package"), "package", least=0.02)
+
+
+def functions(rows: Sequence[Row]) -> str:
+    """Show what of the interpreter's time goes by in functions, with all that they call."""
+    found = select(rows, suite="profile", kind="function")
+    # What is all of it, such as the thread that it runs in, says nothing.
+    whole = {row["name"] for row in found if row["share"] > WHOLE}
+    named = [row for row in found if row["name"] not in whole]
+    return _shares(named, "function, with what it calls", least=0.04)
+
+
+def _shares(found: Sequence[Row], title: str, *, least: float) -> str:
+    works = list(dict.fromkeys(row["subject"] for row in found))
+    shares = {(row["name"], row["subject"]): row["share"] for row in found}
+    names = {row["name"]: row["share"] for row in sorted(found, key=lambda row: row["share"])}
+    shown = [name for name in reversed(names) if names[name] >= least]
+
+    def lines() -> Iterable[list[str]]:
+        for name in shown:
+            figures = (shares.get((name, work)) for work in works)
+            yield [f"`{name}`", *(DASH if each is None else f"{each:.0%}" for each in figures)]
+
+    return table([title, *works], lines())
 
 
 def instructions(rows: Sequence[Row]) -> str:

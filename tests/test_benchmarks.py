@@ -11,7 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import answers, goals, picture, processes, results, rounds, tables
+from benchmarks import (
+    answers,
+    database,
+    goals,
+    picture,
+    processes,
+    profile,
+    results,
+    rounds,
+    tables,
+)
 from benchmarks.load import Generator, Plan, percentiles_ms
 from benchmarks.rounds import Summary
 from benchmarks.servers import Answer
@@ -168,6 +178,39 @@ def test_the_cost_of_this_process_can_be_read():
     assert os.getpid() in processes.tree(os.getppid())
     assert processes.cpu_seconds(os.getpid())[os.getpid()] > 0
     assert processes.pss_bytes(os.getpid()) > 1_000_000
+
+
+ROOT = f"{database.ROOT}/userservice"
+THREAD = 'process 7:"python app.py";run (/usr/lib/python3.11/threading.py:9)'
+LOOKS = [
+    f"{THREAD};get (/v/site-packages/web/__init__.py:1);find ({ROOT}/users.py:2) 3",
+    f"{THREAD};get (/v/site-packages/web/__init__.py:1);send (/v/site-packages/web/send.py:1) 1",
+    'process 7:"python app.py" 5',
+]
+
+
+def test_a_profile_says_which_packages_take_the_time_and_where_they_are_entered():
+    stacks = profile.read(LOOKS)
+
+    shares = {
+        (row["kind"], row["name"]): row["share"] for row in profile.rows("GET /users", stacks)
+    }
+
+    assert shares == {
+        ("package", "this service"): 0.75,
+        ("package", "web"): 0.25,
+        ("function", "python.threading.run"): 1.0,
+        ("function", "web.get"): 1.0,
+        ("function", "userservice.users.find"): 0.75,
+    }
+
+
+def test_a_profile_leaves_out_what_is_in_every_stack():
+    rows = list(profile.rows("GET /users", profile.read(LOOKS)))
+
+    assert tables.functions(rows).splitlines()[2:] == [
+        "| `userservice.users.find`     |        75% |"
+    ]
 
 
 def test_the_performance_page_shows_the_recorded_run():
