@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from tests.factories import make_user
 from tests.servers import HOST, PostgreSQLServer, free_port
-from userservice.database import DatabaseManager, UtcDateTime, uuid7, with_driver
+from userservice.database import DatabaseManager, UtcDateTime, uuid7, uuid7_batch, with_driver
 from userservice.errors import Unavailable
 from userservice.users import service
 from userservice.users.models import User
@@ -363,6 +363,18 @@ def test_ids_of_the_same_millisecond_differ(monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
 
     assert len({uuid7() for _ in range(1000)}) == 1000
+
+
+def test_ids_made_at_once_are_like_others_and_in_order():
+    before = uuid7()
+
+    made = uuid7_batch(1000)
+
+    ids = [UUID(each) for each in made]
+    assert {(each.version, each.variant) for each in ids} == {(before.version, before.variant)}
+    assert len(set(ids)) == 1000
+    assert ids == sorted(ids)
+    assert 0 <= (ids[0].int >> 80) - (before.int >> 80) < 60_000  # milliseconds
 
 
 @pytest.mark.parametrize(

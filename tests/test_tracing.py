@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.factories import CHEAP_HASHER, make_user
 from tests.spans import current_name, in_trace, memory
 from userservice import tracing
+from userservice.bulk import copy_rows
 from userservice.database import DatabaseManager
 from userservice.errors import AppError, InvalidRequest
 from userservice.tracing import baggage_item, span, trace_function
@@ -403,6 +404,19 @@ def test_statements_of_a_transaction_get_spans_too(spans, database):
         connection.execute(text("SELECT 1"))
 
     assert "SELECT" in spans()
+
+
+def test_rows_that_are_copied_get_a_span_without_their_values(spans, postgresql_url):
+    with closing(DatabaseManager(postgresql_url).initialize()) as database:
+        tracing.trace_statements(database.engine)
+        with span("request"), database.transaction() as connection:
+            connection.execute(text("CREATE TEMP TABLE copied (value text) ON COMMIT DROP"))
+            copy_rows(connection, "copied", ["value"], [[SECRET]], {})
+            stored = connection.scalar(text("SELECT value FROM copied"))
+
+    assert stored == SECRET
+    assert spans()["COPY"].attributes["db.query.text"] == "COPY copied (value) FROM STDIN"
+    assert SECRET not in spans()["COPY"].to_json()
 
 
 def test_a_statement_that_fails_says_so_on_its_span(spans, database):

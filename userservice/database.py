@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from secrets import randbits
 from typing import Any, Self
 from uuid import UUID
 
@@ -33,11 +32,14 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from userservice import SERVICE_NAME
+from userservice.bulk import learn_copy
 from userservice.errors import Unavailable
 
 # Rows that a streamed result holds in memory.
 STREAMED_ROWS = 1000
 SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# The bits of a UUID of version 7 that are neither time nor version nor variant.
+_UUID7_RANDOM = 0xFFF << 64 | (1 << 62) - 1
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -84,8 +86,20 @@ class Base(DeclarativeBase):
 def uuid7() -> UUID:
     """Make a time-ordered UUID (RFC 9562, version 7): inserts stay at one end of the index."""
     milliseconds = time.time_ns() // 1_000_000
-    high, low = divmod(randbits(74), 1 << 62)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
+    return UUID(int=_uuid7(milliseconds, os.urandom(10)))
+
+
+def uuid7_batch(number: int) -> list[str]:
+    """Make so many at once, ascending, as hexadecimal digits: a quarter of the CPU of each."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = os.urandom(10 * number)
+    parts = (random[start : start + 10] for start in range(0, len(random), 10))
+    return sorted([f"{_uuid7(milliseconds, part):032x}" for part in parts])
+
+
+def _uuid7(milliseconds: int, random: bytes) -> int:
+    fixed = milliseconds << 80 | 0x7 << 76 | 0b10 << 62
+    return fixed | int.from_bytes(random) & _UUID7_RANDOM
 
 
 def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:
@@ -162,8 +176,10 @@ class DatabaseManager:
             (_listen_sqlite if self.is_sqlite else _listen_postgresql)(
                 self._engine, self._transactional
             )
-            if not self.is_sqlite and self._patience_seconds > 1:
-                self._watch(self._engine)
+            if not self.is_sqlite:
+                learn_copy(self._engine.dialect)
+                if self._patience_seconds > 1:
+                    self._watch(self._engine)
         return self
 
     @contextmanager

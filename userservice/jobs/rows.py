@@ -15,8 +15,9 @@ from userservice.errors import InvalidRequest
 from userservice.jobs.models import UploadFormat
 from userservice.schemas import MALFORMED, NOT_AN_OBJECT
 from userservice.security import Hashing, PasswordHasher
+from userservice.users.queries import NewUsers
 from userservice.users.schemas import UserCreate
-from userservice.users.service import ImportedUser, PackedUsers, pack_users
+from userservice.users.service import pack_users
 
 MAX_LINE_BYTES = 64 * 1024
 CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
@@ -43,7 +44,7 @@ class Refusal(NamedTuple):
 class Batch(NamedTuple):
     """What came of a piece of an upload: users, the line of each, and the other lines."""
 
-    users: PackedUsers
+    users: NewUsers
     lines: list[int]
     refusals: list[Refusal]
     next_line: int
@@ -106,7 +107,7 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
                 refusals.append(Refusal(record.line, pointer, reason))
                 if header is None and piece.format is UploadFormat.CSV:
                     return Batch(
-                        pack_users([]), [], refusals, line, consumed, None, is_hopeless=True
+                        pack_users([], []), [], refusals, line, consumed, None, is_hopeless=True
                     )
         return Batch(*candidates.collect(), refusals, line, consumed, header)
 
@@ -118,27 +119,27 @@ class _Candidates:
         self._hasher = PasswordHasher(**hashing._asdict())
         self._at_once = hashing.at_once
         self._threads = ThreadPoolExecutor(hashing.at_once)
-        self._hashes: deque[Future[str]] = deque()
-        self._found: list[tuple[int, UserCreate, Future[str] | None]] = []
+        self._in_works: deque[Future[str]] = deque()
+        self._lines: list[int] = []
+        self._users: list[UserCreate] = []
+        self._hashes: list[Future[str] | None] = []
 
     def add(self, line: int, new: UserCreate) -> None:
         """Take a user in; waits while as many passwords are being hashed as may be."""
-        password_hash = self._hash(new.password.get_secret_value()) if new.password else None
-        self._found.append((line, new, password_hash))
+        self._lines.append(line)
+        self._users.append(new)
+        self._hashes.append(self._hash(new.password.get_secret_value()) if new.password else None)
 
-    def collect(self) -> tuple[PackedUsers, list[int]]:
+    def collect(self) -> tuple[NewUsers, list[int]]:
         """Return all users, once their passwords are hashed, and their lines."""
-        users = [
-            _imported(new, password_hash.result() if password_hash else None)
-            for _, new, password_hash in self._found
-        ]
-        return pack_users(users), [line for line, *_ in self._found]
+        hashes = [each.result() if each else None for each in self._hashes]
+        return pack_users(self._users, hashes), self._lines
 
     def _hash(self, password: str) -> Future[str]:
-        if len(self._hashes) == self._at_once:
-            self._hashes.popleft().result()
-        self._hashes.append(self._threads.submit(self._hasher.hash, password))
-        return self._hashes[-1]
+        if len(self._in_works) == self._at_once:
+            self._in_works.popleft().result()
+        self._in_works.append(self._threads.submit(self._hasher.hash, password))
+        return self._in_works[-1]
 
     def __enter__(self) -> Self:
         return self
@@ -147,14 +148,20 @@ class _Candidates:
         self._threads.shutdown(cancel_futures=True)
 
 
-def _imported(new: UserCreate, password_hash: str | None) -> ImportedUser:
-    return ImportedUser(
-        new.email, new.name, new.source or "import", new.tier or "free", password_hash
-    )
-
-
 def _records(piece: Piece) -> Iterator[Record]:
     """Split at line ends of any kind; in CSV a quoted cell may hold some."""
+    return _lines(piece) if piece.format is UploadFormat.NDJSON else _csv_records(piece)
+
+
+def _lines(piece: Piece) -> Iterator[Record]:
+    start = 0
+    ends = _line_ends(piece.data, start, is_last=piece.is_last)
+    for line, end in enumerate(ends, start=piece.line):
+        yield Record(line, piece.data[start:end], end, 1)
+        start = end
+
+
+def _csv_records(piece: Piece) -> Iterator[Record]:
     start, line = 0, piece.line
     while record := _next_record(piece, start, line):
         yield record
@@ -166,8 +173,6 @@ def _next_record(piece: Piece, start: int, line: int) -> Record | None:
     ends = _line_ends(piece.data, start, is_last=piece.is_last)
     for lines, end in enumerate(ends, start=1):
         record = Record(line, piece.data[start:end], end, lines)
-        if piece.format is UploadFormat.NDJSON:
-            return record
         first = first or record
         if not _is_open(record.raw):
             # A quote that does not belong there must not take other lines along.

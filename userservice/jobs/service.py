@@ -87,16 +87,20 @@ def run_import_step(services: BackingServices, job_id: UUID, *, seconds: float =
     if job is None or job.state not in UNFINISHED:
         return False
     parsing = _begin_piece(services, job)
-    has_stored = False
+    has_stored, are_likely_free = False, True
     while parsing is not None:
         batch = parsing.result()
         ahead = _progress(job, batch)
         is_last = ahead.state not in OPEN or time.monotonic() >= deadline
         # The next piece is read while this one is stored.
         parsing = None if is_last else _begin_piece(services, ahead)
-        stored = _store_piece(services.database, job, ahead, batch, is_last=is_last)
+        stored = _store_piece(
+            services.database, job, batch, is_last=is_last, are_likely_free=are_likely_free
+        )
         if stored is None:
             return has_stored
+        # Taken addresses come together: a file that was imported before, a second half of it.
+        are_likely_free = stored.failed - job.failed == len(batch.refusals)
         job, has_stored = stored, True
     return has_stored
 
@@ -240,16 +244,17 @@ def _progress(job: JobRow, batch: Batch) -> JobRow:
 
 
 def _store_piece(
-    database: DatabaseManager, job: JobRow, ahead: JobRow, batch: Batch, *, is_last: bool
+    database: DatabaseManager, job: JobRow, batch: Batch, *, is_last: bool, are_likely_free: bool
 ) -> JobRow | None:
     """Store a batch and how far the job comes by it; None when another worker has, or it is over.
 
     `is_last` says that the step ends, and the job goes on with a message.
     """
+    ahead = _progress(job, batch)
     with database.transaction() as connection:
         if not queries.lock_step(connection, job, now=datetime.now(UTC)):
             return None
-        created = users.import_users(connection, batch.users)
+        created = users.import_users(connection, batch.users, are_likely_free=are_likely_free)
         refusals = sorted([*batch.refusals, *_taken(batch, created)])
         shown = refusals[: max(0, SHOWN_ERRORS - job.failed)]
         queries.insert_errors(connection, job.id, shown)
@@ -274,7 +279,7 @@ def _taken(batch: Batch, created: Iterable[str]) -> list[Refusal]:
     """Return the lines whose address is taken, by a user or by a line before."""
     free = set(created)
     refusals = []
-    for line, key in zip(batch.lines, batch.users.keys, strict=True):
+    for line, key in zip(batch.lines, batch.users.email_key, strict=True):
         if key in free:
             free.remove(key)
         else:

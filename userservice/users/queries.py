@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -23,8 +23,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.exc import IntegrityError
 
 from userservice import outbox
+from userservice.bulk import copy_rows
 from userservice.users.models import Status, User
 
 
@@ -38,6 +40,25 @@ class UserRow(NamedTuple):
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class NewUsers(NamedTuple):
+    """Users who come in numbers, column by column; ids are hexadecimal digits.
+
+    Plain lists of text are cheap to hand from process to process.
+    """
+
+    id: Sequence[str]
+    email: Sequence[str]
+    email_key: Sequence[str]
+    name: Sequence[str]
+    signup_source: Sequence[str]
+    tier: Sequence[str]
+    password_hash: Sequence[str | None]
+
+    def rows(self) -> list[tuple[str | None, ...]]:
+        """Return them user by user."""
+        return list(zip(*self, strict=True))
 
 
 class CredentialsRow(NamedTuple):
@@ -62,7 +83,7 @@ _INSERT_NEW = (
     .on_conflict_do_nothing(index_elements=["email_key"], index_where=_LIVE_SQL)
     .returning(users.c.email_key, users.c.tier)
 )
-_DIFFERING = ("id", "email", "email_key", "name", "signup_source", "tier", "password_hash")
+_DIFFERING = NewUsers._fields
 _SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
 _ROWS = (
     func.json_to_recordset(bindparam("rows"))
@@ -98,19 +119,44 @@ def insert_user(
         connection.execute(outbox.INSERT, message)
 
 
-def insert_users(connection: Connection, rows: str, shared: Mapping[str, Any]) -> dict[str, str]:
+def copy_users(connection: Connection, new: NewUsers, shared: Mapping[str, Any]) -> bool:
+    """Insert users on PostgreSQL at half of the cost of `insert_users`.
+
+    Args:
+        connection: Where.
+        new: Who.
+        shared: The columns in which they do not differ.
+
+    Returns:
+        False when an address is taken or comes twice, or the database is another; then none was
+        inserted.
+    """
+    if connection.dialect.name != "postgresql":
+        return False
+    try:
+        with connection.begin_nested():
+            copy_rows(connection, users.name, _DIFFERING, new.rows(), shared)
+    except IntegrityError:
+        return False
+    return True
+
+
+def insert_users(
+    connection: Connection, new: NewUsers, shared: Mapping[str, Any]
+) -> dict[str, str]:
     """Insert users, but not those whose address is taken; return email_key -> tier of who is new.
 
     Args:
         connection: Where.
-        rows: The columns in which users differ, as a JSON array of objects.
-        shared: The other columns.
+        new: Who.
+        shared: The columns in which they do not differ.
     """
+    rows = [dict(zip(_DIFFERING, row, strict=True)) for row in new.rows()]
     if connection.dialect.name == "postgresql":
         # One parameter instead of one for each value: a third of the CPU, here and there.
-        created = connection.execute(_INSERT_JSON, {"rows": rows, **shared})
+        created = connection.execute(_INSERT_JSON, {"rows": to_json(rows).decode(), **shared})
     else:
-        values = [{**row, **shared, "id": UUID(row["id"])} for row in json.loads(rows)]
+        values = [{**row, **shared, "id": UUID(row["id"])} for row in rows]
         created = connection.execute(_INSERT_NEW, values)
     return dict(created.all())
 

@@ -6,15 +6,14 @@ import logging
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_json
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from userservice import outbox
-from userservice.database import DatabaseManager, uuid7, violates_unique
+from userservice.database import DatabaseManager, uuid7, uuid7_batch, violates_unique
 from userservice.errors import AppError, PreconditionFailed
 from userservice.instruments import SIGNUP_SOURCES, bounded, count_user_created
 from userservice.security import PasswordHasher
@@ -22,30 +21,13 @@ from userservice.tracing import baggage_item, personal, set_attributes, trace_fu
 from userservice.users import queries
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
-from userservice.users.queries import CredentialsRow, UserRow
+from userservice.users.queries import CredentialsRow, NewUsers, UserRow
 from userservice.users.schemas import UserCreate, UserUpdate
 
 logger = logging.getLogger(__name__)
 
 USER_REGISTERED = "user.registered"
 PURGE_BATCH = 1000
-
-
-class ImportedUser(NamedTuple):
-    """A user who was validated elsewhere."""
-
-    email: str
-    name: str
-    source: str
-    tier: str
-    password_hash: str | None
-
-
-class PackedUsers(NamedTuple):
-    """Users on their way to the database: text is cheap to hand from process to process."""
-
-    keys: list[str]
-    rows: str
 
 
 Joined = Callable[[Connection, UserRow], None]
@@ -193,32 +175,35 @@ def stream_users(database: DatabaseManager) -> Iterator[Sequence[Sequence[Any]]]
         yield from queries.stream_users(connection)
 
 
-def pack_users(new: Sequence[ImportedUser]) -> PackedUsers:
-    """Make users ready to be stored, in any process; they get their ids here."""
-    rows = [
-        {
-            "id": uuid7().hex,
-            "email": each.email,
-            "email_key": email_key(each.email),
-            "name": each.name,
-            "signup_source": each.source,
-            "tier": each.tier,
-            "password_hash": each.password_hash,
-        }
-        for each in new
-    ]
-    return PackedUsers([str(row["email_key"]) for row in rows], to_json(rows).decode())
+def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None]) -> NewUsers:
+    """Make users ready to be stored, in any process; they get their ids here, in their order."""
+    return NewUsers(
+        id=uuid7_batch(len(new)),
+        email=[each.email for each in new],
+        email_key=[email_key(each.email) for each in new],
+        name=[each.name for each in new],
+        signup_source=[each.source or "import" for each in new],
+        tier=[each.tier or "free" for each in new],
+        password_hash=password_hashes,
+    )
 
 
-def import_users(connection: Connection, new: PackedUsers) -> dict[str, str]:
+def import_users(
+    connection: Connection, new: NewUsers, *, are_likely_free: bool = True
+) -> dict[str, str]:
     """Create users in the caller's transaction, but not those whose address is taken.
 
     No e-mails follow: who is imported has not just signed up.
 
+    Args:
+        connection: Where.
+        new: Who; of several with one address, the first is created.
+        are_likely_free: Whether no address is expected to be taken, which is the cheap case.
+
     Returns:
-        Address, folded, -> tier of those who were created: of several with one address, the first.
+        Address, folded, -> tier of those who were created.
     """
-    if not new.keys:
+    if not new.id:
         return {}
     now = datetime.now(UTC)
     shared = {
@@ -228,7 +213,9 @@ def import_users(connection: Connection, new: PackedUsers) -> dict[str, str]:
         "created_at": now,
         "updated_at": now,
     }
-    return queries.insert_users(connection, new.rows, shared)
+    if are_likely_free and queries.copy_users(connection, new, shared):
+        return dict(zip(new.email_key, new.tier, strict=True))
+    return queries.insert_users(connection, new, shared)
 
 
 def list_users(
