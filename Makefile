@@ -88,7 +88,7 @@ benchmarks = $(DEV)/bin/python -m benchmarks
 bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 12 minutes
 	$(benchmarks) full
 
-bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 3 minutes, roughly
+bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 2 minutes, roughly
 	$(benchmarks) quick
 
 bench-growth: $(DEV)/stamp .venv-run/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests

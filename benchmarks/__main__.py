@@ -45,6 +45,7 @@ class Scale:
     cleaned_users: int
     imported_users: int
     worker_rounds: int
+    mails: int
     listed_users: int
     total_seconds: float  # about
 
@@ -61,6 +62,7 @@ FULL = Scale(
     cleaned_users=200_000,
     imported_users=200_000,
     worker_rounds=5,
+    mails=5_000,
     listed_users=200_000,
     total_seconds=720,
 )
@@ -73,15 +75,16 @@ QUICK = Scale(
     ),
     workloads=("W1", "W2"),
     rounds=3,
-    cell_seconds=0.8,
-    lifetime_rounds=2,
+    cell_seconds=0.6,
+    lifetime_rounds=1,
     latency_rounds=1,
-    latency_seconds=3.0,
+    latency_seconds=2.0,
     cleaned_users=20_000,
     imported_users=20_000,
     worker_rounds=1,
+    mails=2_000,
     listed_users=50_000,
-    total_seconds=170,
+    total_seconds=130,
 )
 
 
@@ -124,15 +127,21 @@ def compare(scale: Scale) -> None:
             )
             measure_latency(run, scale, {each.subject.key: each for each in started})
         measure_lifetime(run, scale)
-        for measure in (mails.measure, imports.measure_speed):
-            run.rows += measure(
-                run.postgresql, run.collector, rounds=scale.worker_rounds, progress=run.progress
-            )
+        run.rows += mails.measure(
+            run.postgresql,
+            run.collector,
+            scale.mails,
+            rounds=scale.worker_rounds,
+            progress=run.progress,
+        )
+        run.rows += imports.measure_speed(
+            run.postgresql, run.collector, rounds=scale.worker_rounds, progress=run.progress
+        )
         run.rows += growth.measure_size(
             run.postgresql,
             run.collector,
             scale.listed_users,
-            rounds=3,
+            rounds=scale.worker_rounds,
             seconds=scale.cell_seconds / 2,
             progress=run.progress,
         )

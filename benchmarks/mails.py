@@ -20,7 +20,6 @@ from tests.servers import PostgreSQLServer
 from userservice.database import uuid7
 from userservice.http_client import HttpClient
 
-MAILS = 5_000
 SETTLED = "SELECT count(*) FROM outbox_messages WHERE status = 'sent'"
 FILL = """
     INSERT INTO outbox_messages (id, topic, payload, trace, status, attempts, due_at, expires_at)
@@ -31,7 +30,12 @@ FILL = """
 
 
 def measure(
-    postgresql: PostgreSQLServer, collector: str, *, rounds: int, progress: Progress
+    postgresql: PostgreSQLServer,
+    collector: str,
+    number: int,
+    *,
+    rounds: int,
+    progress: Progress,
 ) -> Iterator[dict[str, Any]]:
     """Yield e-mails a second of the loop and of one worker, round by round.
 
@@ -39,43 +43,44 @@ def measure(
     """
     provider = f"{collector}/mails"
     database = Database(postgresql, "mails")
-    database.grow(1, MAILS)
+    database.grow(1, number)
     with running(WORKER, database=database, collector=collector, EMAIL_SERVICE_URL=provider):
-        for number in range(rounds + 1):
-            progress.step(f"sending {MAILS:,} e-mails twice", 8)
-            looped = _post_in_a_loop(provider)
+        for each in range(rounds + 1):
+            progress.step(f"sending {number:,} e-mails twice", number / 600)
+            looped = _post_in_a_loop(provider, number)
             database.execute("TRUNCATE outbox_messages")
             checkpoint(postgresql)
-            sent = _deliver(database)
-            if number:  # the first starts threads and opens connections
+            sent = _deliver(database, number)
+            if each:  # the first starts threads and opens connections
                 for subject, per_second in (("loop", looped), ("worker", sent)):
-                    figures = {"subject": subject, "round": number, "per_second": per_second}
+                    figures = {"subject": subject, "round": each, "per_second": per_second}
                     yield {"suite": "worker", **figures}
 
 
-def _deliver(database: Database) -> float:
+def _deliver(database: Database, number: int) -> float:
     started_at = time.perf_counter()
     database.execute(FILL)
-    await_true(lambda: database.value(SETTLED) == MAILS)
-    return MAILS / (time.perf_counter() - started_at)
+    await_true(lambda: database.value(SETTLED) == number)
+    return number / (time.perf_counter() - started_at)
 
 
-def _post_in_a_loop(provider: str) -> float:
-    command = [sys.executable, "-m", "benchmarks.mails", provider]
+def _post_in_a_loop(provider: str, number: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.mails", provider, str(number)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def main() -> None:
-    """Post to the address that is the argument; print e-mails a second."""
+    """Post so many e-mails to an address, which are the arguments; print e-mails a second."""
+    url, mails = sys.argv[1], int(sys.argv[2])
     http = HttpClient(timeout=timedelta(seconds=10))
     variables = {"name": "Ada Lovelace"}
-    http.post(sys.argv[1], {}, {})  # connects
+    http.post(url, {}, {})  # connects
     started_at = time.perf_counter()
-    for number in range(MAILS):
+    for number in range(mails):
         mail = {"to": f"{number}@example.com", "template": "welcome", "variables": variables}
-        http.post(sys.argv[1], mail, {"Idempotency-Key": str(uuid7())})
-    print(MAILS / (time.perf_counter() - started_at))
+        http.post(url, mail, {"Idempotency-Key": str(uuid7())})
+    print(mails / (time.perf_counter() - started_at))
     http.close()
 
 
