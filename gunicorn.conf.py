@@ -25,6 +25,9 @@ from userservice.server import Worker
 from userservice.web import SAFE_HEADERS
 from workers import deliver_beside
 
+# See app.py; gunicorn reads this file again on a reload, and `pre_fork` ends it.
+gc.disable()
+
 try:
     app_config = AppConfig.from_env()
 except ConfigError as error:
@@ -91,12 +94,14 @@ def on_starting(_server: Any) -> None:
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
     database.close()
+    gc.freeze()
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:
     """Keep the collector off what is shared: touching it would copy it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def on_exit(_server: Any) -> None:

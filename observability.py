@@ -187,7 +187,10 @@ _MODULES = {
 def exporting_modules() -> list[str]:
     """Name what exporting imports: what is imported before a fork is shared by all behind it."""
     exported = [signal for signal in _MODULES if is_exported(signal)]
-    return [name for signal in exported for name in (_exporters(signal), *_MODULES[signal])]
+    exporters = [_exporters(signal) for signal in exported]
+    # What an exporter imports when it is made.
+    clients = ["requests"] if any(".http." in name for name in exporters) else []
+    return [*exporters, *clients, *(name for signal in exported for name in _MODULES[signal])]
 
 
 def _exporters(signal: str) -> str:

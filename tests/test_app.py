@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -190,6 +191,29 @@ def test_the_development_server_serves_with_readable_logs(empty_database):
     assert broken.status == 415
     assert json.loads(body)["code"] == "unsupported_media_type"
     assert " - INFO - User created successfully" in result.stdout
+
+
+def test_workers_collect_garbage_though_nobody_did_while_modules_were_loaded():
+    code = (
+        "import gc, runpy; hooks = runpy.run_path('gunicorn.conf.py'); loading = gc.isenabled(); "
+        "hooks['pre_fork'](None, None); print(loading, gc.isenabled())"
+    )
+
+    result = run(sys.executable, "-c", code)
+
+    assert result.stdout == "False True\n"
+
+
+def test_programs_collect_garbage_once_the_modules_are_loaded():
+    code = (
+        "import gc, runpy, sys; sys.argv[1:] = ['admin', '--help']; end = SystemExit\n"
+        "try: runpy.run_path('app.py', run_name='__main__')\n"
+        "except end: print(gc.isenabled(), file=sys.stderr)"
+    )
+
+    result = run(sys.executable, "-c", code)
+
+    assert result.stderr == "True\n"
 
 
 # Refusing to start

@@ -311,6 +311,21 @@ def test_grpc_is_loaded_by_those_who_choose_it_alone(sink):
     assert result.stdout == "False\n"
 
 
+def test_workers_share_all_that_exporting_loads(sink):
+    code = (
+        "import importlib, sys; from app import create_app; from config import AppConfig; "
+        "from observability import exporting_modules; "
+        "[importlib.import_module(name) for name in exporting_modules()]; "
+        "before = set(sys.modules); create_app(AppConfig(redis_url='')); "
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(sorted(tops & {'google', 'opentelemetry', 'requests', 'urllib3'}))"
+    )
+
+    result = run(sys.executable, "-c", code, variables=sink.variables)
+
+    assert result.stdout == "[]\n"
+
+
 def test_a_worker_that_is_replaced_goes_on_tracing(serve, sink):
     service = serve(**sink.variables)
     service.client.get(NOBODY)
