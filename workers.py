@@ -28,7 +28,7 @@ from userservice import instruments
 from userservice.backing_services import BackingServices
 from userservice.delivery import Delivery
 from userservice.engine import DramatiqEngine, Engine, LocalEngine
-from userservice.pools import Pool, ProcessPool, take_turns
+from userservice.pools import Pool, ProcessPool
 from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
 from userservice.tracing import trace_statements
 
@@ -87,7 +87,6 @@ SPARE_SECONDS = 2
 def run_worker(config: AppConfig) -> None:
     """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
     setup_logging(config, sys.stdout)
-    take_turns()
     tasks = WorkerManager(config)
     services = open_backing_services(config, tasks)
     telemetry = Telemetry(config)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import multiprocessing
-import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,17 +41,6 @@ class TaskRunner(Protocol):
 
     def submit_io_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Run a function that mostly waits in another thread."""
-
-
-def take_turns() -> None:
-    """Let the threads that this one will start wait for their turn, instead of interrupting.
-
-    A thread that has its answer from the database wants the interpreter, and another has it.
-    Of this scheduling class it does not stop that one just to find that out.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class InlineTasks:

@@ -23,7 +23,6 @@ from gunicorn.workers.base import Worker as BaseWorker
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from userservice.framing import MAX_HEAD_BYTES, Arrival
-from userservice.pools import take_turns
 
 LINGER_SECONDS = 2.0
 HEARTBEAT_SECONDS = 0.9
@@ -99,11 +98,6 @@ class Worker(ThreadWorker):
         self._notified_at = 0.0
         self._stopping_since: float | None = None
         self._is_quitting = False
-
-    def init_process(self) -> None:
-        """Serve, with threads that take turns."""
-        take_turns()
-        super().init_process()
 
     def notify(self) -> None:
         """Tell the master, about once a second, that this worker lives."""
