@@ -173,7 +173,7 @@ def functions(rows: Sequence[Row]) -> str:
     # What is all of it, such as the thread that it runs in, says nothing.
     whole = {row["name"] for row in found if row["share"] > WHOLE}
     named = [row for row in found if row["name"] not in whole]
-    return _shares(named, "function, with what it calls", least=0.04)
+    return _shares(named, "function, with what it calls", least=0.05)
 
 
 def _shares(found: Sequence[Row], title: str, *, least: float) -> str:
