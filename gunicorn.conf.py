@@ -89,6 +89,7 @@ def on_starting(_server: Any) -> None:
     for name in ("app", *exporting_modules()):
         importlib.import_module(name)
     database = open_database(app_config)  # its driver, too; nothing is connected
+    Path(metrics_directory).mkdir(parents=True, exist_ok=True)  # `on_exit` may have removed it
     for file in instruments.files_in(metrics_directory):
         file.unlink()  # of a container that was restarted in the same pod
     if app_config.environment is Environment.DEVELOPMENT:
@@ -106,9 +107,9 @@ def pre_fork(_server: Any, _worker: Any) -> None:
 
 def on_exit(_server: Any) -> None:
     """Leave nothing behind, and take away nothing else."""
-    for file in instruments.files_in(metrics_directory):
-        file.unlink()
-    with suppress(OSError):
+    with suppress(OSError):  # it is gone already, or something else lies there
+        for file in instruments.files_in(metrics_directory):
+            file.unlink()
         Path(metrics_directory).rmdir()
 
 

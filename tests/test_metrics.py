@@ -137,6 +137,18 @@ def test_counts_do_not_outlast_a_start_and_other_files_do(serve, tmp_path):
     assert other.exists()
 
 
+def test_a_directory_of_counts_that_the_last_stop_removed_is_made_again(serve, tmp_path):
+    directory = tmp_path / "counts"
+    serve(PROMETHEUS_MULTIPROC_DIR=str(directory)).stop()
+    is_there_between = directory.exists()
+    service = serve(PROMETHEUS_MULTIPROC_DIR=str(directory))
+
+    create(service.client, 1)
+
+    assert not is_there_between
+    assert counts(service) == [1] * 5
+
+
 def test_labels_hold_known_values_alone(serve):
     service = serve()
 

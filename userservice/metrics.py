@@ -117,11 +117,11 @@ class _Exposition(CollectorRegistry):
 def stored_metrics() -> Iterator[Metric]:
     """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if directory is None:
-        yield from REGISTRY.collect()
-    else:
+    if directory:
         files = [str(path) for path in instruments.files_in(directory) if _size(path)]
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    else:
+        yield from REGISTRY.collect()
 
 
 def _size(path: Path) -> int:

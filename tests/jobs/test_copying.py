@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event, func, select, text
 
-from benchmarks.imports import people
+from benchmarks.imports import lines, people
 from tests.factories import make_user
 from tests.web import wait_until
 from userservice.jobs import service
@@ -50,8 +49,7 @@ def small_pieces(monkeypatch):
 
 def import_all(services, new):
     """Import users in one step; return the job and its refusals."""
-    data = "".join(json.dumps(each) + "\n" for each in new).encode()
-    job_id = service.start_import(services.database, UploadFormat.NDJSON, [data]).id
+    job_id = service.start_import(services.database, UploadFormat.NDJSON, [lines(new)]).id
     service.run_import_step(services, job_id, seconds=60.0)
     return service.get_job(services.database, job_id)
 
