@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial, wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from uuid import UUID
@@ -28,6 +28,7 @@ from userservice.jobs import service as jobs
 from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
+from userservice.once import once_property
 from userservice.outbox import Backlog, MessageStatus
 from userservice.tokens import service as tokens
 from userservice.users import service as users
@@ -69,7 +70,7 @@ class AdminCommands:
         self._config = config
         self._given = services
 
-    @cached_property
+    @once_property
     def services(self) -> BackingServices:
         """The attached resources, opened for the first command that needs them."""
         return self._given or open_backing_services(self._config)

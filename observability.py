@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 # Before the first import of what reads them; an operator's own values win.
@@ -26,6 +25,7 @@ from userservice.logs import (
     JsonFormatter,
     TextFormatter,
 )
+from userservice.once import once_property
 from userservice.propagation import Propagator
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Telemetry:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._closing.clear()
 
-    @cached_property
+    @once_property
     def _resource(self) -> Resource:
         """Say what speaks; where the environment says otherwise, it is right."""
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415

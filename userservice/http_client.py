@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from userservice.errors import Unavailable
+from userservice.once import once_property
 from userservice.propagation import outgoing_headers
 from userservice.tracing import client_spans, trace_http
 
@@ -22,7 +22,7 @@ class HttpClient:
     def __init__(self, *, timeout: timedelta) -> None:
         self._timeout_seconds = timeout.total_seconds()
 
-    @cached_property
+    @once_property
     def client(self) -> httpx2.Client:
         """The client; making one costs milliseconds, so there is one for the process."""
         import httpx2  # noqa: PLC0415 - not every process calls out

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
+
+from userservice.once import once
 
 # When a series began is of no use to anybody here, and would be a series of its own.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -43,7 +44,7 @@ def files_in(directory: str) -> list[Path]:
     return [path for path in Path(directory).iterdir() if _FILE.fullmatch(path.name)]
 
 
-@cache
+@once
 def active_requests() -> Gauge:
     """Return the gauge of requests being worked on."""
     return Gauge(
@@ -51,7 +52,7 @@ def active_requests() -> Gauge:
     )
 
 
-@cache
+@once
 def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     """Return the histogram of one kind of request; routes bound the number of kinds."""
     return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
@@ -122,7 +123,7 @@ def bounded(value: str, known: Collection[str]) -> str:
     return value if value in known else "other"
 
 
-@cache
+@once
 def _requests() -> Histogram:
     labels = ["method", "status_code", "endpoint"]
     return Histogram(
@@ -130,38 +131,38 @@ def _requests() -> Histogram:
     )
 
 
-@cache
+@once
 def _users_created_family() -> Counter:
     return Counter("users_created_total", "Users created.", ["signup_source", "user_tier"])
 
 
-@cache
+@once
 def _users_created(signup_source: str, tier: str) -> Counter:
     return _users_created_family().labels(signup_source, tier)
 
 
-@cache
+@once
 def _import_lines() -> Counter:
     return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])
 
 
-@cache
+@once
 def _rate_limit_family() -> Counter:
     labels = ["limit", "decision"]
     return Counter("rate_limit_decisions_total", "What rate limits decided.", labels)
 
 
-@cache
+@once
 def _rate_limited(name: str, decision: str) -> Counter:
     return _rate_limit_family().labels(name, decision)
 
 
-@cache
+@once
 def _rate_limit_errors() -> Counter:
     return Counter("rate_limit_errors_total", "Rate limits decided without Redis, which failed.")
 
 
-@cache
+@once
 def _pool() -> Gauge:
     return Gauge(
         "database_pool_connections",
@@ -171,7 +172,7 @@ def _pool() -> Gauge:
     )
 
 
-@cache
+@once
 def _breaker() -> Gauge:
     return Gauge(
         "circuit_breaker_state",
@@ -181,7 +182,7 @@ def _breaker() -> Gauge:
     )
 
 
-@cache
+@once
 def _messages() -> Histogram:
     labels = ["topic", "result"]
     return Histogram(
@@ -189,14 +190,14 @@ def _messages() -> Histogram:
     )
 
 
-@cache
+@once
 def _outbox() -> Gauge:
     return Gauge(
         "outbox_messages", "Messages by status.", ["status"], multiprocess_mode="livemostrecent"
     )
 
 
-@cache
+@once
 def _outbox_age() -> Gauge:
     return Gauge(
         "outbox_oldest_message_age_seconds",
@@ -205,21 +206,21 @@ def _outbox_age() -> Gauge:
     )
 
 
-@cache
+@once
 def _pool_depth() -> Gauge:
     return Gauge(
         "worker_pool_queue_depth", "Tasks that wait.", ["pool"], multiprocess_mode="livesum"
     )
 
 
-@cache
+@once
 def _task_wait() -> Histogram:
     return Histogram(
         "worker_pool_wait_seconds", "How long tasks waited.", ["pool"], buckets=BUCKETS
     )
 
 
-@cache
+@once
 def _task_duration() -> Histogram:
     labels = ["pool", "result"]
     return Histogram(
@@ -227,7 +228,7 @@ def _task_duration() -> Histogram:
     )
 
 
-@cache
+@once
 def _pool_limit() -> Gauge:
     return Gauge(
         "database_pool_limit",

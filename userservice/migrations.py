@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, inspect, text
 
 from userservice.database import DatabaseManager
 from userservice.errors import Unavailable
+from userservice.once import once
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.2
 LOCK_TIMEOUT = "10s"
 
 
-@cache
+@once
 def revisions() -> dict[str, str | None]:
     """Return revision -> the one before it, read from the files.
 
@@ -45,7 +45,7 @@ def revisions() -> dict[str, str | None]:
     return found
 
 
-@cache
+@once
 def head() -> str:
     """Return the revision that this code was written for."""
     (last,) = set(revisions()) - set(revisions().values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+
+from userservice.once import once
 
 MIN_LENGTH = 8
 MAX_LENGTH = 128
@@ -28,7 +29,7 @@ def _letters(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalpha())
 
 
-@cache
+@once
 def _common() -> frozenset[str]:
     # Megabytes of lists, which only a process that is given a password needs.
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from flask import current_app, request
@@ -18,6 +18,7 @@ from flask import current_app, request
 from userservice import instruments
 from userservice.auth import principal
 from userservice.errors import TooManyRequests
+from userservice.once import once_property
 from userservice.security import fingerprint
 from userservice.tracing import client_spans, trace_redis
 
@@ -99,19 +100,19 @@ class RateLimiter:
 
     # Importing the library costs a tenth of a start; the first limited request pays it.
 
-    @cached_property
+    @once_property
     def _items(self) -> dict[str, RateLimitItem]:
         from limits import parse  # noqa: PLC0415 - see above
 
         return {name: parse(rate) for name, rate in self._rates.items()}
 
-    @cached_property
+    @once_property
     def _local(self) -> SlidingWindowCounterRateLimiter:
         from limits.storage import MemoryStorage  # noqa: PLC0415 - see above
 
         return _strategy(MemoryStorage())
 
-    @cached_property
+    @once_property
     def _shared(self) -> SlidingWindowCounterRateLimiter:
         from limits.storage import RedisStorage  # noqa: PLC0415 - see above
 

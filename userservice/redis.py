@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from userservice.errors import Unavailable
+from userservice.once import once_property
 from userservice.tracing import trace_redis
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class RedisManager:
         """Whether there is a server to talk to."""
         return bool(self._url)
 
-    @cached_property
+    @once_property
     def client(self) -> redis.Redis:
         """The client; nothing is connected until its first command."""
         import redis  # noqa: PLC0415 - a third of the start-up time, and optional

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from threading import BoundedSemaphore
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -19,6 +18,7 @@ import jwt
 from itsdangerous import BadData, URLSafeSerializer
 
 from userservice.errors import InvalidRequest, Unauthenticated, Unavailable
+from userservice.once import once_property
 
 # Configuration refuses short secrets where it matters; elsewhere they are known anyway.
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
@@ -108,7 +108,7 @@ class PasswordHasher:
         """Tell whether the hash was made with other parameters than are used now."""
         return self._argon2.check_needs_rehash(password_hash)
 
-    @cached_property
+    @once_property
     def _nobodys_hash(self) -> str:
         return self._argon2.hash(random_token())
 

@@ -1,0 +1,214 @@
+"""What is made on first use is made once, however many threads ask for it first."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+import userservice
+from config import AppConfig
+from observability import Telemetry
+from tests.processes import ROOT
+from userservice.http_client import HttpClient
+from userservice.once import once, once_property
+from userservice.rate_limit import RateLimiter
+from userservice.redis import RedisManager
+from userservice.security import PasswordHasher
+
+THREADS = 16
+SECOND = timedelta(seconds=1)
+PRODUCT = [*ROOT.glob("*.py"), *(ROOT / "userservice").rglob("*.py")]
+
+
+def ask_together(ask):
+    """Return what each of many threads is given that ask at one moment."""
+    barrier = threading.Barrier(THREADS)
+
+    def run():
+        barrier.wait()
+        return ask()
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return [each.result() for each in [threads.submit(run) for _ in range(THREADS)]]
+
+
+def make_limiter():
+    return RateLimiter({"login": "10/minute"}, redis_url="redis://localhost:1", timeout=SECOND)
+
+
+def make_redis():
+    return RedisManager("redis://localhost:1", max_connections=1, timeout=SECOND)
+
+
+# Class -> how to make one that has made nothing yet.
+OWNERS = {
+    HttpClient: lambda: HttpClient(timeout=SECOND),
+    RedisManager: make_redis,
+    RateLimiter: make_limiter,
+    PasswordHasher: lambda: PasswordHasher(memory_kib=8, time_cost=1),
+    Telemetry: lambda: Telemetry(AppConfig()),
+}
+
+
+def first_uses():
+    """Return (class, attribute) of all that the product makes on first use and keeps."""
+    modules = [importlib.import_module("observability")] + [
+        importlib.import_module(each.name)
+        for each in pkgutil.walk_packages(userservice.__path__, "userservice.")
+    ]
+    classes = {
+        each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)
+    }
+    return sorted(
+        (
+            (each, name)
+            for each in classes
+            for name, value in vars(each).items()
+            if isinstance(value, once_property)
+        ),
+        key=str,
+    )
+
+
+@pytest.fixture
+def quick_switches():
+    """Threads that take turns so often that a gap of a few instructions is met."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), first_uses(), ids=lambda each: getattr(each, "__name__", each)
+)
+@pytest.mark.usefixtures("quick_switches")
+def test_many_threads_that_come_first_are_given_one_and_the_same(owner, name):
+    holder = OWNERS[owner]()
+
+    given = ask_together(lambda: getattr(holder, name))
+
+    assert {id(each) for each in given} == {id(given[0])}
+    if hasattr(holder, "close"):
+        holder.close()
+
+
+def test_there_are_first_uses_to_be_tried():
+    assert {owner for owner, _ in first_uses()} == set(OWNERS)
+
+
+def test_a_slow_function_is_called_once_by_many_threads():
+    calls = []
+    started = threading.Event()
+
+    @once
+    def make(name):
+        calls.append(name)
+        started.wait(0.05)  # an interval in which all others ask; a lock makes them wait
+        return object()
+
+    given = ask_together(lambda: make("a"))
+
+    assert calls == ["a"]
+    assert len(set(given)) == 1
+    assert make("b") is not given[0]
+
+
+def test_a_slow_property_is_made_once_by_many_threads_for_each_object():
+    made = []
+
+    class Holder:
+        @once_property
+        def value(self):
+            made.append(self)
+            threading.Event().wait(0.05)
+            return object()
+
+    one, other = Holder(), Holder()
+
+    assert len(set(ask_together(lambda: one.value))) == 1
+    assert other.value is not one.value
+    assert made == [one, other]
+
+
+def test_what_failed_is_tried_again():
+    answers = iter([LookupError, None])
+
+    @once
+    def make():
+        if answer := next(answers):
+            raise answer
+        return "made"
+
+    with pytest.raises(LookupError):
+        make()
+    assert make() == "made"
+
+
+# All metrics are made, each by many threads at once, in a process in which there are none yet.
+FIRST_METRICS = """
+import inspect, json, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+import prometheus_client.metrics as metrics
+from userservice import instruments
+
+real = metrics.MetricWrapperBase.__init__
+def slow(self, *arguments, **options):
+    time.sleep(0.01)  # widens the gap in which another thread makes the same one
+    real(self, *arguments, **options)
+metrics.MetricWrapperBase.__init__ = slow
+
+made = [
+    function for _, function in inspect.getmembers(instruments)
+    if hasattr(function, "__wrapped__") and not inspect.signature(function.__wrapped__).parameters
+]
+def first(function):
+    barrier = threading.Barrier(8)
+    def ask():
+        barrier.wait()
+        return id(function())
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(ask) for _ in range(8)]
+    return [repr(each.exception()) if each.exception() else each.result() for each in asked]
+print(json.dumps({each.__wrapped__.__name__: len(set(first(each))) for each in made}))
+"""
+
+
+def test_no_thread_fails_because_another_makes_the_same_metric():
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    result = subprocess.run(
+        [sys.executable, "-c", FIRST_METRICS],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    kinds = json.loads(result.stdout)
+    assert len(kinds) > 10
+    assert kinds == dict.fromkeys(kinds, 1)
+
+
+@pytest.mark.parametrize("file", PRODUCT, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_is_cached_without_a_lock(file):
+    names = {
+        alias.name
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module == "functools"
+        for alias in node.names
+    }
+
+    unlocked = names & {"cache", "cached_property"}
+    assert unlocked == ({"cache", "cached_property"} if file.name == "once.py" else set())
