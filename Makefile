@@ -28,7 +28,7 @@ test: $(DEV)/stamp ## Run the tests, in random order on every core
 	$(DEV)/bin/pytest -n logical
 
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
-	PYTHONPATH=. $(DEV)/bin/python tests/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+	PYTHONPATH=. $(DEV)/bin/python tests/support/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/ruff check
@@ -64,20 +64,20 @@ manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and 
 	$(MANIFESTS)/bin/yamllint --strict .
 	@mkdir -p build/rendered
 	for overlay in $(notdir $(wildcard k8s/overlays/*)); do \
-		$(DEV)/bin/python -m tests.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \
+		$(DEV)/bin/python -m tests.support.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \
 	done
 	$(DEV)/bin/kubernetes-validate --strict --quiet -k 1.33 -k 1.35 -k 1.37 build/rendered/*.yaml
 	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework kubernetes -d build/rendered
 	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework dockerfile -f Dockerfile
 
 image: $(DEV)/stamp ## Build the image with docker, podman or buildah
-	$(DEV)/bin/python -m tests.image build
+	$(DEV)/bin/python -m tests.support.image build
 
 image-test: $(DEV)/stamp ## Run the image as the cluster would, against a real PostgreSQL
-	$(DEV)/bin/python -m tests.image test
+	$(DEV)/bin/python -m tests.support.image test
 
 image-report: $(DEV)/stamp ## Show the largest parts of the image
-	$(DEV)/bin/python -m tests.image report
+	$(DEV)/bin/python -m tests.support.image report
 
 # Each peer has the packages of its own requirements.txt, and nothing of ours.
 peers := $(patsubst benchmarks/peers/%/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))

@@ -20,16 +20,17 @@ import click
 from sqlalchemy import text
 
 from bootstrap import open_backing_services
+from chassis.background import outbox
+from chassis.background.outbox import Backlog, MessageStatus
+from chassis.errors import AppError, Unavailable
+from chassis.once import once_property
+from chassis.storage import idempotency, migrations
 from config import AppConfig, ConfigError
 from observability import setup_logging
-from userservice import idempotency, migrations, outbox
-from userservice.errors import AppError, Unavailable
 from userservice.jobs import service as jobs
 from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
-from userservice.once import once_property
-from userservice.outbox import Backlog, MessageStatus
 from userservice.tokens import service as tokens
 from userservice.users import service as users
 from userservice.users.models import Status
@@ -37,8 +38,8 @@ from userservice.users.queries import UserRow
 from userservice.users.schemas import UserCreate
 
 if TYPE_CHECKING:
-    from userservice.backing_services import BackingServices
-    from userservice.database import DatabaseManager
+    from chassis.backing_services import BackingServices
+    from chassis.storage.database import DatabaseManager
 
 logger = logging.getLogger(__name__)
 

@@ -19,22 +19,23 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bootstrap import open_backing_services
+from chassis.backing_services import BackingServices
+from chassis.http.admission import limit_in_flight
+from chassis.http.auth import Authenticator, Principal
+from chassis.http.health import make_readiness
+from chassis.http.metrics import register_request_telemetry
+from chassis.http.problem import register_error_handlers
+from chassis.http.rate_limit import RateLimiter
+from chassis.http.web import MAX_BODY_BYTES, register_response_headers
+from chassis.security import AccessTokens, PageTokens
+from chassis.storage import migrations
+from chassis.storage.database import DatabaseManager
 from config import AppConfig, ConfigError, Environment
 from observability import Telemetry, setup_logging
-from userservice import SERVICE_NAME, migrations
-from userservice.admission import limit_in_flight
-from userservice.auth import Authenticator, Principal
-from userservice.backing_services import BackingServices
-from userservice.database import DatabaseManager
-from userservice.health import make_readiness
-from userservice.metrics import register_request_telemetry
-from userservice.problem import register_error_handlers
-from userservice.rate_limit import RateLimiter
+from userservice import SERVICE_NAME
 from userservice.resources import BLUEPRINTS
-from userservice.security import AccessTokens, PageTokens
 from userservice.tokens.service import TokenIssuer
 from userservice.users import service as users
-from userservice.web import MAX_BODY_BYTES, register_response_headers
 
 EXPOSED_HEADERS = [
     *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from chassis.background.pools import InlineTasks, TaskRunner
+from chassis.backing_services import BackingServices
+from chassis.clients.http_client import HttpClient
+from chassis.clients.mailer import HttpMailer, LoggingMailer, Mailer
+from chassis.clients.redis import RedisManager
+from chassis.clients.resilience import CircuitBreaker
+from chassis.security import PasswordHasher
+from chassis.storage.database import DatabaseManager
 from config import AppConfig
-from userservice.backing_services import BackingServices
-from userservice.database import DatabaseManager
-from userservice.http_client import HttpClient
-from userservice.mailer import HttpMailer, LoggingMailer, Mailer
-from userservice.pools import InlineTasks, TaskRunner
-from userservice.redis import RedisManager
-from userservice.resilience import CircuitBreaker
-from userservice.security import PasswordHasher
 
 
 def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) -> BackingServices:

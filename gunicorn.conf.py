@@ -17,12 +17,13 @@ from gunicorn import glogging, util
 from prometheus_client import multiprocess
 
 from bootstrap import open_database
+from chassis.http.problem import PROBLEM_JSON, document, names_of
+from chassis.http.server import Worker
+from chassis.http.web import SAFE_HEADERS
+from chassis.storage import migrations
+from chassis.telemetry import instruments
 from config import AppConfig, ConfigError, Environment
 from observability import exporting_modules, setup_logging
-from userservice import instruments, migrations
-from userservice.problem import PROBLEM_JSON, document, names_of
-from userservice.server import Worker
-from userservice.web import SAFE_HEADERS
 from workers import deliver_beside
 
 # See app.py; gunicorn reads this file again on a reload, and `pre_fork` ends it.

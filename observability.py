@@ -18,15 +18,16 @@ if not os.environ.get("OTEL_PROPAGATORS"):
 
 from opentelemetry import propagate, trace
 
-from userservice import SERVICE_NAME, tracing
-from userservice.logs import (
+from chassis.once import once_property
+from chassis.telemetry import tracing
+from chassis.telemetry.logs import (
     TEXT_FORMAT,
     ComplaintFilter,
     JsonFormatter,
     TextFormatter,
 )
-from userservice.once import once_property
-from userservice.propagation import Propagator
+from chassis.telemetry.propagation import Propagator
+from userservice import SERVICE_NAME
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -81,7 +82,7 @@ class Telemetry:
 
     def instrument(self, app: Flask, engine: Engine) -> None:
         """Trace an application's requests and its statements."""
-        from userservice.request_tracing import trace_requests  # noqa: PLC0415 - only for the web
+        from chassis.http.request_tracing import trace_requests  # noqa: PLC0415 - only for the web
 
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
         trace_requests(app, self.provider)
@@ -93,7 +94,7 @@ class Telemetry:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - only when exported
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        from userservice.span_ids import AskedIdGenerator  # noqa: PLC0415
+        from chassis.http.span_ids import AskedIdGenerator  # noqa: PLC0415
 
         exporters: Any = importlib.import_module(_exporters("traces"))
         provider = TracerProvider(
@@ -106,7 +107,7 @@ class Telemetry:
 
     def setup_metrics(self) -> None:
         """Push what this process counted, every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
-        from userservice.metric_export import MetricPush  # noqa: PLC0415 - only when exported
+        from chassis.telemetry.metric_export import MetricPush  # noqa: PLC0415 - only when exported
 
         exporters: Any = importlib.import_module(_exporters("metrics"))
         push = MetricPush(
@@ -177,10 +178,10 @@ _MODULES = {
     "traces": (
         "opentelemetry.instrumentation.flask",
         "opentelemetry.sdk.trace.export",
-        "userservice.request_tracing",
-        "userservice.span_ids",
+        "chassis.http.request_tracing",
+        "chassis.http.span_ids",
     ),
-    "metrics": ("userservice.metric_export",),
+    "metrics": ("chassis.telemetry.metric_export",),
 }
 
 

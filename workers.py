@@ -22,15 +22,15 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from bootstrap import open_backing_services
+from chassis.background.delivery import Delivery
+from chassis.background.dispatch import DramatiqEngine, Engine, LocalEngine
+from chassis.background.pools import Pool, ProcessPool
+from chassis.backing_services import BackingServices
+from chassis.telemetry import instruments
+from chassis.telemetry.tracing import trace_statements
 from config import AppConfig, Environment
 from observability import Telemetry, exporting_modules, setup_logging
-from userservice import instruments
-from userservice.backing_services import BackingServices
-from userservice.delivery import Delivery
-from userservice.engine import DramatiqEngine, Engine, LocalEngine
-from userservice.pools import Pool, ProcessPool
 from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
-from userservice.tracing import trace_statements
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from benchmarks.progress import Progress
 from benchmarks.rounds import select, summarize
 from benchmarks.servers import Server
 from benchmarks.sink import absent_collector, live_collector, silent_collector
-from tests.servers import PostgreSQLServer
+from tests.support.servers import PostgreSQLServer
 
 
 @dataclass(frozen=True, kw_only=True)

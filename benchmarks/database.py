@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg2
 
-from tests.servers import PostgreSQLServer
+from tests.support.servers import PostgreSQLServer
 
 ROOT = Path(__file__).resolve().parent.parent
 

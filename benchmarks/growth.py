@@ -12,8 +12,8 @@ from benchmarks.database import Database, checkpoint
 from benchmarks.progress import Progress
 from benchmarks.servers import Server, running
 from benchmarks.subjects import JWT_SECRET, OURS
-from tests.servers import PostgreSQLServer
-from userservice.security import PageTokens
+from chassis.security import PageTokens
+from tests.support.servers import PostgreSQLServer
 
 PAGE_SIZE = 50
 PLACES = ("first", "middle", "last")

@@ -20,8 +20,8 @@ from benchmarks.database import Database, checkpoint
 from benchmarks.progress import Progress
 from benchmarks.servers import HEADERS, HOST, Server, running
 from benchmarks.subjects import OURS, SERVICE
-from tests.servers import PostgreSQLServer
-from userservice.database import uuid7
+from chassis.storage.database import uuid7
+from tests.support.servers import PostgreSQLServer
 
 WORKER = replace(OURS, key="import_worker", label="the worker", command=(*SERVICE, "worker"))
 USERS = 100_000

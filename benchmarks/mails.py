@@ -16,9 +16,9 @@ from benchmarks.database import ROOT, Database, checkpoint
 from benchmarks.imports import WORKER, await_true
 from benchmarks.progress import Progress
 from benchmarks.servers import running
-from tests.servers import PostgreSQLServer
-from userservice.database import uuid7
-from userservice.http_client import HttpClient
+from chassis.clients.http_client import HttpClient
+from chassis.storage.database import uuid7
+from tests.support.servers import PostgreSQLServer
 
 SETTLED = "SELECT count(*) FROM outbox_messages WHERE status = 'sent'"
 FILL = """

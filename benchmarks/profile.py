@@ -21,7 +21,7 @@ from benchmarks.database import ROOT, Database
 from benchmarks.progress import Progress
 from benchmarks.servers import Server, running
 from benchmarks.subjects import ENVIRONMENTS, OURS
-from tests.servers import PostgreSQLServer
+from tests.support.servers import PostgreSQLServer
 
 PY_SPY = Path(sys.executable).parent / "py-spy"
 FILE = ENVIRONMENTS / "profile.txt"

@@ -38,7 +38,7 @@ SAMPLER = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
 
 def main(rounds: int = 15, calls: int = 1000) -> None:
     """Measure all settings in turns and print a table."""
-    from tests.collector import collector
+    from tests.support.collector import collector
 
     with collector() as sink, tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         children: dict[str, subprocess.Popen[str]] = {}
@@ -96,9 +96,10 @@ def child(mode: str, calls: int) -> None:
     from werkzeug.test import create_environ
 
     from bootstrap import open_database
+    from chassis.storage import migrations
+    from chassis.telemetry import instruments
     from config import AppConfig
     from observability import setup_logging
-    from userservice import instruments, migrations
 
     config = AppConfig.from_env()
     with Path(os.devnull).open("w") as nowhere, tempfile.TemporaryDirectory() as counts:

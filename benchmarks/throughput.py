@@ -12,7 +12,7 @@ from benchmarks.database import Database
 from benchmarks.progress import Progress
 from benchmarks.servers import Server, running
 from benchmarks.subjects import Subject
-from tests.servers import PostgreSQLServer
+from tests.support.servers import PostgreSQLServer
 
 WARM_UP_SECONDS = 0.5
 

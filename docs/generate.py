@@ -15,9 +15,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script sees its own folder only
 
 import userservice
+from chassis.errors import AppError
+from chassis.http.problem import document
 from config import AppConfig
-from userservice.errors import AppError
-from userservice.problem import document
 
 ROOT = Path(__file__).resolve().parent.parent
 

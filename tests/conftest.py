@@ -16,16 +16,16 @@ from sqlalchemy import create_engine, text
 
 from app import create_app
 from bootstrap import open_backing_services
+from chassis.security import PasswordHasher
+from chassis.storage import migrations
+from chassis.storage.database import Base, DatabaseManager, with_driver
 from config import AppConfig
-from tests import servers
-from tests.collector import PROTOCOLS
-from tests.collector import collector as run_collector
-from tests.deployment import API_KEY, Deployment
-from tests.faults import FaultProxy, MailProvider
-from tests.spans import memory
-from userservice import migrations
-from userservice.database import Base, DatabaseManager, with_driver
-from userservice.security import PasswordHasher
+from tests.support import servers
+from tests.support.collector import PROTOCOLS
+from tests.support.collector import collector as run_collector
+from tests.support.deployment import API_KEY, Deployment
+from tests.support.faults import FaultProxy, MailProvider
+from tests.support.spans import memory
 
 __all__ = ["API_KEY", "make_app"]  # what tests take from here besides fixtures
 
@@ -208,7 +208,7 @@ def make_app(config, services=None):
 def serve(tmp_path, sqlite_url):
     """Start the service in processes of its own, on an empty database."""
     # Not at the top: what it imports, imports this file.
-    from tests.serving import serving  # noqa: PLC0415
+    from tests.support.serving import serving  # noqa: PLC0415
 
     with ExitStack() as running:
 

@@ -15,13 +15,13 @@ from sqlalchemy import insert, select
 
 from admin import AdminCommands, cli
 from bootstrap import open_backing_services
+from chassis.errors import InvalidRequest, Unavailable
+from chassis.storage import migrations
+from chassis.storage.database import uuid7
 from config import AppConfig
-from tests import processes
-from tests.factories import make_user
-from tests.servers import HOST, free_port
-from userservice import migrations
-from userservice.database import uuid7
-from userservice.errors import InvalidRequest, Unavailable
+from tests.support import processes
+from tests.support.factories import make_user
+from tests.support.servers import HOST, free_port
 from userservice.users import service
 from userservice.users.errors import EmailTaken
 from userservice.users.models import User

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
 
 from admin import AdminCommands, cli
-from userservice import outbox
-from userservice.database import uuid7
-from userservice.outbox import messages
+from chassis.background import outbox
+from chassis.background.outbox import messages
+from chassis.storage.database import uuid7
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from click.testing import CliRunner
 from sqlalchemy import func, select
 
 from admin import AdminCommands, cli
-from tests import processes
-from tests.deployment import eventually
-from tests.factories import make_user
-from userservice.database import DatabaseManager
-from userservice.errors import Unavailable
+from chassis.errors import Unavailable
+from chassis.storage.database import DatabaseManager
+from tests.support import processes
+from tests.support.deployment import eventually
+from tests.support.factories import make_user
 from userservice.jobs import service as jobs
 from userservice.jobs.models import Job, JobChunk
 from userservice.users.models import User

@@ -14,11 +14,11 @@ from subprocess import Popen
 
 import pytest
 
+from chassis.http.web import MAX_BODY_BYTES
 from tests.conftest import API_KEY
-from tests.factories import ADA
-from tests.processes import APP, GUNICORN, finish, run, start
-from tests.servers import HOST, free_port
-from userservice.web import MAX_BODY_BYTES
+from tests.support.factories import ADA
+from tests.support.processes import APP, GUNICORN, finish, run, start
+from tests.support.servers import HOST, free_port
 
 START_SECONDS = 30
 QUICK_SECONDS = 10  # half of what a worker gets that does not end by itself

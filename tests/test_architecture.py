@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.processes import BIN, ROOT, run
-from userservice.auth import guard_of
+from chassis.http.auth import guard_of
+from tests.support.processes import BIN, ROOT, run
 
 SHELL = sorted(ROOT.glob("*.py"))
 OURS = [*SHELL, *(ROOT / "userservice").rglob("*.py"), *(ROOT / "migrations").rglob("*.py")]

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from sqlalchemy import func, insert, select, update
 
 from admin import AdminCommands, cli
-from tests.factories import make_user
-from userservice import idempotency
-from userservice.database import uuid7
+from chassis.security import random_token
+from chassis.storage import idempotency
+from chassis.storage.database import uuid7
+from tests.support.factories import make_user
 from userservice.jobs import queries as jobs
 from userservice.jobs import service as jobs_service
 from userservice.jobs.queries import JobRow
-from userservice.security import random_token
 from userservice.tokens import queries as tokens
 from userservice.users import queries as users
 from userservice.users import service

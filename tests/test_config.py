@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.storage.database import DatabaseManager
 from config import AppConfig, ConfigError, Environment
-from tests import processes
-from userservice.database import DatabaseManager
+from tests.support import processes
 
 SECRET = "s" * 32
 PRODUCTION = {

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from admin import cli
+from chassis.errors import AppError
 from config import AppConfig
 from docs import generate
-from tests.servers import free_port
-from userservice.errors import AppError
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

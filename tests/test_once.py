@@ -17,14 +17,14 @@ from datetime import timedelta
 import pytest
 
 import userservice
+from chassis.clients.http_client import HttpClient
+from chassis.clients.redis import RedisManager
+from chassis.http.rate_limit import RateLimiter
+from chassis.once import once, once_property
+from chassis.security import PasswordHasher
 from config import AppConfig
 from observability import Telemetry
-from tests.processes import ROOT
-from userservice.http_client import HttpClient
-from userservice.once import once, once_property
-from userservice.rate_limit import RateLimiter
-from userservice.redis import RedisManager
-from userservice.security import PasswordHasher
+from tests.support.processes import ROOT
 
 THREADS = 16
 SECOND = timedelta(seconds=1)
@@ -161,7 +161,7 @@ FIRST_METRICS = """
 import inspect, json, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import prometheus_client.metrics as metrics
-from userservice import instruments
+from chassis.telemetry import instruments
 
 real = metrics.MetricWrapperBase.__init__
 def slow(self, *arguments, **options):

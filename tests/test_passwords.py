@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.factories import ADA
-from userservice.passwords import is_guessable
+from chassis.passwords import is_guessable
+from tests.support.factories import ADA
 
 COMMON = ["password", "12345678", "PassWord1", "qwertyuiop", "iloveyou", "trustno1"]
 CONTEXT = [

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
-from tests.factories import CHEAP_HASHER
-from userservice.errors import InvalidRequest, Unavailable
-from userservice.security import PageTokens, PasswordHasher, same_secret
+from chassis.errors import InvalidRequest, Unavailable
+from chassis.security import PageTokens, PasswordHasher, same_secret
+from tests.support.factories import CHEAP_HASHER
 
 AFTER = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 tokens = PageTokens("secret", "")

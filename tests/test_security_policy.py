@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from app import create_app
+from chassis.clients.http_client import HttpClient
+from chassis.http.openapi import build_document
 from config import AppConfig
-from userservice.http_client import HttpClient
-from userservice.openapi import build_document
 
 ROOT = Path(__file__).resolve().parent.parent
 POLICY = ROOT / "SECURITY.md"

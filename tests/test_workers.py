@@ -13,14 +13,14 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
-from tests.deployment import eventually
-from tests.servers import HOST, free_port
-from userservice import outbox
-from userservice.delivery import STALLED_SECONDS, Delivery
-from userservice.engine import LocalEngine
+from chassis.background import outbox
+from chassis.background.delivery import STALLED_SECONDS, Delivery
+from chassis.background.dispatch import LocalEngine
+from chassis.background.pools import TaskKilled
+from tests.support.deployment import eventually
+from tests.support.servers import HOST, free_port
 from userservice.jobs import service as jobs
 from userservice.jobs.models import UploadFormat
-from userservice.pools import TaskKilled
 from workers import make_delivery, serve_worker_status
 
 
@@ -44,7 +44,9 @@ def test_a_worker_is_healthy_while_its_loop_goes_round():
 
 def test_a_loop_that_has_not_gone_round_for_a_minute_is_stalled(services, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("userservice.delivery.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        "chassis.background.delivery.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
     delivery = Delivery(services, {}, engine=LocalEngine(1), lease=timedelta(seconds=15))
 
     now[0] += STALLED_SECONDS - 1

@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from benchmarks.database import Database, durable_server
-from userservice.database import DatabaseManager, uuid7
-from userservice.request_tracing import trace_requests
-from userservice.security import PasswordHasher
+from chassis.http.request_tracing import trace_requests
+from chassis.security import PasswordHasher
+from chassis.storage.database import DatabaseManager, uuid7
 from userservice.users import service
 from userservice.users.models import Status
 from userservice.users.queries import UserRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from userservice.database import UtcDateTime
+from chassis.storage.database import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

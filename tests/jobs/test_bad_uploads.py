@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-from tests.factories import make_user
+from tests.support.factories import make_user
 from userservice.jobs import service
 from userservice.jobs.models import JobError
 from userservice.users.models import User

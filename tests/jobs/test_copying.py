@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from benchmarks.imports import lines, people
-from tests.factories import make_user
-from tests.web import wait_until
+from tests.support.factories import make_user
+from tests.support.web import wait_until
 from userservice.jobs import service
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.users.models import User

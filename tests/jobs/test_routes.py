@@ -10,14 +10,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, text
 
+from chassis.background import outbox
+from chassis.background.outbox import OutboxMessage
+from chassis.storage.database import uuid7
 from config import AppConfig
 from tests.conftest import API_KEY, make_app
-from tests.factories import make_user
-from userservice import outbox
-from userservice.database import uuid7
+from tests.support.factories import make_user
 from userservice.jobs import service
 from userservice.jobs.models import Job, JobChunk, UploadFormat
-from userservice.outbox import OutboxMessage
 from userservice.resources import ABANDONED_HANDLERS
 from userservice.users.models import User
 
@@ -380,7 +380,7 @@ def test_what_goes_in_comes_out_the_same_in_both_formats(service_client, service
 def test_an_export_shows_one_moment_while_users_are_written_and_deleted(
     service_client, database, monkeypatch
 ):
-    monkeypatch.setattr("userservice.database.STREAMED_ROWS", 2)
+    monkeypatch.setattr("chassis.storage.database.STREAMED_ROWS", 2)
     users = [make_user(database) for _ in range(6)]
     before = service_client.get("/users/export").data
     held = service_client.get("/users/export", buffered=False)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
 from userservice.jobs.rows import MAX_LINE_BYTES, Piece, escape, parse
-from userservice.security import Hashing, PasswordHasher
 
 HASHING = Hashing(8, 1, at_once=2)
 

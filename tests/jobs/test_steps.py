@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import func, select
 
 from benchmarks.imports import people
+from chassis.background.outbox import OutboxMessage
 from userservice.jobs import service
 from userservice.jobs.models import JobState, UploadFormat
-from userservice.outbox import OutboxMessage
 from userservice.users.models import User
 
 LONG = 60.0

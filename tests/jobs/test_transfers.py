@@ -12,10 +12,10 @@ import requests
 from sqlalchemy import func, text
 from sqlalchemy import select as sql_select
 
+from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
-from tests.servers import HOST
-from tests.web import serve, wait_until
-from userservice.database import DatabaseManager
+from tests.support.servers import HOST
+from tests.support.web import serve, wait_until
 from userservice.jobs.models import Job, JobChunk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -8,8 +8,8 @@ from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
 from tests.conftest import API_KEY, make_app
-from tests.factories import ADA, make_user
-from tests.web import serve
+from tests.support.factories import ADA, make_user
+from tests.support.web import serve
 
 PASSWORD = "correct horse battery"
 NEW_SECRET = "the secret that signs from now on, 32 bytes"

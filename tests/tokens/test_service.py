@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import create_engine, select, text, update
 
 from app import make_token_issuer
+from chassis.errors import Unavailable
+from chassis.security import PasswordHasher, fingerprint
+from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
-from tests.factories import CHEAP_HASHER, make_user
-from tests.web import wait_until
-from userservice.database import DatabaseManager, with_driver
-from userservice.errors import Unavailable
-from userservice.security import PasswordHasher, fingerprint
+from tests.support.factories import CHEAP_HASHER, make_user
+from tests.support.web import wait_until
 from userservice.tokens import queries, service
 from userservice.tokens.errors import InvalidGrant
 from userservice.users import service as users

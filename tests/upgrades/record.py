@@ -18,10 +18,11 @@ from sqlalchemy import event
 from admin import AdminCommands
 from app import create_app
 from bootstrap import open_backing_services
+from chassis.background import outbox
+from chassis.backing_services import BackingServices
+from chassis.storage import migrations
 from config import AppConfig
-from tests import servers
-from userservice import migrations, outbox
-from userservice.backing_services import BackingServices
+from tests.support import servers
 from userservice.resources import EVENT_HANDLERS
 
 FOLDER = Path(__file__).resolve().parent

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from app import create_app
 from bootstrap import open_backing_services
+from chassis.storage import migrations
+from chassis.storage.database import DatabaseManager
 from config import AppConfig
 from tests.upgrades.record import KEY, PASSWORD, act
-from userservice import migrations
-from userservice.database import DatabaseManager
 
 FOLDER = Path(__file__).resolve().parent
 HEAD = migrations.head()

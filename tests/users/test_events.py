@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from bootstrap import make_mailer
-from tests.factories import make_user
-from userservice.database import uuid7
-from userservice.errors import Unavailable
-from userservice.outbox import Message
+from chassis.background.outbox import Message
+from chassis.errors import Unavailable
+from chassis.storage.database import uuid7
+from tests.support.factories import make_user
 from userservice.resources import EVENT_HANDLERS
 from userservice.users import service
 from userservice.users.events import send_welcome_email

@@ -12,8 +12,8 @@ from app import create_app
 from bootstrap import open_backing_services
 from config import AppConfig
 from tests.conftest import API_KEY
-from tests.factories import ADA, make_user
-from tests.servers import free_port
+from tests.support.factories import ADA, make_user
+from tests.support.servers import free_port
 from userservice.users import queries
 
 PROBLEM = {

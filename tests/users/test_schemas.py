@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from userservice.errors import InvalidRequest
+from chassis.errors import InvalidRequest
 from userservice.users.schemas import UserCreate, UserRead, UserUpdate
 from userservice.users.service import email_key
 

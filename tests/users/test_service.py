@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from chassis.errors import PreconditionFailed
 from tests.conftest import API_KEY
-from tests.factories import ADA, make_user
-from userservice.errors import PreconditionFailed
+from tests.support.factories import ADA, make_user
 from userservice.users import queries, service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status

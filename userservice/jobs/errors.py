@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from userservice.errors import AppError, NotFound, Unavailable
+from chassis.errors import AppError, NotFound, Unavailable
 
 
 class JobNotFound(NotFound):

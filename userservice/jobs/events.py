@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from userservice.backing_services import BackingServices
+from chassis.background.outbox import Message
+from chassis.backing_services import BackingServices
+from chassis.telemetry.tracing import trace_function
 from userservice.jobs import service
-from userservice.outbox import Message
-from userservice.tracing import trace_function
 
 
 @trace_function("import_users")

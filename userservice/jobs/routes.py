@@ -13,16 +13,16 @@ from uuid import UUID
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from userservice.auth import Guard, requires
-from userservice.errors import InvalidRequest, UnsupportedMediaType
+from chassis.errors import InvalidRequest, UnsupportedMediaType
+from chassis.http.auth import Guard, requires
+from chassis.http.openapi import operation
+from chassis.http.web import backing_services, empty_response, json_response, read_query
 from userservice.jobs import service
 from userservice.jobs.errors import JobNotFound, TooManyTransfers, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.jobs.schemas import ExportQuery, JobLineError, JobProgress, JobRead
-from userservice.openapi import operation
-from userservice.web import backing_services, empty_response, json_response, read_query
 
 blueprint = Blueprint("jobs", __name__)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Self
 
-from userservice.errors import InvalidRequest
+from chassis.errors import InvalidRequest
+from chassis.schemas import MALFORMED, NOT_AN_OBJECT
+from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
-from userservice.schemas import MALFORMED, NOT_AN_OBJECT
-from userservice.security import Hashing, PasswordHasher
 from userservice.users.queries import NewUsers
 from userservice.users.schemas import UserCreate
 from userservice.users.service import pack_users

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import Field
 
+from chassis.schemas import Schema
 from userservice.jobs.models import JobState, UploadFormat
-from userservice.schemas import Schema
 
 
 class JobLineError(Schema):

@@ -16,10 +16,10 @@ from uuid import UUID
 from pydantic_core import to_json, to_jsonable_python
 from sqlalchemy import Connection
 
-from userservice import outbox
-from userservice.backing_services import BackingServices
-from userservice.database import DatabaseManager, uuid7
-from userservice.instruments import count_import, count_user_created
+from chassis.background import outbox
+from chassis.backing_services import BackingServices
+from chassis.storage.database import DatabaseManager, uuid7
+from chassis.telemetry.instruments import count_import, count_user_created
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
 from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat

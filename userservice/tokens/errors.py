@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from userservice.errors import InvalidRequest
+from chassis.errors import InvalidRequest
 
 
 class OAuthError(InvalidRequest):

@@ -8,11 +8,12 @@ from typing import TypeVar, cast
 from flask import Blueprint, Response, current_app, request
 from werkzeug.datastructures import MultiDict
 
-from userservice.auth import public
-from userservice.errors import InvalidRequest
-from userservice.openapi import operation
-from userservice.rate_limit import limit, limit_address
-from userservice.schemas import Schema
+from chassis.errors import InvalidRequest
+from chassis.http.auth import public
+from chassis.http.openapi import operation
+from chassis.http.rate_limit import limit, limit_address
+from chassis.http.web import FORM, backing_services, empty_response, json_response, read_input
+from chassis.schemas import Schema
 from userservice.tokens import service
 from userservice.tokens.errors import (
     InvalidGrant,
@@ -23,7 +24,6 @@ from userservice.tokens.errors import (
 from userservice.tokens.schemas import RevocationRequest, TokenRequest, TokenResponse
 from userservice.tokens.service import TokenIssuer
 from userservice.users.service import email_key
-from userservice.web import FORM, backing_services, empty_response, json_response, read_input
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
 FormType = TypeVar("FormType", bound=Schema)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from userservice.schemas import Schema
+from chassis.schemas import Schema
 
 MAX_SECRET = 1024  # longer than any password or token of ours
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from userservice.errors import Conflict, NotFound
+from chassis.errors import Conflict, NotFound
 
 
 class EmailTaken(Conflict):

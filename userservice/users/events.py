@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from userservice.backing_services import BackingServices
-from userservice.errors import Unavailable
-from userservice.outbox import Message
-from userservice.tracing import personal, set_attributes, trace_function
+from chassis.background.outbox import Message
+from chassis.backing_services import BackingServices
+from chassis.errors import Unavailable
+from chassis.telemetry.tracing import personal, set_attributes, trace_function
 from userservice.users import service
 from userservice.users.errors import UserNotFound
 

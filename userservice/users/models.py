@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from userservice.database import Base
+from chassis.storage.database import Base
 
 EMAIL_LENGTH = 254
 NAME_LENGTH = 200

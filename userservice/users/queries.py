@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import IntegrityError
 
-from userservice import outbox
-from userservice.bulk import copy_rows
+from chassis.background import outbox
+from chassis.storage.copying import copy_rows
 from userservice.users.models import Status, User
 
 

@@ -13,20 +13,11 @@ from uuid import UUID
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy import Connection
 
-from userservice import idempotency
-from userservice.auth import Guard, principal, requires
-from userservice.errors import AppError, PreconditionFailed
-from userservice.idempotency import KeyInFlight, KeyReused
-from userservice.openapi import operation
-from userservice.rate_limit import limit, limit_address
-from userservice.security import PageTokens
-from userservice.tracing import set_attributes, trace_function
-from userservice.users import service
-from userservice.users.errors import EmailTaken, UserNotFound
-from userservice.users.models import Status
-from userservice.users.queries import UserRow
-from userservice.users.schemas import UserCreate, UserPage, UserQuery, UserRead, UserUpdate
-from userservice.web import (
+from chassis.errors import AppError, PreconditionFailed
+from chassis.http.auth import Guard, principal, requires
+from chassis.http.openapi import operation
+from chassis.http.rate_limit import limit, limit_address
+from chassis.http.web import (
     JSON,
     MERGE_PATCH,
     backing_services,
@@ -39,6 +30,15 @@ from userservice.web import (
     read_body,
     read_query,
 )
+from chassis.security import PageTokens
+from chassis.storage import idempotency
+from chassis.storage.idempotency import KeyInFlight, KeyReused
+from chassis.telemetry.tracing import set_attributes, trace_function
+from userservice.users import service
+from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.models import Status
+from userservice.users.queries import UserRow
+from userservice.users.schemas import UserCreate, UserPage, UserQuery, UserRead, UserUpdate
 
 OUR_ETAG = re.compile(r"[1-9][0-9]{0,8}")  # no more digits than the column holds
 

@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from userservice.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
-from userservice.schemas import Schema
+from chassis.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
+from chassis.schemas import Schema
 from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
 
 # Control characters and line separators: they hide text, or break a line in a log or a mail.

@@ -12,12 +12,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from userservice import outbox
-from userservice.database import DatabaseManager, uuid7, uuid7_batch, violates_unique
-from userservice.errors import AppError, PreconditionFailed
-from userservice.instruments import SIGNUP_SOURCES, bounded, count_user_created
-from userservice.security import PasswordHasher
-from userservice.tracing import baggage_item, personal, set_attributes, trace_function
+from chassis.background import outbox
+from chassis.errors import AppError, PreconditionFailed
+from chassis.security import PasswordHasher
+from chassis.storage.database import DatabaseManager, uuid7, uuid7_batch, violates_unique
+from chassis.telemetry.instruments import SIGNUP_SOURCES, bounded, count_user_created
+from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
 from userservice.users import queries
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status

@@ -8,9 +8,9 @@ import sys
 from flask import Flask
 
 import app
+from chassis.telemetry import instruments
 from config import AppConfig
 from observability import setup_logging
-from userservice import instruments
 
 
 def create_app() -> Flask:

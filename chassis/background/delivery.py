@@ -1,0 +1,241 @@
+"""The loop that delivers the outbox: claim, hand to threads, settle in batches."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from opentelemetry import context, propagate
+
+from chassis.background import outbox
+from chassis.background.dispatch import Engine
+from chassis.background.outbox import Message, MessageStatus, Settlement
+from chassis.backing_services import BackingServices
+from chassis.clients.resilience import BreakerOpen, backoff
+from chassis.errors import AppError, Unavailable
+from chassis.telemetry import instruments
+from chassis.telemetry.tracing import log_fields
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[BackingServices, Message], bool]
+# Is told why a message is given up.
+AbandonedHandler = Callable[[BackingServices, Message, str], None]
+
+POLL_SECONDS = 0.25
+# What is done within this time of the first is stored with it; each alone would be three times
+# to the database and back.
+GATHER_SECONDS = 0.02
+# How soon claims are tried again after the database did not answer.
+OUTAGE_SECONDS = 1.0
+BACKLOG_SECONDS = 5.0
+# Longer than any single step may take, all timeouts added up.
+STALLED_SECONDS = 60.0
+
+
+class Delivery:
+    """Delivers messages until it is stopped.
+
+    Args:
+        services: What handlers work with.
+        handlers: Topic -> what to do; False from a handler means that there was nothing to do.
+        engine: Has messages worked on, here or elsewhere.
+        lease: How long a claimed message is left to this process.
+        abandoned: Topic -> what to do before a message is given up. When that fails the
+            message is not, and is tried again.
+    """
+
+    def __init__(
+        self,
+        services: BackingServices,
+        handlers: Mapping[str, Handler],
+        *,
+        engine: Engine,
+        lease: timedelta,
+        abandoned: Mapping[str, AbandonedHandler] | None = None,
+    ) -> None:
+        self._services = services
+        self._handlers = handlers
+        self._engine = engine
+        self._lease = lease
+        self._abandoned = abandoned or {}
+        self._results: queue.SimpleQueue[Settlement | None] = queue.SimpleQueue()
+        self._claimed: dict[object, Message] = {}
+        self._done: list[Settlement] = []
+        self._is_stopping = False
+        self._is_away = False
+        self._backlog_due = 0.0
+        self._went_round_at = time.monotonic()
+
+    def run(self) -> None:
+        """Deliver until `stop` is called; `close` then sees to what was claimed."""
+        self._engine.start(self._deliver, self._load)
+        while not self._is_stopping:
+            self._went_round_at = time.monotonic()
+            try:
+                self._step()
+                if self._is_away:
+                    logger.info("The database is back")
+                self._is_away = False
+            except Unavailable:
+                if not self._is_away:
+                    logger.warning("The database is away; delivery goes on when it is back")
+                self._is_away = True
+                self._gather(wait_seconds=OUTAGE_SECONDS)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopping
+
+    def is_alive(self) -> bool:
+        """Tell whether the loop went round lately; one that waits for the database does."""
+        return time.monotonic() - self._went_round_at < STALLED_SECONDS
+
+    def stop(self) -> None:
+        """Claim nothing more; may be called from a signal handler or another thread.
+
+        A signal handler must not take a lock, which the code that it interrupts may hold; a
+        simple queue has none.
+        """
+        self._is_stopping = True
+        self._results.put(None)
+
+    def close(self, seconds: float) -> int:
+        """Wait for what is in the works, for a bounded time, and hand back the rest.
+
+        Returns:
+            How many messages were handed back.
+        """
+        # What has not begun is handed back by the thread that comes to it. Of one that is
+        # cancelled nothing would be heard.
+        self._engine.stop()
+        deadline = time.monotonic() + seconds
+        while self._claimed and (left := deadline - time.monotonic()) > 0:
+            self._gather(wait_seconds=min(OUTAGE_SECONDS, left))
+            with suppress(Unavailable):
+                self._settle()
+        done = {each.id for each in self._done}
+        waiting = [each for each in list(self._claimed.values()) if each.id not in done]
+        self._done += [_untried(each, datetime.now(UTC)) for each in waiting]
+        try:
+            self._settle()
+        except Unavailable:
+            return 0
+        return len(waiting)
+
+    def _step(self) -> None:
+        """Claim what there is room for, wait a moment for results, and settle."""
+        # First, so that what is done is not claimed again after an outage.
+        self._settle()
+        self._measure_backlog()
+        room = self._engine.room(len(self._claimed))
+        for message in self._claim(room) if room > 0 else []:
+            if self._engine.submit(message):
+                self._claimed[message.id] = message
+        self._gather(wait_seconds=POLL_SECONDS)
+
+    def _claim(self, limit: int) -> list[Message]:
+        with self._services.database.connection() as connection:
+            now = datetime.now(UTC)
+            return list(outbox.claim(connection, now=now, limit=limit, lease=self._lease))
+
+    def _load(self, message_id: UUID, attempts: int) -> Message | None:
+        with self._services.database.connection() as connection:
+            return outbox.find_claimed(
+                connection, message_id, attempts=attempts, now=datetime.now(UTC)
+            )
+
+    def _gather(self, *, wait_seconds: float) -> None:
+        """Take in a result, or the word to stop, and what else has piled up."""
+        with suppress(queue.Empty):
+            result = self._results.get(timeout=wait_seconds)
+            time.sleep(GATHER_SECONDS)
+            while True:
+                self._done += [result] if result is not None else []
+                result = self._results.get_nowait()
+
+    def _settle(self) -> None:
+        """Store what is done, all at once.
+
+        Raises:
+            Unavailable: it is kept for the next time. Should this process end before, the
+                leases end as well, and the messages go out again, with the same keys.
+        """
+        if not self._done:
+            return
+        with self._services.database.transaction() as connection:
+            outbox.settle(connection, self._done)
+        for each in self._done:
+            self._claimed.pop(each.id, None)
+        self._done.clear()
+
+    def _deliver(self, message: Message) -> None:
+        self._claimed[message.id] = message
+        token = context.attach(propagate.extract(message.trace))
+        fields = log_fields.set({"message_id": str(message.id), "topic": message.topic})
+        try:
+            self._results.put(self._attempt(message))
+        finally:
+            log_fields.reset(fields)
+            context.detach(token)
+
+    def _attempt(self, message: Message) -> Settlement:
+        now = datetime.now(UTC)
+        if self._is_stopping or message.due_at <= now:  # until then it was claimed
+            return _untried(message, now)
+        started_at = time.perf_counter()
+        try:
+            is_sent = self._handlers[message.topic](self._services, message)
+        except BreakerOpen as error:
+            # Not an attempt: the dependency was not asked.
+            due_at = datetime.now(UTC) + (error.retry_after or timedelta(seconds=1))
+            return _untried(message, due_at)
+        except Exception as error:
+            if not isinstance(error, AppError):
+                logger.exception("Message handler broke")
+            settlement = self._failed(message, error)
+        else:
+            status = MessageStatus.SENT if is_sent else MessageStatus.SKIPPED
+            settlement = Settlement(message.id, status, message.attempts, datetime.now(UTC))
+        instruments.observe_message(
+            message.topic, settlement.status, time.perf_counter() - started_at
+        )
+        return settlement
+
+    def _failed(self, message: Message, error: Exception) -> Settlement:
+        due_at = datetime.now(UTC) + backoff(message.attempts)
+        reason = error.detail if isinstance(error, AppError) else type(error).__name__
+        reason = reason[: outbox.ERROR_LENGTH]
+        is_over = due_at > message.expires_at and self._give_up(message, reason)
+        status = MessageStatus.ABANDONED if is_over else MessageStatus.QUEUED
+        return Settlement(message.id, status, message.attempts, due_at, reason)
+
+    def _give_up(self, message: Message, reason: str) -> bool:
+        """Tell who keeps account of a message; False when that failed."""
+        try:
+            if handler := self._abandoned.get(message.topic):
+                handler(self._services, message, reason)
+        except Exception:
+            logger.exception("Message could not be given up")
+            return False
+        logger.error("Message abandoned", extra={"attempts": message.attempts})
+        return True
+
+    def _measure_backlog(self) -> None:
+        if time.monotonic() < self._backlog_due:
+            return
+        self._backlog_due = time.monotonic() + BACKLOG_SECONDS
+        with self._services.database.connection() as connection:
+            waiting = outbox.backlog(connection)
+        age = (datetime.now(UTC) - waiting.oldest).total_seconds() if waiting.oldest else 0.0
+        instruments.set_backlog(waiting.queued, waiting.abandoned, age)
+
+
+def _untried(message: Message, due_at: datetime) -> Settlement:
+    return Settlement(message.id, MessageStatus.QUEUED, message.attempts, due_at, is_tried=False)

@@ -1,0 +1,174 @@
+"""Which machine works on a message: this one, or any that takes it from a queue in Redis.
+
+The database row stays the truth. The queue carries ids only, and may lose them: a message
+whose claim ends without a settlement is due again, and is sent again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from chassis.background.outbox import Message
+from chassis.errors import Unavailable
+
+if TYPE_CHECKING:
+    import dramatiq
+    import redis
+
+logger = logging.getLogger(__name__)
+
+QUEUE = "outbox"
+TIMEOUT_SECONDS = 2.0
+# Messages that may wait for each thread.
+MAX_AHEAD = 4
+# How long the queue is left alone after it did not answer.
+OUTAGE_SECONDS = 5.0
+
+Work = Callable[[Message], None]
+# Returns a message while the claim with this number of attempts holds.
+Load = Callable[[UUID, int], Message | None]
+
+
+class Engine(Protocol):
+    """Has claimed messages worked on."""
+
+    def start(self, work: Work, load: Load) -> None:
+        """Begin: `work` delivers a message, `load` returns one that another process claimed."""
+
+    def room(self, in_works: int) -> int:
+        """Return how many more messages to claim, when `in_works` are worked on here."""
+
+    def submit(self, message: Message) -> bool:
+        """Have a message worked on; True when that is by this process."""
+
+    def stop(self) -> None:
+        """Begin no more work."""
+
+
+class LocalEngine:
+    """Works on messages in threads of this process."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="delivery")
+        self._work: Work | None = None
+        self._submitted = self._finished = 0
+
+    def start(self, work: Work, _load: Load) -> None:
+        """Remember how to work on a message."""
+        self._work = work
+
+    def room(self, in_works: int) -> int:
+        """Return how many threads are free, and as many more as were finished since the last time.
+
+        So threads find work while the next is claimed, and where work is slow none waits here.
+        """
+        finished = max(self._finished, self._submitted - in_works)
+        pace, self._finished = finished - self._finished, finished
+        return self._concurrency + min(pace, self._concurrency * MAX_AHEAD) - in_works
+
+    def submit(self, message: Message) -> bool:
+        """Work on a message in one of the threads."""
+        assert self._work is not None  # noqa: S101 - started before
+        self._submitted += 1
+        self._threads.submit(self._work, message)
+        return True
+
+    def stop(self) -> None:
+        """Take no more messages; what was taken goes on."""
+        self._threads.shutdown(wait=False)
+
+
+class DramatiqEngine:
+    """Sends ids through Redis to whichever worker process is free, this one included.
+
+    Without Redis a process works on what it claims, as LocalEngine does.
+    """
+
+    def __init__(self, url: str, concurrency: int) -> None:
+        self._url = url
+        self._concurrency = concurrency
+        self._local = LocalEngine(concurrency)
+        self._actor: Any = None
+        self._worker: dramatiq.Worker | None = None
+        self._redis: redis.Redis | None = None
+        self._away_until: float | None = None
+
+    def start(self, work: Work, load: Load) -> None:
+        """Begin to take ids from the queue."""
+        import dramatiq  # noqa: PLC0415 - only where it is chosen
+        import redis  # noqa: PLC0415
+        from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+
+        self._local.start(work, load)
+
+        def deliver(message_id: str, attempts: int) -> None:
+            with suppress(Unavailable):  # the claim ends, and the message is due again
+                message = load(UUID(message_id), attempts)
+                if message is not None:  # else it was settled, or claimed anew, meanwhile
+                    work(message)
+
+        self._redis = redis.Redis.from_url(
+            self._url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+        )
+        # No middleware: retries, time limits and results are the outbox's business.
+        broker = RedisBroker(client=self._redis, middleware=[])  # type: ignore[no-untyped-call]
+        self._actor = dramatiq.actor(broker=broker, queue_name=QUEUE)(deliver)
+        self._worker = dramatiq.Worker(broker, worker_threads=self._concurrency)
+        self._worker.start()
+
+    def room(self, in_works: int) -> int:
+        """Return how many ids the queue should still take; few wait, lest their claims end."""
+        import redis  # noqa: PLC0415 - see `start`
+
+        assert self._redis is not None  # noqa: S101 - started before
+        if self._is_away():
+            return self._local.room(in_works)
+        try:
+            waiting = int(self._redis.llen(f"dramatiq:{QUEUE}"))
+        except redis.RedisError:
+            self._note_outage()
+            return self._local.room(in_works)
+        self._note_answer()
+        return self._concurrency * 2 - waiting
+
+    def submit(self, message: Message) -> bool:
+        """Put a message's id into the queue, or work on it here when there is none."""
+        import redis  # noqa: PLC0415 - see `start`
+
+        if self._is_away():
+            return self._local.submit(message)
+        try:
+            self._actor.send(str(message.id), message.attempts)
+        except redis.RedisError:
+            self._note_outage()
+            return self._local.submit(message)
+        return False
+
+    def stop(self) -> None:
+        """Take no more from the queue; other processes do, also what was taken and not begun."""
+        import redis  # noqa: PLC0415 - see `start`
+
+        if self._worker is not None:
+            with suppress(redis.RedisError):  # without the queue, claims end
+                self._worker.stop(timeout=0)
+        self._local.stop()
+
+    def _is_away(self) -> bool:
+        return self._away_until is not None and time.monotonic() < self._away_until
+
+    def _note_outage(self) -> None:
+        if self._away_until is None:
+            logger.warning("The queue is away; each worker works on what it claims")
+        self._away_until = time.monotonic() + OUTAGE_SECONDS
+
+    def _note_answer(self) -> None:
+        if self._away_until is not None:
+            logger.info("The queue is back")
+        self._away_until = None

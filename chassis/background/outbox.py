@@ -1,0 +1,273 @@
+"""Messages that are stored with what they speak of, and delivered later, at least once.
+
+A message is queued until it is sent, skipped (there was nothing to do) or abandoned (tried for
+a day). A worker claims it for the span of a lease; a worker that dies loses it to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Index,
+    Insert,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.storage.database import Base, DatabaseManager, uuid7
+from chassis.telemetry.propagation import outgoing_headers
+
+PATIENCE = timedelta(days=1)
+ERROR_LENGTH = 200
+
+
+class MessageStatus(StrEnum):
+    """Where in its life a message is."""
+
+    QUEUED = "queued"
+    SENT = "sent"
+    SKIPPED = "skipped"
+    ABANDONED = "abandoned"
+
+
+SETTLED = (MessageStatus.SENT, MessageStatus.SKIPPED)
+
+
+class OutboxMessage(Base):
+    """Something that is to happen because something was stored."""
+
+    __tablename__ = "outbox_messages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    trace: Mapped[dict[str, str]] = mapped_column(JSON)
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    due_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_error: Mapped[str | None] = mapped_column(String(ERROR_LENGTH))
+
+    __table_args__ = (
+        # What is settled is not in it: claiming costs the same with a million old messages.
+        Index(
+            "ix_outbox_messages_due",
+            "due_at",
+            postgresql_where=text("status = 'queued'"),
+            sqlite_where=text("status = 'queued'"),
+        ),
+    )
+
+
+class Message(NamedTuple):
+    """A message as its handler sees it; `id` is the same on every try."""
+
+    id: UUID
+    topic: str
+    payload: dict[str, Any]
+    trace: dict[str, str]
+    attempts: int
+    due_at: datetime
+    expires_at: datetime
+
+
+class Settlement(NamedTuple):
+    """What became of a claimed message."""
+
+    id: UUID
+    status: MessageStatus
+    attempts: int
+    due_at: datetime
+    last_error: str | None = None
+    is_tried: bool = True
+
+
+messages: Table = OutboxMessage.__table__  # type: ignore[assignment]  # a Table, declared wider
+_COLUMNS = tuple(messages.c[name] for name in Message._fields)
+_QUEUED = messages.c.status == text("'queued'")  # as text, or the partial index is not used
+PREFIX = "message_"
+
+INSERT: Insert = insert(messages).values(
+    {column.name: bindparam(PREFIX + column.name) for column in messages.c}
+)
+
+
+def new_message(topic: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of INSERT for a message that is due now, in the current trace."""
+    now = datetime.now(UTC)
+    row = {
+        "id": uuid7(),
+        "topic": topic,
+        "payload": dict(payload),
+        "trace": outgoing_headers(),
+        "status": MessageStatus.QUEUED,
+        "attempts": 0,
+        "due_at": now,
+        "expires_at": now + PATIENCE,
+        "last_error": None,
+    }
+    return {PREFIX + name: value for name, value in row.items()}
+
+
+def claim(
+    connection: Connection, *, now: datetime, limit: int, lease: timedelta
+) -> Sequence[Message]:
+    """Reserve messages that are due, oldest first, in one statement.
+
+    Rows that another worker is claiming are skipped, so workers neither share a message nor
+    wait for each other; no row stays locked.
+
+    Args:
+        connection: Where each statement stands alone.
+        now: Current time; a parameter so that tests own the clock.
+        limit: Largest number of messages to reserve, at least 1.
+        lease: How long the reservation holds.
+    """
+    due = (
+        select(messages.c.id)
+        .where(_QUEUED, messages.c.due_at <= now)
+        .order_by(messages.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    statement = (
+        update(messages)
+        # By the key alone: with more to go by, a planner who has not seen the queue grow yet
+        # would read all of it for each of these.
+        .where(messages.c.id.in_(select(due.c.id)))
+        .values(attempts=messages.c.attempts + 1, due_at=now + lease)
+        .returning(*_COLUMNS)
+    )
+    claimed = [Message(*row) for row in connection.execute(statement)]
+    return sorted(claimed, key=lambda message: message.id)
+
+
+def find_claimed(
+    connection: Connection, message_id: UUID, *, attempts: int, now: datetime
+) -> Message | None:
+    """Return a message while the claim that brought it to so many attempts holds."""
+    statement = select(*_COLUMNS).where(
+        messages.c.id == message_id,
+        _QUEUED,
+        messages.c.attempts == attempts,
+        messages.c.due_at > now,
+    )
+    row = connection.execute(statement).first()
+    return Message(*row) if row is not None else None
+
+
+def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
+    """Store what became of messages.
+
+    A failure is stored only by the worker that still holds the claim; that a message was
+    sent is true whoever says so.
+    """
+    statement = (
+        update(messages)
+        .where(messages.c.id == bindparam("key"), _QUEUED)
+        .where(
+            (messages.c.attempts == bindparam("claimed_attempts"))
+            | (bindparam("new_status") == MessageStatus.SENT.value)
+        )
+        .values(
+            status=bindparam("new_status"),
+            attempts=bindparam("new_attempts"),
+            due_at=bindparam("new_due_at"),
+            last_error=bindparam("new_last_error"),
+        )
+    )
+    # In one order, so that workers which settle the same messages do not lock each other out.
+    ordered = sorted(settlements, key=lambda each: each.id)
+    connection.execute(statement, [_parameters(each) for each in ordered])
+
+
+class Backlog(NamedTuple):
+    """How much waits, for how long, and how much was given up."""
+
+    queued: int
+    abandoned: int
+    oldest: datetime | None
+
+
+def backlog(connection: Connection) -> Backlog:
+    """Return what waits; reads what is not settled, which is little."""
+    statement = select(func.count(), func.min(messages.c.expires_at)).where(_QUEUED)
+    queued, earliest = connection.execute(statement).one()
+    abandoned = select(func.count()).where(messages.c.status == MessageStatus.ABANDONED)
+    oldest = earliest - PATIENCE if earliest is not None else None
+    return Backlog(queued, connection.execute(abandoned).scalar_one(), oldest)
+
+
+def list_messages(
+    connection: Connection, status: MessageStatus, *, limit: int
+) -> Sequence[dict[str, Any]]:
+    """Return messages of one status, oldest first, without what they carry."""
+    columns = ("id", "topic", "attempts", "due_at", "last_error")
+    statement = (
+        select(*(messages.c[name] for name in columns))
+        .where(messages.c.status == status)
+        .order_by(messages.c.id)
+        .limit(limit)
+    )
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def requeue(connection: Connection, ids: Collection[UUID] | None, *, now: datetime) -> int:
+    """Give abandoned messages, all or some, another day; say how many."""
+    statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
+    if ids is not None:
+        statement = statement.where(messages.c.id.in_(ids))
+    values = {"attempts": 0, "due_at": now, "expires_at": now + PATIENCE, "last_error": None}
+    return connection.execute(statement.values(status=MessageStatus.QUEUED, **values)).rowcount
+
+
+def count_settled(database: DatabaseManager, *, before: datetime) -> int:
+    """Count the delivered messages that are older than a point in time."""
+    statement = select(func.count()).where(*_settled_before(before))
+    with database.connection() as connection:
+        return connection.execute(statement).scalar_one()
+
+
+def purge_settled(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
+    """Remove delivered messages older than a point in time; yield the size of each batch."""
+
+    def purge_batch(connection: Connection, limit: int) -> int:
+        batch = select(messages.c.id).where(*_settled_before(before)).limit(limit)
+        return connection.execute(delete(messages).where(messages.c.id.in_(batch))).rowcount
+
+    return database.purge(purge_batch)
+
+
+def _settled_before(before: datetime) -> tuple[Any, ...]:
+    # Ids are in the order of time, so the primary key serves as the index.
+    earliest = UUID(int=int(before.timestamp() * 1000) << 80)
+    return messages.c.id < earliest, messages.c.status.in_(SETTLED)
+
+
+def _parameters(settlement: Settlement) -> dict[str, Any]:
+    # A message that was not tried after all is handed back with its attempt taken off.
+    attempts = settlement.attempts if settlement.is_tried else settlement.attempts - 1
+    return {
+        "key": settlement.id,
+        "claimed_attempts": settlement.attempts,
+        "new_status": settlement.status.value,
+        "new_attempts": attempts,
+        "new_due_at": settlement.due_at,
+        "new_last_error": settlement.last_error,
+    }

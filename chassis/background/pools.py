@@ -1,0 +1,253 @@
+"""Bounded pools of threads and of processes: they refuse instead of growing."""
+
+from __future__ import annotations
+
+import contextvars
+import multiprocessing
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from opentelemetry import context, propagate
+
+from chassis.errors import AppError, Unavailable
+from chassis.telemetry import instruments
+from chassis.telemetry.propagation import outgoing_headers
+from chassis.telemetry.tracing import log_fields
+
+
+class PoolFull(Unavailable):
+    """More tasks wait than the pool takes."""
+
+    title = "Too many tasks are waiting"
+
+
+class TaskKilled(AppError):
+    """The process that worked on the task died."""
+
+    code = "task_killed"
+    title = "The task ended its process"
+
+
+class TaskRunner(Protocol):
+    """What package code needs of a worker manager."""
+
+    def submit_cpu_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Run a module-level function with plain arguments in another process."""
+
+    def submit_io_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Run a function that mostly waits in another thread."""
+
+
+class InlineTasks:
+    """Runs tasks where they are submitted, for processes that have no pools."""
+
+    def submit_cpu_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Run a function now."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+    submit_io_task = submit_cpu_task
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: Future[Any]
+    context: contextvars.Context
+    submitted_at: float
+
+
+class Pool:
+    """A number of threads that take tasks from a bounded queue; started by the first task.
+
+    Args:
+        name: For metrics.
+        size: Tasks that run at a time.
+        capacity: Tasks that may wait.
+    """
+
+    def __init__(self, name: str, *, size: int, capacity: int) -> None:
+        self._name = name
+        self._size = size
+        self._tasks: queue.Queue[_Task] = queue.Queue(capacity)
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Queue a task; it keeps the caller's trace and log fields.
+
+        Raises:
+            PoolFull: too many tasks wait, or the pool is closing.
+        """
+        self._start()
+        future: Future[Any] = Future()
+        task = _Task(function, arguments, future, contextvars.copy_context(), time.perf_counter())
+        if self._is_closed:
+            raise PoolFull
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full:
+            raise PoolFull from None
+        instruments.set_pool_depth(self._name, self._tasks.qsize())
+        return future
+
+    def close(self, deadline: float) -> int:
+        """Take no more tasks, wait until `deadline` (monotonic), cancel the rest; say how many."""
+        self._is_closed = True
+        while not self._is_idle() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        cancelled = 0
+        while True:
+            try:
+                cancelled += self._tasks.get_nowait().future.cancel()
+            except queue.Empty:
+                return cancelled
+
+    def call(self, task: _Task) -> Any:
+        """Run a task's function where this pool runs them."""
+        return task.context.run(task.function, *task.arguments)
+
+    def slot(self) -> Callable[[_Task], Any]:
+        """Return what runs tasks for one of the threads."""
+        return self.call
+
+    def _is_idle(self) -> bool:
+        return self._tasks.unfinished_tasks == 0
+
+    def _start(self) -> None:
+        with self._lock:
+            while len(self._threads) < self._size and not self._is_closed:
+                name = f"{self._name}-{len(self._threads)}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _run(self) -> None:
+        run = self.slot()
+        while True:
+            task = self._tasks.get()
+            try:
+                self._work(run, task)
+            finally:
+                self._tasks.task_done()
+
+    def _work(self, run: Callable[[_Task], Any], task: _Task) -> None:
+        started_at = time.perf_counter()
+        instruments.observe_task_wait(self._name, started_at - task.submitted_at)
+        instruments.set_pool_depth(self._name, self._tasks.qsize())
+        if not task.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = run(task)
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            task.future.set_exception(error)
+            outcome = "error"
+        else:
+            task.future.set_result(result)
+            outcome = "success"
+        instruments.observe_task(self._name, outcome, time.perf_counter() - started_at)
+
+
+class ProcessPool(Pool):
+    """A pool whose threads each own a process: a task that kills its process harms no other.
+
+    Processes are made on first use and never forked from here, where threads run.
+
+    Args:
+        prepare: Called once in each new process; travels there, so no closure.
+        shared: Modules to import once, by the process that all others are forked from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        size: int,
+        capacity: int,
+        prepare: Callable[[], None] | None = None,
+        shared: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, size=size, capacity=capacity)
+        self._prepare = prepare
+        self._shared = shared
+        self._executors: set[ProcessPoolExecutor] = set()
+
+    def slot(self) -> Callable[[_Task], Any]:
+        """Return what runs tasks in a process of its own."""
+        executor = self._new_executor()
+
+        def run(task: _Task) -> Any:
+            nonlocal executor
+            try:
+                working = _begin(executor, task)
+            except BrokenExecutor:  # the process died idle, which is no task's fault
+                executor = self._replace(executor)
+                working = _begin(executor, task)
+            try:
+                return working.result()
+            except BrokenExecutor as error:
+                executor = self._replace(executor)
+                raise TaskKilled from error
+
+        return run
+
+    def close(self, deadline: float) -> int:
+        """Close as a pool does, then end the processes, busy or not."""
+        cancelled = super().close(deadline)
+        for executor in list(self._executors):
+            self._drop(executor)
+        return cancelled
+
+    def _new_executor(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(self._shared))
+        executor = ProcessPoolExecutor(
+            1,
+            mp_context=context,
+            initializer=self._prepare,
+        )
+        self._executors.add(executor)
+        return executor
+
+    def _replace(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        self._drop(executor)
+        return self._new_executor()
+
+    def _drop(self, executor: ProcessPoolExecutor) -> None:
+        self._executors.discard(executor)
+        for process in list((executor._processes or {}).values()):  # noqa: SLF001 - kill_workers() is new in 3.14
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(executor: ProcessPoolExecutor, task: _Task) -> Future[Any]:
+    carrier = task.context.run(outgoing_headers)
+    fields = task.context.run(lambda: dict(log_fields.get()))
+    return executor.submit(run_in_child, task.function, task.arguments, carrier, fields)
+
+
+def run_in_child(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    carrier: Mapping[str, str],
+    fields: Mapping[str, str],
+) -> Any:
+    """Run a task in its process, in the trace of whoever submitted it."""
+    token = context.attach(propagate.extract(carrier))
+    kept = log_fields.set(fields)
+    try:
+        return function(*arguments)
+    finally:
+        log_fields.reset(kept)
+        context.detach(token)

@@ -1,0 +1,49 @@
+"""The attached resources of one process, opened and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chassis.background.pools import TaskRunner
+from chassis.clients.http_client import HttpClient
+from chassis.clients.mailer import Mailer
+from chassis.clients.redis import RedisManager
+from chassis.security import PasswordHasher
+from chassis.storage.database import DatabaseManager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackingServices:
+    """What a process talks to. Nothing connects before its first use."""
+
+    database: DatabaseManager
+    redis: RedisManager
+    http: HttpClient
+    mailer: Mailer
+    tasks: TaskRunner
+    hasher: PasswordHasher
+    external_urls: tuple[str, ...]
+
+    def pings(self) -> dict[str, Callable[[], None]]:
+        """Return name -> a call that makes a round trip, or raises Unavailable.
+
+        What is not configured is left out.
+        """
+        pings: dict[str, Callable[[], None]] = {"database": self.database.ping}
+        if self.redis.is_configured:
+            pings["redis"] = self.redis.ping
+        if self.external_urls:
+            pings["external_apis"] = self._ping_external
+        return pings
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        self.mailer.close()
+        self.http.close()
+        self.redis.close()
+        self.database.close()
+
+    def _ping_external(self) -> None:
+        for url in self.external_urls:
+            self.http.ping(url)

@@ -1,0 +1,1 @@
+"""Calls to other services, and what happens when they fail."""

@@ -1,0 +1,78 @@
+"""E-mails leave through another service, over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Protocol
+
+from chassis.clients.http_client import HttpClient
+from chassis.clients.resilience import CircuitBreaker
+from chassis.errors import Unavailable
+from chassis.telemetry.tracing import set_attributes, trace_function
+
+logger = logging.getLogger(__name__)
+
+
+class Mailer(Protocol):
+    """Sends e-mails."""
+
+    def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:
+        """Send an e-mail.
+
+        Args:
+            template: Which text.
+            to: The recipient's address.
+            variables: What the template fills in.
+            key: The same for every try, so that the provider sends it once.
+
+        Returns:
+            False when there is no provider, and so nothing to try again.
+
+        Raises:
+            Unavailable: the provider did not take it.
+        """
+
+    def close(self) -> None:
+        """Close what was opened."""
+
+
+class LoggingMailer:
+    """Stands in where no provider is configured: says so, and sends nothing."""
+
+    def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:  # noqa: ARG002
+        """Say that an e-mail would be sent, not to whom."""
+        logger.info(
+            "E-mail skipped: no EMAIL_SERVICE_URL", extra={"template": template, "key": key}
+        )
+        return False
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class HttpMailer:
+    """Posts e-mails to a provider; any 2xx means that it took them."""
+
+    def __init__(self, url: str, http: HttpClient, breaker: CircuitBreaker) -> None:
+        self._url = url
+        self._http = http
+        self._breaker = breaker
+
+    @trace_function("user_service.send_welcome_email", {"external_service.name": "email"})
+    def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:
+        """Post an e-mail; raises Unavailable when the provider did not take it."""
+        document = {"to": to, "template": template, "variables": variables}
+        set_attributes({"external_service.operation": "send_email", "email.type": template})
+        with self._breaker.call():
+            status = self._http.post(self._url, document, {"Idempotency-Key": key})
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise Unavailable(f"The e-mail service answered {status}")
+        # A refusal speaks of this e-mail alone: the others must not wait for it.
+        if not 200 <= status < 300:  # noqa: PLR2004 - any success
+            raise Unavailable(f"The e-mail service answered {status}")
+        return True
+
+    def close(self) -> None:
+        """Close the connections to the provider."""
+        self._http.close()

@@ -1,0 +1,60 @@
+"""The Redis client, opened on first use. Every caller has an answer for its absence."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from chassis.errors import Unavailable
+from chassis.once import once_property
+from chassis.telemetry.tracing import trace_redis
+
+if TYPE_CHECKING:
+    import redis
+
+
+class RedisManager:
+    """A connection pool to one Redis server, or to none when `url` is empty."""
+
+    def __init__(self, url: str, *, max_connections: int, timeout: timedelta) -> None:
+        self._url = url
+        self._max_connections = max_connections
+        self._timeout_seconds = timeout.total_seconds()
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a server to talk to."""
+        return bool(self._url)
+
+    @once_property
+    def client(self) -> redis.Redis:
+        """The client; nothing is connected until its first command."""
+        import redis  # noqa: PLC0415 - a third of the start-up time, and optional
+
+        client = redis.Redis.from_url(
+            self._url,
+            max_connections=self._max_connections,
+            socket_timeout=self._timeout_seconds,
+            socket_connect_timeout=self._timeout_seconds,
+            decode_responses=True,
+        )
+        trace_redis(client)
+        return client
+
+    def ping(self) -> None:
+        """Make one round trip.
+
+        Raises:
+            Unavailable: there was no answer in time.
+        """
+        import redis  # noqa: PLC0415 - see `client`
+
+        try:
+            self.client.ping()
+        except (redis.RedisError, OSError) as error:
+            raise Unavailable from error
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "client" in self.__dict__:
+            self.client.close()

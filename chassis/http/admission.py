@@ -1,0 +1,60 @@
+"""Overload: a bounded number of requests is worked on, the rest is told at once to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, request
+from werkzeug.wsgi import ClosingIterator
+
+from chassis.errors import Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# What must be answered when all else is busy: cheap, and asked by the platform.
+EXEMPT = frozenset({"/health", "/ready", "/metrics", "/version"})
+OVERLOADED = "userservice.overloaded"
+STREAMED = "userservice.streamed"
+
+
+def limit_in_flight(app: Flask, limit: int) -> None:
+    """Answer 503 to all requests beyond `limit` at a time, probes and scrapes excepted."""
+    app.wsgi_app = _Admission(app.wsgi_app, limit)  # type: ignore[method-assign]
+
+    @app.before_request
+    def _refuse_overload() -> None:
+        if OVERLOADED in request.environ:
+            raise Unavailable("Too many requests are in progress")
+
+    @app.after_request
+    def _mark_stream(response: Response) -> Response:
+        if response.is_streamed:
+            request.environ[STREAMED] = True
+        return response
+
+
+class _Admission:
+    """WSGI middleware that marks the requests for which there is no slot."""
+
+    def __init__(self, app: WSGIApplication, limit: int) -> None:
+        self._app = app
+        self._slots = BoundedSemaphore(limit)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") in EXEMPT:
+            return self._app(environ, start_response)
+        if not self._slots.acquire(blocking=False):
+            environ[OVERLOADED] = True
+            return self._app(environ, start_response)
+        is_streamed = False
+        try:
+            answer = self._app(environ, start_response)
+            is_streamed = STREAMED in environ
+            # A stream is still being made; its slot is free when its last byte was handed over.
+            return ClosingIterator(answer, self._slots.release) if is_streamed else answer
+        finally:
+            if not is_streamed:
+                self._slots.release()

@@ -1,0 +1,135 @@
+"""Guards: every route says above its view who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from flask import current_app, g, request
+
+from chassis.errors import Forbidden, Unauthenticated
+from chassis.security import AccessTokens, same_secret
+from chassis.telemetry.tracing import add_log_fields
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Guard(StrEnum):
+    """Who may call a route."""
+
+    PUBLIC = "everyone"
+    REGISTRAR = "everyone, or administrators alone when registration is closed"
+    USER = "users, for themselves"
+    OWNER = "users for themselves, and administrators"
+    ADMINISTRATOR = "administrators: superusers, and services with the API key"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: a user, or a service with the API key when `user_id` is None."""
+
+    user_id: UUID | None
+    is_administrator: bool
+
+    @property
+    def name(self) -> str:
+        """A stable name, for scopes."""
+        return str(self.user_id) if self.user_id is not None else "service"
+
+
+SERVICE = Principal(user_id=None, is_administrator=True)
+
+
+# Looks the subject of a token up; None when there is no such live user.
+FindPrincipal = Callable[[UUID], Principal | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authenticator:
+    """How credentials become a principal. Users lie above the edge, so finding one is given."""
+
+    api_key: str
+    access_tokens: AccessTokens
+    find_principal: FindPrincipal
+    is_registration_open: bool
+
+    def authenticate(self) -> Principal | None:
+        """Return who calls; None when the request carries no credentials.
+
+        Raises:
+            Unauthenticated: there are credentials, and they do not hold.
+        """
+        api_key = request.headers.get("X-API-Key")
+        if api_key is not None:
+            if not same_secret(api_key, self.api_key):
+                raise Unauthenticated
+            return SERVICE
+        authorization = request.headers.get("Authorization")
+        return None if authorization is None else self._bearer(authorization)
+
+    def _bearer(self, authorization: str) -> Principal:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated
+        # The lookup makes a deleted user's token stop at once, not when it expires.
+        principal = self.find_principal(self.access_tokens.read(token.strip()))
+        if principal is None:
+            raise Unauthenticated
+        return principal
+
+
+def requires(guard: Guard) -> Callable[[View], View]:
+    """Let in only whom `guard` names; OWNER reads the view's `user_id`.
+
+    The view's caller gets 401 without credentials that hold, and 403 when they do not suffice.
+    """
+
+    def mark(view: View) -> View:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            _check(guard, kwargs.get("user_id"))
+            return view(*args, **kwargs)
+
+        guarded.__dict__["guard"] = guard
+        return cast("View", guarded)
+
+    return mark
+
+
+def public(view: View) -> View:
+    """Let everyone in, and look at no credentials."""
+    view.__dict__["guard"] = Guard.PUBLIC
+    return view
+
+
+def guard_of(view: Callable[..., Any]) -> Guard | None:
+    """Return a view's guard; None when it has none, which a test forbids."""
+    return view.__dict__.get("guard")
+
+
+def principal() -> Principal | None:
+    """Return who calls the guarded view; None for an anonymous caller."""
+    return cast("Principal | None", g.get("principal"))
+
+
+def _check(guard: Guard, user_id: UUID | None) -> None:
+    authenticator = cast("Authenticator", current_app.extensions["authenticator"])
+    caller = g.principal = authenticator.authenticate()
+    if caller is not None and caller.user_id is not None:
+        add_log_fields(user_id=str(caller.user_id))
+    if guard is Guard.REGISTRAR and authenticator.is_registration_open:
+        return
+    if caller is None:
+        raise Unauthenticated
+    # A route that forgot its user_id lets no user in, rather than every one.
+    is_self = user_id is not None and user_id == caller.user_id
+    allowed = {
+        Guard.USER: caller.user_id is not None,
+        Guard.OWNER: caller.is_administrator or is_self,
+    }
+    if not allowed.get(guard, caller.is_administrator):
+        raise Forbidden

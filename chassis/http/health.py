@@ -1,0 +1,203 @@
+"""Probes: /health says alive, /ready says able to serve, /version says what runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Literal, cast
+
+from flask import Blueprint, Response, current_app
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from chassis.backing_services import BackingServices
+from chassis.errors import Unavailable
+from chassis.http.auth import public
+from chassis.http.openapi import operation
+from chassis.http.web import json_response
+from chassis.schemas import Schema
+from chassis.storage import migrations
+from chassis.storage.database import DatabaseManager
+
+logger = logging.getLogger(__name__)
+blueprint = Blueprint("health", __name__)
+
+CHECKS = ("database", "redis", "external_apis")
+CACHE_SECONDS = 1.0
+STOPPING = "stopping"
+
+
+class Health(Schema):
+    """The process is alive."""
+
+    status: Literal["healthy"] = "healthy"
+    version: str
+    environment: str
+    timestamp: datetime
+
+
+class Checks(Schema):
+    """Which attached resources answered; true for those that are not configured."""
+
+    database: bool
+    redis: bool
+    external_apis: bool
+
+
+class Ready(Schema):
+    """Whether the process can serve: degraded means without something optional."""
+
+    status: Literal["ready", "degraded", "not_ready"]
+    checks: Checks
+    reasons: list[str]
+    timestamp: datetime
+
+
+class Version(Schema):
+    """What runs."""
+
+    service: str
+    version: str
+    build_id: str
+    environment: str
+
+
+class Readiness:
+    """Round trips to the attached resources, side by side and at most once a second.
+
+    Args:
+        checks: Name -> a call that raises Unavailable; None for what is not configured.
+        required: Names of the checks without which the process cannot serve.
+        timeout: How long a check may take before it counts as failed.
+    """
+
+    def __init__(
+        self,
+        checks: Mapping[str, Callable[[], None]],
+        *,
+        required: frozenset[str],
+        timeout: timedelta,
+    ) -> None:
+        self._checks = checks
+        self._required = required
+        self._timeout_seconds = timeout.total_seconds()
+        self._running: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._failed: frozenset[str] = frozenset()
+        self._valid_until = 0.0
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Be ready no more: the process is about to end. Safe in a signal handler."""
+        self._is_stopping = True
+
+    def failed(self) -> frozenset[str]:
+        """Return the names of the checks that fail."""
+        if self._is_stopping:
+            return frozenset({STOPPING})
+        with self._lock:
+            if time.monotonic() >= self._valid_until:
+                self._failed = self._run()
+                self._valid_until = time.monotonic() + CACHE_SECONDS
+            return self._failed
+
+    def is_ready(self, failed: frozenset[str]) -> bool:
+        """Tell whether the process can serve without these."""
+        return not failed & (self._required | {STOPPING})
+
+    def _run(self) -> frozenset[str]:
+        passed: set[str] = set()
+        for name, check in self._checks.items():
+            # One that still hangs has failed, and a second beside it would hang as well.
+            if not (name in self._running and self._running[name].is_alive()):
+                thread = threading.Thread(target=_try, args=(name, check, passed), daemon=True)
+                self._running[name] = thread
+                thread.start()
+        deadline = time.monotonic() + self._timeout_seconds
+        for thread in self._running.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return frozenset(self._checks) - passed
+
+
+def make_readiness(
+    services: BackingServices, *, required: frozenset[str], timeout: timedelta
+) -> Readiness:
+    """Check the attached resources, and that the schema is not behind the code."""
+    checks = services.pings() | {"schema": partial(_require_schema, services.database)}
+    return Readiness(checks, required=required | {"schema"}, timeout=timeout)
+
+
+def _require_schema(database: DatabaseManager) -> None:
+    try:
+        behind = migrations.is_behind(database)
+    except Unavailable:
+        return  # that is for the database's own check to say
+    if behind:
+        raise Unavailable("The schema is behind; run: python app.py admin migrate")
+
+
+def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:
+    try:
+        with suppress_instrumentation():  # a probe's round trips belong to no trace
+            check()
+    except Unavailable as error:
+        logger.warning(
+            "Readiness check failed",
+            extra={"check": name, "error_type": type(error.__cause__ or error).__name__},
+        )
+    except Exception:
+        logger.exception("Readiness check broke", extra={"check": name})
+    else:
+        passed.add(name)
+
+
+@blueprint.get("/health")
+@public
+@operation("Tell whether the process is alive", returns={200: Health}, tag="probes")
+def get_health() -> Response:
+    """Touches nothing outside the process, so that a broken database restarts no pod."""
+    config = current_app.config
+    return json_response(
+        Health(
+            version=config["APP_VERSION"],
+            environment=config["ENVIRONMENT"],
+            timestamp=datetime.now(UTC),
+        )
+    )
+
+
+@blueprint.get("/ready")
+@public
+@operation("Tell whether the process can serve", returns={200: Ready, 503: Ready}, tag="probes")
+def get_ready() -> Response:
+    """Makes a round trip to each attached resource, at most once a second."""
+    readiness = cast("Readiness", current_app.extensions["readiness"])
+    failed = readiness.failed()
+    ready = readiness.is_ready(failed)
+    answer = Ready(
+        status="not_ready" if not ready else "degraded" if failed else "ready",
+        checks=Checks(**{name: name not in failed for name in CHECKS}),
+        reasons=sorted(failed),
+        timestamp=datetime.now(UTC),
+    )
+    return json_response(answer, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@blueprint.get("/version")
+@public
+@operation("Tell what runs", returns={200: Version}, tag="probes")
+def get_version() -> Response:
+    """Version, build and environment, as the image and the deployment set them."""
+    config = current_app.config
+    return json_response(
+        Version(
+            service=config["SERVICE_NAME"],
+            version=config["APP_VERSION"],
+            build_id=config["BUILD_ID"],
+            environment=config["ENVIRONMENT"],
+        )
+    )

@@ -1,0 +1,148 @@
+"""The request's own telemetry, and /metrics where a scrape reads all workers' counts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Flask, Request, Response, current_app
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from chassis.http.admission import EXEMPT
+from chassis.http.auth import public
+from chassis.http.web import id_of
+from chassis.telemetry import instruments, tracing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger("userservice.access")
+blueprint = Blueprint("metrics", __name__)
+
+
+def register_request_telemetry(app: Flask) -> None:
+    """Measure and log each request, probes and scrapes excepted."""
+    answer = app.wsgi_app
+
+    def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in EXEMPT:
+            return answer(environ, start_response)
+        started_at = time.perf_counter()
+        active = instruments.active_requests()
+
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            # Before the answer leaves, so that who has seen it finds it counted, and while
+            # the request's span lives, so that the line belongs to it.
+            _measure(environ, int(status[:3]), time.perf_counter() - started_at)
+            return start_response(status, headers, *more)
+
+        token = tracing.log_fields.set({"request_id": id_of(environ)})
+        active.inc()
+        try:
+            return answer(environ, begin)
+        finally:
+            active.dec()
+            tracing.log_fields.reset(token)
+
+    app.wsgi_app = observed  # type: ignore[method-assign]
+
+
+def _measure(environ: WSGIEnvironment, status: int, seconds: float) -> None:
+    request: Request | None = environ.get("werkzeug.request")
+    rule = request.url_rule if request is not None else None
+    endpoint = rule.endpoint if rule is not None else "unknown"
+    method = environ["REQUEST_METHOD"]
+    instruments.request_duration(method, status, endpoint).observe(seconds)
+    logger.info(
+        "Request answered",
+        extra={
+            "method": method,
+            "route": rule.rule if rule is not None else "",
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+        },
+    )
+
+
+@blueprint.get("/metrics")
+@public
+def get_metrics() -> Response:
+    """Return the counts of all workers of this pod, in Prometheus' text format."""
+    exposition = generate_latest(_Exposition(current_app))
+    return Response(exposition, content_type=CONTENT_TYPE_LATEST)
+
+
+class _Exposition(CollectorRegistry):
+    """What is stored, and the names that are derived from it: one histogram serves three."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__()
+        self._routes = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the stored metrics, each followed by those derived from it."""
+        for metric in stored_metrics():
+            yield metric
+            if metric.name == "http_request_duration_seconds":
+                yield _totals(metric)
+                yield self._conventional(metric)
+            elif metric.name == "active_connections":
+                yield _renamed(metric, "http_server_active_requests")
+
+    def _conventional(self, metric: Metric) -> Metric:
+        """Return the same samples as OpenTelemetry's semantic conventions name them."""
+        derived = Metric(
+            "http_server_request_duration_seconds", "Duration of HTTP server requests.", "histogram"
+        )
+        for sample in metric.samples:
+            labels = {
+                "http_request_method": sample.labels["method"],
+                "http_response_status_code": sample.labels["status_code"],
+                "http_route": self._routes.get(sample.labels["endpoint"], ""),
+            }
+            if "le" in sample.labels:
+                labels["le"] = sample.labels["le"]
+            name = sample.name.replace("http_request_", "http_server_request_", 1)
+            derived.add_sample(name, labels, sample.value)
+        return derived
+
+
+def stored_metrics() -> Iterator[Metric]:
+    """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if directory:
+        files = [str(path) for path in instruments.files_in(directory) if _size(path)]
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    else:
+        yield from REGISTRY.collect()
+
+
+def _size(path: Path) -> int:
+    # A worker that starts makes its files empty, and for a moment a reader finds them so; a
+    # dead worker's are removed while this looks.
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _totals(metric: Metric) -> Metric:
+    total = Metric("http_requests", "HTTP requests.", "counter")
+    for sample in metric.samples:
+        if sample.name.endswith("_count"):
+            total.add_sample("http_requests_total", sample.labels, sample.value)
+    return total
+
+
+def _renamed(metric: Metric, name: str) -> Metric:
+    renamed = Metric(name, metric.documentation, metric.type)
+    for sample in metric.samples:
+        renamed.add_sample(name, sample.labels, sample.value)
+    return renamed

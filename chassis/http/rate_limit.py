@@ -1,0 +1,213 @@
+"""Rate limits: limit("registration") on a route, counted in Redis or, without it, per process."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from flask import current_app, request
+
+from chassis.errors import TooManyRequests
+from chassis.http.auth import principal
+from chassis.once import once_property
+from chassis.security import fingerprint
+from chassis.telemetry import instruments
+from chassis.telemetry.tracing import client_spans, trace_redis
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+    from limits import RateLimitItem
+    from limits.storage import Storage
+    from limits.strategies import SlidingWindowCounterRateLimiter
+
+logger = logging.getLogger(__name__)
+View = TypeVar("View", bound=Callable[..., Any])
+
+# After Redis failed, how long counting stays in the process before it is tried again.
+PAUSE_SECONDS = 5.0
+
+_TIGHTEST = "userservice.rate_limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a limit says of one request."""
+
+    is_allowed: bool
+    limit: int
+    remaining: int
+    window: timedelta
+    reset: timedelta
+
+
+class RateLimiter:
+    """Sliding windows over the recent requests of each caller.
+
+    Fails open: without Redis each process counts for itself, which lets a caller have the
+    limit once for each process, and stops nobody.
+
+    Args:
+        limits: Name -> a rate such as 30/minute.
+        redis_url: Where all processes count together; empty: each counts alone.
+        timeout: How long a call to Redis may take.
+    """
+
+    def __init__(self, limits: Mapping[str, str], *, redis_url: str, timeout: timedelta) -> None:
+        self._rates = dict(limits)
+        self._redis_url = redis_url
+        self._timeout_seconds = timeout.total_seconds()
+        self._paused_until = 0.0
+        self._is_away = False
+        self._local_lock = threading.Lock()
+
+    def hit(self, name: str, key: str) -> Verdict:
+        """Count a request against a limit and say whether it may go on."""
+        rate = self._items[name]
+        if self._redis_url and time.monotonic() >= self._paused_until:
+            try:
+                with client_spans():
+                    verdict = _hit(self._shared, rate, name, key)
+            except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
+                self._pause(error)
+            else:
+                self._go_on()
+                return verdict
+        # The library's memory starts a thread now and then, and two callers at once the same one.
+        with self._local_lock:
+            return _hit(self._local, rate, name, key)
+
+    def _pause(self, error: Exception) -> None:
+        self._paused_until = time.monotonic() + PAUSE_SECONDS
+        instruments.count_rate_limit_error()
+        if not self._is_away:
+            logger.warning(
+                "Rate limits fall back to this process", extra={"error_type": type(error).__name__}
+            )
+        self._is_away = True
+
+    def _go_on(self) -> None:
+        if self._is_away:
+            logger.info("Rate limits are counted together again")
+        self._is_away = False
+
+    # Importing the library costs a tenth of a start; the first limited request pays it.
+
+    @once_property
+    def _items(self) -> dict[str, RateLimitItem]:
+        from limits import parse  # noqa: PLC0415 - see above
+
+        return {name: parse(rate) for name, rate in self._rates.items()}
+
+    @once_property
+    def _local(self) -> SlidingWindowCounterRateLimiter:
+        from limits.storage import MemoryStorage  # noqa: PLC0415 - see above
+
+        return _strategy(MemoryStorage())
+
+    @once_property
+    def _shared(self) -> SlidingWindowCounterRateLimiter:
+        from limits.storage import RedisStorage  # noqa: PLC0415 - see above
+
+        timeout = self._timeout_seconds
+        storage = RedisStorage(
+            self._redis_url, socket_timeout=timeout, socket_connect_timeout=timeout
+        )
+        trace_redis(storage.storage)
+        return _strategy(storage)
+
+
+def limit(name: str) -> Callable[[View], View]:
+    """Limit how often a client may call a route; administrators are not limited."""
+
+    def mark(view: View) -> View:
+        @wraps(view)
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            _apply(name, lambda: f"client:{client_network()}")
+            return view(*args, **kwargs)
+
+        limited.__dict__["limit"] = name
+        return cast("View", limited)
+
+    return mark
+
+
+def limit_address(name: str, address: str) -> None:
+    """Limit how often an e-mail address may be named, whoever the client is.
+
+    Args:
+        name: Which limit.
+        address: The address folded as where it is stored: another spelling is no way around.
+
+    Raises:
+        TooManyRequests: it was too often.
+    """
+    # A fingerprint: Redis is no place for addresses.
+    _apply(name, lambda: f"address:{fingerprint(address.encode())}")
+
+
+def client_network() -> str:
+    """Return who the client is to a limit: an IPv4 address, or the IPv6 network a client has."""
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return "unknown"
+    address = getattr(address, "ipv4_mapped", None) or address  # one name for each client
+    prefix = 64 if address.version == 6 else 32  # noqa: PLR2004 - IPv6
+    return str(ipaddress.ip_network((address, prefix), strict=False))
+
+
+def _apply(name: str, make_key: Callable[[], str]) -> None:
+    limiter = cast("RateLimiter | None", current_app.extensions["rate_limiter"])
+    caller = principal()
+    if limiter is None or (caller is not None and caller.is_administrator):
+        return
+    verdict = limiter.hit(name, make_key())
+    instruments.count_rate_limit(name, is_allowed=verdict.is_allowed)
+    tightest = request.environ.get(_TIGHTEST)
+    if tightest is None or verdict.remaining <= tightest[1].remaining:
+        request.environ[_TIGHTEST] = (name, verdict)
+    if not verdict.is_allowed:
+        raise TooManyRequests(retry_after=verdict.reset)
+
+
+def rate_limit_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:
+    """Return the headers that tell a limited caller where it stands; empty without a limit."""
+    if _TIGHTEST not in environ:
+        return []
+    name, verdict = cast("tuple[str, Verdict]", environ[_TIGHTEST])
+    return [
+        ("RateLimit-Policy", f'"{name}";q={verdict.limit};w={_seconds(verdict.window)}'),
+        ("RateLimit", f'"{name}";r={verdict.remaining};t={_seconds(verdict.reset)}'),
+    ]
+
+
+def _seconds(span: timedelta) -> int:
+    return max(1, math.ceil(span.total_seconds()))
+
+
+def _strategy(storage: Storage) -> SlidingWindowCounterRateLimiter:
+    from limits.strategies import SlidingWindowCounterRateLimiter  # noqa: PLC0415 - see above
+
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+def _hit(
+    strategy: SlidingWindowCounterRateLimiter, rate: RateLimitItem, name: str, key: str
+) -> Verdict:
+    is_allowed = strategy.hit(rate, name, key)
+    stats = strategy.get_window_stats(rate, name, key)
+    return Verdict(
+        is_allowed,
+        rate.amount,
+        stats.remaining,
+        timedelta(seconds=rate.get_expiry()),
+        timedelta(seconds=max(0.0, stats.reset_time - time.time())),
+    )

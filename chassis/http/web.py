@@ -1,0 +1,186 @@
+"""What a route needs from the request, and the response it gives back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from random import getrandbits
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from chassis.backing_services import BackingServices
+from chassis.errors import InvalidRequest, UnsupportedMediaType
+from chassis.http.auth import principal
+from chassis.http.rate_limit import rate_limit_headers
+from chassis.schemas import Schema
+from chassis.storage import idempotency
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+SchemaType = TypeVar("SchemaType", bound=Schema)
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MERGE_PATCH = "application/merge-patch+json"
+# What a browser, should one look, may do with an answer: nothing.
+SAFE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+}
+_SAFE_HEADERS = tuple((each[0].lower(), each) for each in SAFE_HEADERS.items())
+MAX_BODY_BYTES = 64 * 1024
+
+_REQUEST_ID = "userservice.request_id"
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_FRAMING = frozenset({"Content-Length"})
+# Printable, short, and nothing that could end a header or a log field.
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
+
+
+def backing_services() -> BackingServices:
+    """Return the attached resources of the application that serves this request."""
+    return cast("BackingServices", current_app.extensions["backing_services"])
+
+
+def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
+    """Read the request's JSON body.
+
+    Args:
+        schema: What the body must look like.
+        media_types: Accepted content types; application/json when none is named.
+
+    Raises:
+        UnsupportedMediaType: the body is of another type.
+        InvalidRequest: the body breaks a rule.
+        RequestEntityTooLarge: the body is larger than the application allows.
+    """
+    accepted = media_types or (JSON,)
+    if request.mimetype not in accepted:
+        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(accepted)}")
+    return schema.load(read_input())
+
+
+def read_input() -> bytes:
+    """Read the request's body, which stays there to be parsed as a form.
+
+    Raises:
+        RequestEntityTooLarge: the body is larger than the application allows.
+        InvalidRequest: it does not arrive whole.
+    """
+    limit = request.max_content_length or MAX_BODY_BYTES
+    # Without the one byte more, a chunked body would be cut at the limit instead of refused.
+    request.max_content_length = limit + 1
+    try:
+        body = request.get_data()
+    except HTTPException:
+        raise
+    except Exception as error:
+        # A server finds a broken chunk only now, and says so with exceptions of its own.
+        raise InvalidRequest("The request body could not be read") from error
+    if len(body) > limit:
+        raise RequestEntityTooLarge
+    return body
+
+
+def read_query(schema: type[SchemaType]) -> SchemaType:
+    """Read the query parameters; of one that is repeated, the first.
+
+    Raises:
+        InvalidRequest: a parameter breaks a rule.
+    """
+    try:
+        values = request.args.to_dict()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query string is not valid UTF-8") from None
+    return schema.load_values(values)
+
+
+def json_response(
+    document: Schema,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Render a document."""
+    return Response(document.model_dump_json(), status, headers, mimetype=JSON)
+
+
+def empty_response(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response without a body, and so without a type."""
+    response = Response(status=status, headers=headers)
+    del response.headers["Content-Type"]
+    return response
+
+
+def dump_response(response: Response) -> str:
+    """Turn a response into text that `load_response` turns back, to be sent again."""
+    kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
+    return json.dumps([response.status_code, kept, response.get_data(as_text=True)])
+
+
+def load_response(dumped: str) -> Response:
+    """Return a response that was sent before, marked as such."""
+    status, headers, body = json.loads(dumped)
+    return Response(body, status, headers | {"Idempotent-Replayed": "true"})
+
+
+def idempotent_request(route: str) -> idempotency.Request | None:
+    """Return this request as its Idempotency-Key names it; None without one.
+
+    Raises:
+        InvalidRequest: the key is not 1 to 255 printable characters.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable ASCII characters")
+    caller = principal()
+    name = caller.name if caller is not None else "anonymous"
+    return idempotency.Request(f"{name} {route}", key, read_input())
+
+
+def is_unchanged(etag: str) -> bool:
+    """Tell whether the caller's copy (If-None-Match) is still the current one."""
+    return request.headers.get("If-None-Match") is not None and (
+        request.if_none_match.contains_weak(etag.strip('"'))
+    )
+
+
+def request_id() -> str:
+    """Return the id of this request."""
+    return id_of(request.environ)
+
+
+def id_of(environ: WSGIEnvironment) -> str:
+    """Return a request's id: the caller's when it is sane, else one of our own."""
+    known: str | None = environ.get(_REQUEST_ID)
+    if known is None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        known = given if _SANE_REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
+        environ[_REQUEST_ID] = known
+    return known
+
+
+def register_response_headers(app: Flask) -> None:
+    """Give every response the headers that all of them carry."""
+    answer = app.wsgi_app
+
+    def completed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            given = {name.lower() for name, _ in headers}
+            headers.append(("X-Request-ID", id_of(environ)))
+            headers += rate_limit_headers(environ)
+            headers += [each for name, each in _SAFE_HEADERS if name not in given]
+            return start_response(status, headers, *more)
+
+        return answer(environ, begin)
+
+    app.wsgi_app = completed  # type: ignore[method-assign]

@@ -1,0 +1,37 @@
+"""Which passwords are refused, after NIST SP 800-63B: common ones, and those made of context."""
+
+from __future__ import annotations
+
+import re
+
+from chassis.once import once
+
+MIN_LENGTH = 8
+MAX_LENGTH = 128
+SERVICE_WORDS = ("cloudnative", "userservice", "userapi")
+
+
+def is_guessable(password: str, *context: str) -> bool:
+    """Tell whether a password is among the first that an attacker tries.
+
+    Args:
+        password: What is to become a password.
+        context: Texts that belong to the user, such as the address and the name.
+    """
+    folded = password.casefold()
+    letters = _letters(folded)
+    words = {_letters(word) for text in context for word in (text, *re.split(r"[\s@._-]+", text))}
+    # Digits and signs around a known word do not hide it: ada.lovelace1! is still her name.
+    return folded in _common() or letters in (words - {""}) | set(SERVICE_WORDS)
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalpha())
+
+
+@once
+def _common() -> frozenset[str]:
+    # Megabytes of lists, which only a process that is given a password needs.
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415
+
+    return frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_LENGTH)

@@ -1,0 +1,93 @@
+"""What untrusted input must look like, and how a refusal reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from chassis.errors import FieldError, InvalidRequest
+
+NOT_AN_OBJECT = "The request body must be a JSON object"
+MALFORMED = "The request body is not valid JSON"
+
+
+class Schema(BaseModel):
+    """Base of every document that crosses the border of the process."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def load(cls, body: bytes) -> Self:
+        """Read a JSON document.
+
+        Raises:
+            InvalidRequest: naming every member that is wrong; the first decides `detail`.
+        """
+        try:
+            document = from_json(body, allow_inf_nan=False)
+        except ValueError:
+            raise InvalidRequest(MALFORMED) from None
+        return cls.load_values(document)
+
+    @classmethod
+    def load_values(cls, values: Mapping[str, str]) -> Self:
+        """Read what is parsed already, such as a query or a form.
+
+        Raises:
+            InvalidRequest: as for `load`.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise refusal(_details(error)) from None
+
+
+def refusal(details: Sequence[ErrorDetails]) -> InvalidRequest:
+    """Turn the validator's findings into the error that callers see; input is not repeated."""
+    errors = [FieldError(_pointer(each["loc"]), _sentence(each)) for each in details]
+    first = errors[0].detail
+    if details[0]["type"] == "model_type":
+        return InvalidRequest(first)
+    return InvalidRequest(first, errors=errors)
+
+
+def _details(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Say in one sentence what is wrong, beginning with the member's name."""
+    if error["type"] == "model_type":
+        return NOT_AN_OBJECT
+    name = str(error["loc"][-1]).replace("_", " ").capitalize() if error["loc"] else "The body"
+    return f"{name} {_predicate(error)}"
+
+
+def _predicate(error: ErrorDetails) -> str:
+    template = _PREDICATES.get(error["type"], "is not valid")
+    return template.format_map(error.get("ctx", {}))
+
+
+# The validator's error types, in our words; its context fills the gaps.
+_PREDICATES = {
+    "missing": "is required",
+    "value_error": "{error}",
+    "string_type": "must be a string",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_long": "must have at most {max_length} characters",
+    "extra_forbidden": "is unknown or cannot be changed",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+}

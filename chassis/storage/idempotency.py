@@ -1,0 +1,162 @@
+"""Idempotency-Key: the answer to a request is stored with what the request did, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+from sqlalchemy import ColumnElement, Connection, String, Table, Text, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis.errors import AppError, Conflict
+from chassis.security import fingerprint
+from chassis.storage.database import Base, DatabaseManager
+
+RETENTION = timedelta(hours=24)
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+class KeyInFlight(Conflict):
+    """The first request with this key is still being worked on."""
+
+    code = "idempotency_key_in_flight"
+    title = "A request with the same Idempotency-Key is in progress"
+
+
+class KeyReused(AppError):
+    """The key belongs to another request."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class IdempotencyKey(Base):
+    """A key that was used, and the answer it led to."""
+
+    __tablename__ = "idempotency_keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that carries a key.
+
+    `scope` is who asks for what: the same key of another caller is another key.
+    """
+
+    scope: str
+    key: str
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        """Under what the key is stored."""
+        return fingerprint(f"{self.scope}\0{self.key}".encode())
+
+    @property
+    def hash(self) -> str:
+        """Tells this request from another with the same key.
+
+        A body may hold a password. The key, which is not stored, is part of the hash: without
+        a key that is as random as it should be, nobody can try passwords on what is stored.
+        """
+        return fingerprint(self.key.encode() + b"\0" + self.body)
+
+
+class AlreadyAnswered(AppError):
+    """The request was answered before; `answer` is what to send again. Not a failure."""
+
+    status = HTTPStatus.OK
+    code = "already_answered"
+    title = "Already answered"
+
+    def __init__(self, answer: str) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+keys: Table = IdempotencyKey.__table__  # type: ignore[assignment]  # a Table, declared wider
+
+
+def recall(database: DatabaseManager, request: Request) -> None:
+    """Look for an answer before any work is done.
+
+    Raises:
+        AlreadyAnswered: there is one.
+        KeyReused: the key belongs to another request.
+    """
+    with database.connection() as connection:
+        _recall(connection, request)
+
+
+def reserve(connection: Connection, request: Request, answer: str) -> None:
+    """Store the answer in the transaction of the work that it speaks of.
+
+    A second request with the key waits here until the first commits, and is answered alike,
+    or fails, and is then the first itself.
+
+    Raises:
+        AlreadyAnswered: another request with the key was first.
+        KeyReused: it was, and asked for something else.
+        KeyInFlight: it is still at work.
+    """
+    now = datetime.now(UTC)
+    row = {"request_hash": request.hash, "answer": answer, "created_at": now}
+    # A row that outlived its retention counts as absent, swept or not.
+    statement = insert(keys).on_conflict_do_update(
+        index_elements=["id"], set_=row, where=keys.c.created_at < now - RETENTION
+    )
+    try:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+        claimed = connection.execute(statement, row | {"id": request.id}).rowcount
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise KeyInFlight(retry_after=timedelta(seconds=1)) from error
+    if not claimed:
+        _recall(connection, request)
+        raise KeyInFlight(retry_after=timedelta(seconds=1))
+
+
+def count_expired_keys(database: DatabaseManager) -> int:
+    """Count the keys that are kept no longer."""
+    statement = select(func.count()).where(_expired())
+    with database.connection() as connection:
+        return connection.execute(statement).scalar_one()
+
+
+def purge_expired_keys(database: DatabaseManager) -> Iterator[int]:
+    """Remove the keys that are kept no longer; yield the size of each batch."""
+    expired = _expired()
+
+    def purge_batch(connection: Connection, limit: int) -> int:
+        batch = select(keys.c.id).where(expired).limit(limit)
+        return connection.execute(delete(keys).where(keys.c.id.in_(batch))).rowcount
+
+    return database.purge(purge_batch)
+
+
+def _expired() -> ColumnElement[bool]:
+    return keys.c.created_at < datetime.now(UTC) - RETENTION
+
+
+def _recall(connection: Connection, request: Request) -> None:
+    statement = select(keys.c.request_hash, keys.c.answer).where(
+        keys.c.id == request.id, keys.c.created_at >= datetime.now(UTC) - RETENTION
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        return
+    if row.request_hash != request.hash:
+        raise KeyReused
+    raise AlreadyAnswered(row.answer)

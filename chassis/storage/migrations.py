@@ -1,0 +1,207 @@
+"""Which schema the database has, which one the code needs, and the way from one to the other."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from chassis.errors import Unavailable
+from chassis.once import once
+from chassis.storage.database import DatabaseManager
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+DIRECTORY = Path(__file__).resolve().parent.parent / "migrations"
+LOCK = 0x75736572  # any number, the same in every process
+POLL_SECONDS = 0.2
+# A migration that waits for a table makes all later readers wait behind it.
+LOCK_TIMEOUT = "10s"
+
+
+@once
+def revisions() -> dict[str, str | None]:
+    """Return revision -> the one before it, read from the files.
+
+    Alembic would tell the same, but importing it costs a web process more time and memory
+    than all of its own code.
+    """
+    found = {}
+    for file in sorted((DIRECTORY / "versions").glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        names = dict(
+            re.findall(r'^(revision|down_revision)\b[^=]*= "?(\w+)"?$', source, re.MULTILINE)
+        )
+        found[names["revision"]] = (
+            None if names["down_revision"] == "None" else names["down_revision"]
+        )
+    return found
+
+
+@once
+def head() -> str:
+    """Return the revision that this code was written for."""
+    (last,) = set(revisions()) - set(revisions().values())
+    return last
+
+
+def current(database: DatabaseManager) -> str | None:
+    """Return the database's revision; None before the first migration.
+
+    Raises:
+        Unavailable: the database did not answer.
+    """
+    with database.connection() as connection:
+        return _current(connection)
+
+
+def is_behind(database: DatabaseManager) -> bool:
+    """Tell whether the database lacks a migration.
+
+    A revision this code does not know was made by newer code: migrations are compatible
+    with the version before them, so old pods stay ready during a rollout.
+
+    Raises:
+        Unavailable: the database did not answer.
+    """
+    revision = current(database)
+    return revision is None or revision in set(revisions()) - {head()}
+
+
+def pending(database: DatabaseManager) -> list[str]:
+    """Return the revisions that `upgrade` would apply, first one first.
+
+    Raises:
+        Unavailable: the database did not answer.
+    """
+    return _after(current(database))
+
+
+def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minutes=5)) -> list[str]:
+    """Bring the schema up to date; safe when any number of processes do so at once.
+
+    Returns:
+        The revisions that this call applied.
+
+    Raises:
+        Unavailable: the database did not answer, or another process held the lock too long.
+    """
+    if not pending(database):
+        return []
+    with _lock(database, patience):
+        return _run_alembic(database)
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration, bound to a connection when there is one."""
+    from alembic.config import Config  # noqa: PLC0415 - see `revisions`
+
+    config = Config()
+    config.set_main_option("script_location", str(DIRECTORY))
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def migrating(database: DatabaseManager) -> Iterator[Connection]:
+    """Yield a connection for Alembic to run migrations on.
+
+    On PostgreSQL Alembic begins and commits by itself, so that a migration can leave its
+    transaction; elsewhere all is one transaction.
+
+    Raises:
+        Unavailable: as for `DatabaseManager.transaction`.
+    """
+    if database.is_sqlite:
+        with database.transaction() as connection:
+            yield connection
+        return
+    with database.connection() as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.commit()
+        try:
+            yield connection.execution_options(isolation_level="READ COMMITTED")
+        finally:
+            connection.invalidate()  # closed for good, and its settings with it
+
+
+@contextmanager
+def outside_transaction() -> Iterator[None]:
+    """Leave the transaction of a migration, for what PostgreSQL refuses inside of one.
+
+    What the migration did before is committed, and done again when it fails from here on.
+    Other databases stay in their transaction.
+    """
+    from alembic import op  # noqa: PLC0415 - see `revisions`
+
+    if op.get_context().dialect.name != "postgresql":
+        yield
+        return
+    with op.get_context().autocommit_block():
+        # CREATE INDEX CONCURRENTLY waits for the end of all transactions, and nobody for it.
+        op.execute("SET lock_timeout = 0")
+        yield
+        op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def _run_alembic(database: DatabaseManager) -> list[str]:
+    from alembic import command  # noqa: PLC0415 - see `revisions`
+
+    with migrating(database) as connection:
+        # Asked again: another process may have been faster, and on SQLite only now holds us up.
+        missing = _after(_current(connection))
+        if not missing:
+            return []
+        if not database.is_sqlite:
+            connection.commit()  # Alembic takes it for the caller's where one has begun
+        command.upgrade(alembic_config(connection), "head")
+        return missing
+
+
+@contextmanager
+def _lock(database: DatabaseManager, patience: timedelta) -> Iterator[None]:
+    """Hold a lock of the session, on a connection that is in no transaction.
+
+    Waiting is done by asking again: a process that waits inside the database holds a
+    snapshot, and CREATE INDEX CONCURRENTLY would wait for that snapshot for ever.
+    """
+    if database.is_sqlite:
+        yield  # BEGIN IMMEDIATE is the lock there
+        return
+    deadline = time.monotonic() + patience.total_seconds()
+    with database.connection() as connection:
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
+            if time.monotonic() >= deadline:
+                raise Unavailable("Another process is migrating the database")
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+
+
+def _after(revision: str | None) -> list[str]:
+    """Return the revisions behind one, first one first; none behind one that is unknown."""
+    if revision is not None and revision not in revisions():
+        return []
+    missing: list[str] = []
+    step: str | None = head()
+    while step is not None and step != revision:
+        missing.insert(0, step)
+        step = revisions()[step]
+    return missing
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision

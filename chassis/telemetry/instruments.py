@@ -1,0 +1,237 @@
+"""The service's metrics. Every name is here, and every label value is bounded.
+
+Instruments are made on their first use, so that `count_together` can come before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
+
+from chassis.once import once
+
+# When a series began is of no use to anybody here, and would be a series of its own.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+# The semantic conventions' buckets, in seconds.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+SIGNUP_SOURCES = frozenset({"web", "mobile", "api", "admin", "import", "unknown"})
+TIERS = frozenset({"free", "pro", "enterprise"})
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+)
+
+_FILE = re.compile(r"(counter|gauge_[a-z]+|histogram)_\d+\.db")
+
+
+def count_together(directory: str) -> None:
+    """Count in memory-mapped files that all processes forked from here share.
+
+    What a process counted stays there when it dies, however it dies. Call this before the
+    first count; without it a process counts alone, in memory.
+    """
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def files_in(directory: str) -> list[Path]:
+    """Return the files in a directory that hold counts, and no other file that lies there."""
+    return [path for path in Path(directory).iterdir() if _FILE.fullmatch(path.name)]
+
+
+@once
+def active_requests() -> Gauge:
+    """Return the gauge of requests being worked on."""
+    return Gauge(
+        "active_connections", "HTTP requests being worked on.", multiprocess_mode="livesum"
+    )
+
+
+@once
+def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
+    """Return the histogram of one kind of request; routes bound the number of kinds."""
+    return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
+
+
+def count_user_created(signup_source: str, tier: str, number: int = 1) -> None:
+    """Count users that were stored."""
+    _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc(number)
+
+
+def count_import(*, created: int, refused: int) -> None:
+    """Count lines of uploads that were imported, and those that were not."""
+    _import_lines().labels("created").inc(created)
+    _import_lines().labels("refused").inc(refused)
+
+
+def count_rate_limit(name: str, *, is_allowed: bool) -> None:
+    """Count what a rate limit decided."""
+    _rate_limited(name, "allowed" if is_allowed else "refused").inc()
+
+
+def count_rate_limit_error() -> None:
+    """Count a rate limit that had to be decided without Redis."""
+    _rate_limit_errors().inc()
+
+
+def set_pool(*, in_use: int, idle: int, limit: int) -> None:
+    """Say how many database connections this process has, and how many it may have."""
+    _pool_limit().set(limit)
+    _pool().labels("in_use").set(in_use)
+    _pool().labels("idle").set(idle)
+
+
+def set_breaker(name: str, state: int) -> None:
+    """Say what a circuit breaker does: 0 closed, 1 half open, 2 open."""
+    _breaker().labels(name).set(state)
+
+
+def observe_message(topic: str, result: str, seconds: float) -> None:
+    """Count an attempt to deliver a message, and how long it took."""
+    _messages().labels(topic, result).observe(seconds)
+
+
+def set_backlog(queued: int, abandoned: int, oldest_seconds: float) -> None:
+    """Say what waits in the outbox."""
+    _outbox().labels("queued").set(queued)
+    _outbox().labels("abandoned").set(abandoned)
+    _outbox_age().set(oldest_seconds)
+
+
+def set_pool_depth(pool: str, depth: int) -> None:
+    """Say how many tasks wait for a pool."""
+    _pool_depth().labels(pool).set(depth)
+
+
+def observe_task_wait(pool: str, seconds: float) -> None:
+    """Measure how long a task waited."""
+    _task_wait().labels(pool).observe(seconds)
+
+
+def observe_task(pool: str, result: str, seconds: float) -> None:
+    """Measure how long a task took."""
+    _task_duration().labels(pool, result).observe(seconds)
+
+
+def bounded(value: str, known: Collection[str]) -> str:
+    """Return a label value out of a known set: what callers send must not grow the series."""
+    return value if value in known else "other"
+
+
+@once
+def _requests() -> Histogram:
+    labels = ["method", "status_code", "endpoint"]
+    return Histogram(
+        "http_request_duration_seconds", "Duration of HTTP requests.", labels, buckets=BUCKETS
+    )
+
+
+@once
+def _users_created_family() -> Counter:
+    return Counter("users_created_total", "Users created.", ["signup_source", "user_tier"])
+
+
+@once
+def _users_created(signup_source: str, tier: str) -> Counter:
+    return _users_created_family().labels(signup_source, tier)
+
+
+@once
+def _import_lines() -> Counter:
+    return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])
+
+
+@once
+def _rate_limit_family() -> Counter:
+    labels = ["limit", "decision"]
+    return Counter("rate_limit_decisions_total", "What rate limits decided.", labels)
+
+
+@once
+def _rate_limited(name: str, decision: str) -> Counter:
+    return _rate_limit_family().labels(name, decision)
+
+
+@once
+def _rate_limit_errors() -> Counter:
+    return Counter("rate_limit_errors_total", "Rate limits decided without Redis, which failed.")
+
+
+@once
+def _pool() -> Gauge:
+    return Gauge(
+        "database_pool_connections",
+        "Database connections of this pod.",
+        ["state"],
+        multiprocess_mode="livesum",
+    )
+
+
+@once
+def _breaker() -> Gauge:
+    return Gauge(
+        "circuit_breaker_state",
+        "0 closed, 1 half open, 2 open; the worst of this pod's processes.",
+        ["name"],
+        multiprocess_mode="livemax",
+    )
+
+
+@once
+def _messages() -> Histogram:
+    labels = ["topic", "result"]
+    return Histogram(
+        "outbox_delivery_duration_seconds", "Attempts to deliver.", labels, buckets=BUCKETS
+    )
+
+
+@once
+def _outbox() -> Gauge:
+    return Gauge(
+        "outbox_messages", "Messages by status.", ["status"], multiprocess_mode="livemostrecent"
+    )
+
+
+@once
+def _outbox_age() -> Gauge:
+    return Gauge(
+        "outbox_oldest_message_age_seconds",
+        "Age of the oldest message that waits.",
+        multiprocess_mode="livemostrecent",
+    )
+
+
+@once
+def _pool_depth() -> Gauge:
+    return Gauge(
+        "worker_pool_queue_depth", "Tasks that wait.", ["pool"], multiprocess_mode="livesum"
+    )
+
+
+@once
+def _task_wait() -> Histogram:
+    return Histogram(
+        "worker_pool_wait_seconds", "How long tasks waited.", ["pool"], buckets=BUCKETS
+    )
+
+
+@once
+def _task_duration() -> Histogram:
+    labels = ["pool", "result"]
+    return Histogram(
+        "worker_pool_task_duration_seconds", "How long tasks took.", labels, buckets=BUCKETS
+    )
+
+
+@once
+def _pool_limit() -> Gauge:
+    return Gauge(
+        "database_pool_limit",
+        "Database connections that this pod may open.",
+        multiprocess_mode="livesum",
+    )

@@ -1,0 +1,125 @@
+"""How log lines look: JSON for machines, text for people, and neither can be forged."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from typing import Any
+
+from opentelemetry import baggage, trace
+from pydantic_core import to_json
+
+from chassis.telemetry import tracing
+
+TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+COMPLAINT_SECONDS = 60.0
+# Libraries that repeat themselves for as long as what they talk to is away.
+COMPLAINING = ("opentelemetry", "dramatiq")
+
+# What every record has; the rest is what the caller put into `extra`.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What is written the same by all; of other objects only their text may show, never their fields.
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+# PostgreSQL quotes the row that it refused.
+_DETAIL = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*$", re.MULTILINE)
+_CONTROLS = {number: repr(chr(number))[1:-1] for number in [*range(32), 127, 0x85, 0x2028, 0x2029]}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: no value can break the line or forge another."""
+
+    def __init__(self, constants: dict[str, object]) -> None:
+        super().__init__()
+        # The same on each line, so made once.
+        self._constants = _dump(constants)[1:-1]
+        self._second = (0, "")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        span = trace.get_current_span().get_span_context()
+        entry: dict[str, object] = {
+            "timestamp": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "module": record.module,
+            "function": record.funcName,
+            "line": record.lineno,
+            "trace_id": trace.format_trace_id(span.trace_id),
+            "span_id": trace.format_span_id(span.span_id),
+            **tracing.log_fields.get(),
+        }
+        for name, value in baggage.get_all().items():
+            entry[f"baggage_{name}"] = value
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        for name, value in vars(record).items():
+            if name not in _OWN:
+                entry.setdefault(name, value)  # what the line says of itself is not replaced
+        return f"{_dump(entry)[:-1]},{self._constants}}}"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, without the data that a database quotes."""
+        return _DETAIL.sub(r"\1: (left out)", super().formatException(ei))
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return RFC 3339 in UTC, with milliseconds."""
+        second, text = self._second
+        if int(record.created) != second:
+            second = int(record.created)
+            text = time.strftime(datefmt or "%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, text
+        return f"{text}.{int(record.msecs):03d}Z"
+
+
+def _dump(entry: dict[str, object]) -> str:
+    if not all(type(value) in _PLAIN for value in entry.values()):
+        return _dump_slowly(entry)
+    try:
+        line = to_json(entry, inf_nan_mode="strings")
+    except ValueError:  # half a character
+        return _dump_slowly(entry)
+    # All but plain characters as escapes: none may pass for a line's end or do more than show.
+    is_plain = line.isascii() and b"\x7f" not in line
+    return line.decode() if is_plain else _dump_slowly(entry)
+
+
+def _dump_slowly(entry: dict[str, object]) -> str:
+    try:
+        return json.dumps(entry, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a circle
+        return json.dumps({str(name): str(value) for name, value in entry.items()})
+
+
+class TextFormatter(logging.Formatter):
+    """Lines for people; a line end inside a message is shown, not written."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line, without a traceback."""
+        record.message = record.message.translate(_CONTROLS)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback, indented: no text inside it can pass for a line of its own."""
+        traceback = _DETAIL.sub(r"\1: (left out)", super().formatException(ei))
+        return "\n".join(f"  {line.translate(_CONTROLS)}" for line in traceback.split("\n"))
+
+
+class ComplaintFilter(logging.Filter):
+    """Lets one line a minute through from each library that repeats itself in an outage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent_until = dict.fromkeys(COMPLAINING, 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record may be written."""
+        library = record.name.partition(".")[0]
+        if library not in self._silent_until:
+            return True
+        if time.monotonic() < self._silent_until[library]:
+            return False
+        self._silent_until[library] = time.monotonic() + COMPLAINT_SECONDS
+        return True

@@ -1,0 +1,297 @@
+"""Spans, and what every log line of a request carries, through the OpenTelemetry API only."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import traceback
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import Context, ContextVar, copy_context
+from functools import wraps
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from opentelemetry import baggage, context, trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from sqlalchemy import Engine, event
+
+from chassis.errors import AppError
+from chassis.telemetry.steps import await_within, steps_within
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+tracer = trace.get_tracer("userservice")
+
+# What log lines say of the request, or of the message, that is worked on.
+log_fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=MappingProxyType({}))
+
+_settings = {"personal_data": False, "exported": False}
+
+
+def allow_personal_data(*, allowed: bool) -> None:
+    """Let addresses into telemetry; they stay out unless the operator decides otherwise."""
+    _settings["personal_data"] = allowed
+
+
+def is_personal_data_allowed() -> bool:
+    """Tell whether addresses may be in telemetry."""
+    return _settings["personal_data"]
+
+
+def expect_spans(*, exported: bool) -> None:
+    """Say whether spans are exported; clients of other services are traced only then."""
+    _settings["exported"] = exported
+
+
+def trace_redis(client: Any) -> None:
+    """Give each command of a Redis client a span: the command, never the values."""
+    if _settings["exported"]:
+        from opentelemetry.instrumentation.redis import RedisInstrumentor  # noqa: PLC0415
+
+        RedisInstrumentor.instrument_client(client)
+
+
+def trace_http(client: Any) -> None:
+    """Give each request of an HTTP client a span: where to, without what may be secret in it."""
+    if _settings["exported"]:
+        from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor  # noqa: PLC0415
+
+        HTTPX2ClientInstrumentor.instrument_client(client, request_hook=_shorten_url)
+
+
+def client_spans() -> AbstractContextManager[None]:
+    """Let the calls in a block have spans; in a trace that is not recorded they cost nothing."""
+    if not (_settings["exported"] and _is_unrecorded()):
+        return nullcontext()
+    from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
+
+    return suppress_instrumentation()
+
+
+def _shorten_url(started: Span, request: Any) -> None:
+    """Leave out of a span's URL what an operator's setting may hold: a password, a token."""
+    url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
+    names = {"url.full", "http.url"} & getattr(started, "attributes", {}).keys()
+    started.set_attributes(dict.fromkeys(names, url))
+
+
+def personal(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """Return attributes that hold personal data, or none where that is not allowed."""
+    return attributes if is_personal_data_allowed() else {}
+
+
+def add_log_fields(**fields: str) -> None:
+    """Let the log lines that follow in this request carry more."""
+    log_fields.set({**log_fields.get(), **fields})
+
+
+def trace_id() -> str:
+    """Return the current trace's id in hexadecimal, zeros outside a span."""
+    return trace.format_trace_id(trace.get_current_span().get_span_context().trace_id)
+
+
+def set_attributes(attributes: Mapping[str, Any]) -> None:
+    """Add to the current span, if it is recorded."""
+    trace.get_current_span().set_attributes(attributes)
+
+
+@contextmanager
+def baggage_item(name: str, value: str) -> Iterator[None]:
+    """Let what is called from here, other services included, know a value."""
+    token = context.attach(baggage.set_baggage(name, value))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Span]:
+    """Work in a span of its own; an exception is recorded once, where it first leaves one.
+
+    In a request that is not recorded there is nothing to record here, and nothing is done.
+    What comes from another process, as a message does, is the sampler's to judge.
+    """
+    if _is_unrecorded():
+        yield trace.get_current_span()
+        return
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as started:
+        try:
+            yield started
+        except Exception as error:
+            if not isinstance(error, AppError) or error.status >= HTTPStatus.BAD_REQUEST:
+                record_failure(started, error)
+            raise
+        else:
+            started.set_attribute("function.result", "success")
+
+
+def _is_unrecorded() -> bool:
+    """Tell whether this process decided not to record the trace it works in."""
+    current = trace.get_current_span()
+    caller = current.get_span_context()
+    return caller.is_valid and not caller.is_remote and not current.is_recording()
+
+
+def record_failure(failed: Span, error: BaseException) -> None:
+    """Say on a span why it failed.
+
+    Expected failures have texts that are safe to show. The text of any other may quote the
+    data that it failed on, so only its type and the place are recorded.
+    """
+    message = error.detail if isinstance(error, AppError) else type(error).__name__
+    failed.set_attributes(
+        {
+            "function.result": "error",
+            "error.type": type(error).__qualname__,
+            "error.message": message,
+        }
+    )
+    failed.set_status(Status(StatusCode.ERROR, message))
+    if not error.__dict__.get("is_recorded"):
+        error.__dict__["is_recorded"] = True
+        stack = "".join(traceback.format_tb(error.__traceback__))
+        failed.add_event(
+            "exception",
+            {
+                "exception.type": type(error).__qualname__,
+                "exception.message": message,
+                "exception.stacktrace": stack,
+            },
+        )
+
+
+def trace_function(
+    span_name: str | None = None, attributes: Mapping[str, Any] | None = None
+) -> Callable[[Function], Function]:
+    """Give each call of a function a span: plain and async functions, generators of both kinds.
+
+    Args:
+        span_name: The function's module and name when omitted.
+        attributes: Set on each span.
+    """
+
+    def decorate(function: Function) -> Function:
+        name = span_name or f"{function.__module__}.{function.__name__}"
+        fixed = {
+            "function.name": function.__name__,
+            "function.module": function.__module__,
+            **(attributes or {}),
+        }
+        return cast("Function", wraps(function)(_traced(function, name, fixed)))
+
+    return decorate
+
+
+def _traced(
+    function: Callable[..., Any], name: str, fixed: Mapping[str, Any]
+) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        return _traced_async_generator(function, name, fixed)
+    if inspect.iscoroutinefunction(function):
+
+        async def traced_coroutine(*args: Any, **kwargs: Any) -> Any:
+            with span(name, fixed):
+                return await function(*args, **kwargs)
+
+        return traced_coroutine
+    if inspect.isgeneratorfunction(function):
+
+        def traced_generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            with _span_apart(name, fixed) as own:
+                result: Any = yield from steps_within(own, function(*args, **kwargs))
+                return result
+
+        return traced_generator
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        if _is_unrecorded():  # as `span` does, without the cost of a context manager
+            return function(*args, **kwargs)
+        with span(name, fixed):
+            return function(*args, **kwargs)
+
+    return traced
+
+
+def _traced_async_generator(
+    function: Callable[..., Any], name: str, fixed: Mapping[str, Any]
+) -> Callable[..., Any]:
+    async def traced_async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with _span_apart(name, fixed) as own:
+            steps = function(*args, **kwargs)
+            step = steps.asend(None)
+            while True:
+                try:
+                    item = await await_within(own, step)
+                except StopAsyncIteration:
+                    return
+                try:
+                    step = steps.asend((yield item))
+                except GeneratorExit:
+                    await await_within(own, steps.aclose())
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the generator's to handle
+                    step = steps.athrow(error)
+
+    return traced_async_generator
+
+
+@contextmanager
+def _span_apart(name: str, fixed: Mapping[str, Any]) -> Iterator[Context]:
+    """Open a span in a context apart, for code that is left and entered again.
+
+    The span is current where that context runs, and not in the code between the steps.
+    """
+    own = copy_context()
+    entered = span(name, fixed)
+    own.run(entered.__enter__)
+    try:
+        yield own
+    except BaseException as error:
+        own.run(entered.__exit__, type(error), error, error.__traceback__)
+        raise
+    own.run(entered.__exit__, None, None, None)
+
+
+def _operation(statement: str) -> str:
+    """Return what a statement does; one that begins with WITH says so later."""
+    first = statement.split(None, 1)[0].upper()
+    if first != "WITH":
+        return first
+    change = re.search(r"(?<!FOR )\b(INSERT|UPDATE|DELETE)\b", statement)
+    return change[1] if change else "SELECT"
+
+
+def trace_statements(engine: Engine) -> None:
+    """Give each statement a span, where the trace is recorded: the text, never the values."""
+    # Events of the dialect: those of connections would cost each connection, traced or not.
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine, name, _traced_execution(engine, getattr(engine.dialect, name)))
+
+
+def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[..., bool]:
+    fixed = {"db.system.name": engine.dialect.name, "db.namespace": engine.url.database or ""}
+
+    def execute_traced(cursor: Any, statement: str, *rest: Any) -> bool:
+        """Execute a statement and say so; False leaves it to SQLAlchemy."""
+        if not trace.get_current_span().is_recording():
+            return False
+        operation = _operation(statement)
+        attributes = {**fixed, "db.operation.name": operation, "db.query.text": statement}
+        started = tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
+        try:
+            execute(cursor, statement, *rest)
+        except Exception as error:
+            name = type(error).__name__
+            started.set_attribute("error.type", name)
+            started.set_status(Status(StatusCode.ERROR, name))
+            raise
+        finally:
+            started.end()
+        return True
+
+    return execute_traced

@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from opentelemetry import trace
+from sqlalchemy import select, update
+
+from bootstrap import make_mailer, open_backing_services
+from chassis.background import outbox
+from chassis.background.delivery import Delivery
+from chassis.background.dispatch import LocalEngine
+from chassis.background.outbox import MessageStatus, messages
+from chassis.clients.resilience import BreakerOpen, CircuitBreaker
+from chassis.errors import Unavailable
+from chassis.storage.database import DatabaseManager, with_driver
+from tests.support.deployment import eventually
+from tests.support.factories import make_user
+from tests.support.faults import FaultProxy, Mode
+from userservice.resources import EVENT_HANDLERS
+
+TOPIC = "test.happened"
+LEASE = timedelta(seconds=15)
+
+
+@contextmanager
+def delivering(services, handlers, *, concurrency=16, finish=10.0, **options):
+    """Deliver in a thread until the block ends; one handler alone is for TOPIC."""
+    handlers = handlers if isinstance(handlers, dict) else {TOPIC: handlers}
+    options.setdefault("engine", LocalEngine(concurrency))
+    options.setdefault("lease", LEASE)
+    delivery = Delivery(services, handlers, **options)
+    thread = threading.Thread(target=delivery.run)
+    thread.start()
+    try:
+        yield delivery
+    finally:
+        delivery.stop()
+        thread.join(20)
+        delivery.close(finish)
+    assert not thread.is_alive()
+
+
+def enqueue(database, number=1, *, topic=TOPIC, **values):
+    """Queue messages; `values` overwrite their columns."""
+    rows = [outbox.new_message(topic, {"number": each}) for each in range(number)]
+    with database.transaction() as connection:
+        connection.execute(outbox.INSERT, rows)
+        if values:
+            connection.execute(update(messages).values(**values))
+    return [row["message_id"] for row in rows]
+
+
+def stored(database, **values):
+    """Return the messages that have these values, oldest first."""
+    statement = select(messages).order_by(messages.c.id).filter_by(**values)
+    with database.connection() as connection:
+        return connection.execute(statement).all()
+
+
+def statuses(database):
+    return {row.status for row in stored(database)}
+
+
+def succeed(_services, _message):
+    return True
+
+
+def refuse(_services, _message):
+    raise Unavailable("The e-mail service answered 503")
+
+
+def test_delivery_begins_well_under_a_second_after_the_commit(services):
+    begun_at = []
+
+    def handler(_services, _message):
+        begun_at.append(time.monotonic())
+        return True
+
+    delays = []
+    with delivering(services, handler):
+        for _ in range(5):
+            enqueue(services.database)
+            committed_at = time.monotonic()
+            eventually(lambda: begun_at)
+            delays.append(begun_at.pop() - committed_at)
+
+    assert sorted(delays)[2] < 0.9
+
+
+def test_what_a_handler_did_is_stored(services):
+    enqueue(services.database)
+
+    with delivering(services, succeed):
+        eventually(lambda: statuses(services.database) == {"sent"})
+
+
+def test_a_message_for_which_there_was_nothing_to_do_is_skipped(services):
+    enqueue(services.database)
+
+    with delivering(services, lambda _services, _message: False):
+        eventually(lambda: statuses(services.database) == {"skipped"})
+
+
+def test_a_registration_ends_in_an_email(services, config, provider):
+    settings = replace(config, email_service_url=provider.url)
+    mailing = replace(services, mailer=make_mailer(settings))
+    user = make_user(services.database)
+
+    with closing(mailing.mailer), delivering(mailing, EVENT_HANDLERS):
+        eventually(lambda: statuses(services.database) == {"sent"})
+
+    assert [mail.to for mail in provider.taken] == [user.email]
+    assert provider.taken[0].key == str(stored(services.database)[0].id)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_thousand_waiting_messages_are_delivered_concurrently(postgresql_url, config, provider):
+    settings = replace(config, database_url=postgresql_url, email_service_url=provider.url)
+    services = open_backing_services(settings)
+    user = make_user(services.database)
+    payload = {"user_id": str(user.id)}
+    rows = [outbox.new_message("user.registered", payload) for _ in range(999)]
+    with services.database.transaction() as connection:
+        connection.execute(outbox.INSERT, rows)
+    provider.delay_seconds = 0.05
+
+    started_at = time.monotonic()
+    with delivering(services, EVENT_HANDLERS):
+        eventually(lambda: len(provider.taken) >= 1000)
+        seconds = time.monotonic() - started_at
+    services.close()
+
+    assert provider.most_at_once == 16
+    assert seconds < 25  # one after the other they take fifty
+    assert len({mail.key for mail in provider.taken}) == 1000
+
+
+@pytest.mark.parametrize("attempts", [0, 1, 2, 3, 8, 20])
+def test_a_failed_message_waits_twice_as_long_each_time_up_to_five_minutes(services, attempts):
+    enqueue(services.database, attempts=attempts)
+
+    with delivering(services, refuse):
+        eventually(lambda: stored(services.database)[0].last_error)
+        tried_at = datetime.now(UTC)
+
+    (row,) = stored(services.database)
+    span = min(timedelta(minutes=5), timedelta(seconds=2**attempts))
+    assert (row.status, row.attempts) == (MessageStatus.QUEUED, attempts + 1)
+    assert row.last_error == "The e-mail service answered 503"
+    # It was tried a moment before this was looked at.
+    assert 0.8 * span - timedelta(seconds=10) <= row.due_at - tried_at <= 1.2 * span
+
+
+def test_a_message_that_failed_for_a_day_is_abandoned_and_says_so(services, caplog):
+    enqueue(services.database, expires_at=datetime.now(UTC) + timedelta(seconds=0.5), attempts=9)
+
+    with delivering(services, refuse):
+        eventually(lambda: statuses(services.database) == {"abandoned"})
+
+    (row,) = stored(services.database)
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert (row.attempts, row.last_error) == (10, "The e-mail service answered 503")
+    assert record.message == "Message abandoned"
+
+
+def test_who_keeps_account_of_a_message_is_told_before_it_is_given_up(services):
+    told = []
+
+    def note(_services, message, reason):
+        told.append((message.id, reason, statuses(services.database)))
+
+    (message_id,) = enqueue(services.database, expires_at=datetime.now(UTC))
+    with delivering(services, refuse, abandoned={TOPIC: note}):
+        eventually(lambda: statuses(services.database) == {"abandoned"})
+
+    assert told == [(message_id, "The e-mail service answered 503", {"queued"})]
+
+
+def test_a_message_is_not_given_up_while_nobody_can_be_told(services):
+    told = []
+
+    def note(_services, message, _reason):
+        told.append(message.id)
+        raise Unavailable
+
+    enqueue(services.database, expires_at=datetime.now(UTC))
+    with delivering(services, refuse, abandoned={TOPIC: note}):
+        eventually(lambda: stored(services.database)[0].last_error)
+
+    (row,) = stored(services.database)
+    assert told == [row.id]
+    assert (row.status, row.attempts) == ("queued", 1)
+
+
+def test_a_message_that_succeeds_on_its_last_day_is_sent(services):
+    enqueue(services.database, expires_at=datetime.now(UTC))
+
+    with delivering(services, succeed):
+        eventually(lambda: statuses(services.database) == {"sent"})
+
+
+def test_a_requeued_message_is_delivered(services):
+    enqueue(services.database, status="abandoned", expires_at=datetime.now(UTC))
+
+    with delivering(services, succeed):
+        with services.database.connection() as connection:
+            outbox.requeue(connection, None, now=datetime.now(UTC))
+        eventually(lambda: statuses(services.database) == {"sent"})
+
+
+def test_an_open_breaker_costs_messages_no_attempt(services):
+    breaker = CircuitBreaker("test", failures=1)
+    asked = []
+
+    def handler(_services, message):
+        with breaker.call():
+            asked.append(message.id)
+            raise Unavailable
+
+    with delivering(services, handler, concurrency=1):
+        enqueue(services.database)
+        eventually(lambda: asked)
+        enqueue(services.database, 20)
+        eventually(lambda: are_put_off(services.database))
+
+    assert len(asked) == 1
+    assert [row.attempts for row in stored(services.database)] == [1] + [0] * 20
+
+
+def are_put_off(database):
+    return all(row.due_at > datetime.now(UTC) for row in stored(database)) and not any(
+        row.attempts for row in stored(database)[1:]
+    )
+
+
+def test_messages_wait_until_an_open_breaker_tries_again(services):
+    due_in = timedelta(seconds=40)
+
+    def handler(_services, _message):
+        raise BreakerOpen(retry_after=due_in)
+
+    enqueue(services.database)
+    before = datetime.now(UTC)
+    with delivering(services, handler):
+        eventually(lambda: stored(services.database)[0].due_at > before + 2 * LEASE)
+
+    (row,) = stored(services.database)
+    assert timedelta(0) <= row.due_at - (before + due_in) < timedelta(seconds=20)
+    assert row.attempts == 0
+
+
+def test_a_handler_that_breaks_fails_its_message_and_no_other(services, caplog):
+    def handler(_services, message):
+        if message.payload["number"] == 0:
+            raise ZeroDivisionError
+        return True
+
+    enqueue(services.database, 4)
+    with delivering(services, handler):
+        eventually(lambda: len(stored(services.database, status="sent")) == 3)
+        eventually(lambda: stored(services.database, last_error="ZeroDivisionError"))
+
+    (broken,) = stored(services.database, status="queued")
+    assert broken.payload == {"number": 0}
+    assert "Message handler broke" in caplog.messages
+
+
+def test_a_message_that_nobody_handles_fails_and_the_others_are_delivered(services):
+    (unknown,) = enqueue(services.database, topic="unheard.of")
+    (known,) = enqueue(services.database)
+
+    with delivering(services, succeed):
+        eventually(lambda: {"sent"} <= statuses(services.database))
+        eventually(lambda: stored(services.database)[0].last_error)
+
+    rows = {row.id: row for row in stored(services.database)}
+    assert rows[known].status == "sent"
+    assert (rows[unknown].status, rows[unknown].attempts) == ("queued", 1)
+
+
+def test_a_handler_works_in_the_trace_of_the_request(services, client):
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    seen = []
+
+    def handler(_services, _message):
+        seen.append(trace.get_current_span().get_span_context().trace_id)
+        return True
+
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    client.post("/users", json={"email": "ada@example.com", "name": "Ada"}, headers=headers)
+    with delivering(services, {"user.registered": handler}):
+        eventually(lambda: seen)
+
+    assert trace.format_trace_id(seen[0]) == trace_id
+
+
+def test_no_more_is_worked_on_at_a_time_than_there_are_threads(services):
+    lock = threading.Lock()
+    counts = {"now": 0, "most": 0}
+
+    def handler(_services, _message):
+        with lock:
+            counts["now"] += 1
+            counts["most"] = max(counts["most"], counts["now"])
+        time.sleep(0.02)  # what a provider takes; nothing waits for it
+        with lock:
+            counts["now"] -= 1
+        return True
+
+    enqueue(services.database, 12)
+    with delivering(services, handler, concurrency=3):
+        eventually(lambda: statuses(services.database) == {"sent"})
+
+    assert counts["most"] == 3
+
+
+def test_a_stop_waits_for_what_is_in_flight(services):
+    begun, leave = threading.Event(), threading.Event()
+
+    def handler(_services, _message):
+        begun.set()
+        return leave.wait(10)
+
+    enqueue(services.database)
+    with delivering(services, handler) as delivery:
+        assert begun.wait(20)
+        delivery.stop()
+        threading.Timer(0.3, leave.set).start()
+
+    assert statuses(services.database) == {"sent"}
+
+
+def test_a_stop_hands_back_what_does_not_finish_in_time(services):
+    begun, leave = threading.Semaphore(0), threading.Event()
+
+    def handler(_services, _message):
+        begun.release()
+        return leave.wait(30)
+
+    enqueue(services.database, 3)
+    with delivering(services, handler, concurrency=2, finish=0.2):
+        for _ in range(2):
+            assert begun.acquire(timeout=20)
+    rows = stored(services.database)
+    leave.set()
+
+    assert {row.status for row in rows} == {"queued"}
+    assert [row.attempts for row in rows] == [0, 0, 0]
+    assert all(row.due_at <= datetime.now(UTC) for row in rows)
+
+
+def test_a_stop_claims_nothing_more(services):
+    delivery = Delivery(services, {TOPIC: succeed}, engine=LocalEngine(4), lease=LEASE)
+    enqueue(services.database)
+
+    delivery.stop()
+    delivery.run()
+    left = delivery.close(5)
+
+    assert left == 0
+    assert [(row.status, row.attempts) for row in stored(services.database)] == [("queued", 0)]
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_stop_does_not_wait_for_what_had_not_begun(services, after):
+    enqueue(services.database, 60)
+
+    def handler(_services, message):
+        if message.payload["number"] == after:
+            delivery.stop()
+        return True
+
+    delivery = Delivery(services, {TOPIC: handler}, engine=LocalEngine(16), lease=LEASE)
+    delivery.run()
+    started_at = time.monotonic()
+    delivery.close(30)
+
+    assert time.monotonic() - started_at < 15
+    assert all(row.attempts == (row.status == "sent") for row in stored(services.database))
+
+
+def test_an_idle_delivery_stops_at_once(services):
+    with delivering(services, succeed) as delivery:
+        enqueue(services.database)
+        eventually(lambda: statuses(services.database) == {"sent"})
+        started_at = time.monotonic()
+        delivery.stop()
+
+    assert time.monotonic() - started_at < 5
+
+
+@pytest.fixture
+def away(postgresql_url):
+    """A proxy to the database, and the database through it."""
+    url = with_driver(postgresql_url)
+    assert url.port is not None
+    proxy = FaultProxy(url.port)
+    through = url.set(port=proxy.port).render_as_string(hide_password=False)
+    database = DatabaseManager(through).initialize()
+    yield proxy, database
+    database.close()
+    proxy.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_delivery_goes_on_when_the_database_is_back(postgresql_url, config, away, caplog):
+    proxy, database = away
+    near = DatabaseManager(postgresql_url).initialize()
+    services = replace(
+        open_backing_services(replace(config, database_url=postgresql_url)), database=database
+    )
+    caplog.set_level("INFO", logger="chassis.background.delivery")
+
+    with delivering(services, succeed), proxy.behaving(Mode.RESET):
+        eventually(lambda: "The database is away" in caplog.text)
+        enqueue(near)
+        proxy.set_mode(Mode.PASS)
+        eventually(lambda: statuses(near) == {"sent"})
+    near.close()
+    services.close()
+
+    assert caplog.text.count("The database is away") == 1
+    assert caplog.text.count("The database is back") == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_was_sent_before_an_outage_is_not_sent_again_after_it(postgresql_url, config, away):
+    proxy, database = away
+    near = DatabaseManager(postgresql_url).initialize()
+    services = replace(
+        open_backing_services(replace(config, database_url=postgresql_url)), database=database
+    )
+    calls, begun, leave = [], threading.Event(), threading.Event()
+
+    def handler(_services, message):
+        calls.append(message.id)
+        begun.set()
+        return leave.wait(20)
+
+    enqueue(near)
+    with delivering(services, handler, lease=timedelta(seconds=1)):
+        assert begun.wait(20)
+        with proxy.behaving(Mode.RESET):
+            leave.set()
+            lease_ends_at = stored(near)[0].due_at
+            eventually(lambda: datetime.now(UTC) > lease_ends_at + timedelta(seconds=0.5))
+        eventually(lambda: statuses(near) == {"sent"})
+    near.close()
+    services.close()
+
+    assert len(calls) == 1

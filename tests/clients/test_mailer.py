@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+from opentelemetry import context, propagate
+
+from chassis.clients.http_client import HttpClient
+from chassis.clients.mailer import HttpMailer, LoggingMailer
+from chassis.clients.resilience import BreakerOpen, BreakerState, CircuitBreaker
+from chassis.errors import Unavailable
+from tests.support.faults import GARBAGE, HANG
+from tests.support.servers import HOST, free_port
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def breaker():
+    return CircuitBreaker("email")
+
+
+@pytest.fixture
+def http():
+    """A client that waits for half a second."""
+    client = HttpClient(timeout=timedelta(seconds=0.5))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def mailer(provider, http, breaker):
+    return HttpMailer(provider.url, http, breaker)
+
+
+def send(mailer, key="a-key"):
+    return mailer.send("welcome", to="ada@example.com", variables={"name": "Ada"}, key=key)
+
+
+def test_an_email_is_posted_with_its_template_and_variables(mailer, provider):
+    send(mailer)
+
+    (mail,) = provider.attempts
+    assert mail.document == {
+        "to": "ada@example.com",
+        "template": "welcome",
+        "variables": {"name": "Ada"},
+    }
+    assert mail.headers["content-type"] == "application/json"
+
+
+def test_the_key_travels_as_idempotency_key_on_every_try(mailer, provider):
+    provider.answer = 503
+    with pytest.raises(Unavailable):
+        send(mailer, key="the-same")
+    provider.answer = 200
+
+    send(mailer, key="the-same")
+
+    assert [mail.headers["idempotency-key"] for mail in provider.attempts] == ["the-same"] * 2
+
+
+def test_the_provider_continues_the_trace(mailer, provider):
+    token = context.attach(propagate.extract({"traceparent": TRACEPARENT}))
+
+    send(mailer)
+    context.detach(token)
+
+    assert provider.attempts[0].headers["traceparent"].split("-")[1] == TRACE_ID
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_success_means_that_the_email_was_taken(mailer, provider, status):
+    provider.answer = status
+
+    assert send(mailer) is True
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 409, 422, 429, 500, 502, 503])
+def test_any_other_answer_means_that_it_was_not(mailer, provider, status):
+    provider.answer = status
+
+    with pytest.raises(Unavailable, match=f"answered {status}"):
+        send(mailer)
+
+
+@pytest.mark.parametrize("answer", [GARBAGE, HANG])
+def test_no_answer_in_time_or_none_that_makes_sense_is_a_failure(mailer, provider, answer):
+    provider.answer = answer
+
+    with pytest.raises(Unavailable, match="No answer"):
+        send(mailer)
+
+
+def test_a_provider_that_is_not_there_is_a_failure(http, breaker):
+    mailer = HttpMailer(f"http://{HOST}:{free_port()}/send", http, breaker)
+
+    with pytest.raises(Unavailable, match="No answer: ConnectError"):
+        send(mailer)
+
+
+def test_a_provider_that_keeps_failing_is_left_alone(mailer, provider, breaker):
+    provider.answer = 500
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            send(mailer)
+
+    with pytest.raises(BreakerOpen):
+        send(mailer)
+
+    assert breaker.state is BreakerState.OPEN
+    assert len(provider.attempts) == 5
+
+
+def test_a_provider_that_refuses_emails_one_by_one_is_asked_about_the_next(
+    mailer, provider, breaker
+):
+    provider.answer = 422
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            send(mailer)
+
+    assert breaker.state is BreakerState.CLOSED
+    assert len(provider.attempts) == 10
+
+
+def test_many_emails_share_one_connection_pool(mailer, provider, http):
+    client = http.client
+
+    for _ in range(3):
+        send(mailer)
+
+    assert http.client is client
+    assert len(provider.attempts) == 3
+
+
+def test_without_a_provider_an_email_is_skipped_and_logged_without_its_address(caplog):
+    caplog.set_level(logging.INFO)
+
+    is_sent = send(LoggingMailer())
+
+    assert is_sent is False
+    (record,) = caplog.records
+    assert record.message == "E-mail skipped: no EMAIL_SERVICE_URL"
+    assert record.__dict__["template"] == "welcome"
+    assert "ada" not in str(record.__dict__).lower()

@@ -1,0 +1,207 @@
+"""compose.yaml is well-formed, and speaks of what exists."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socketserver
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from http.client import HTTPConnection
+from http.server import ThreadingHTTPServer
+
+import pytest
+import yaml
+
+from config import AppConfig
+from tests.support import mail_bridge
+from tests.support.manifests import ROOT
+
+FILES = ROOT / "monitoring" / "compose"
+
+
+@pytest.fixture(scope="module")
+def compose():
+    """The file as a program would read it."""
+    return yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("vendor.compose-spec", "compose.yaml"),
+        ("vendor.github-workflows", ".github/workflows/ci.yaml"),
+    ],
+)
+def test_a_file_follows_its_schema(schema, file):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, file]
+
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stdout
+
+
+def ours(compose):
+    return [each for each in compose["services"].values() if "cloudnative" in each["image"]]
+
+
+def test_every_variable_is_one_that_the_code_reads(compose):
+    known = {each.name.upper() for each in fields(AppConfig)}
+
+    for service in ours(compose):
+        unknown = {each for each in service["environment"] if each not in known}
+        assert {each for each in unknown if not each.startswith("OTEL_")} == set()
+        AppConfig.from_env(service["environment"])
+
+
+def test_who_is_waited_for_and_what_is_mounted_exists(compose):
+    for service in compose["services"].values():
+        assert set(service.get("depends_on", {})) <= set(compose["services"])
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0].removeprefix("./")
+            exists = source in compose["volumes"] or (ROOT / source).exists()
+            assert exists, source
+
+
+def test_every_url_names_a_service(compose):
+    text = yaml.safe_dump([each["environment"] for each in ours(compose)])
+    text += "".join(file.read_text(encoding="utf-8") for file in FILES.glob("*.yaml"))
+
+    for name in ("postgresql:5432", "redis:6379", "bridge:8081", "collector:4318"):
+        assert name in text
+        assert name.split(":")[0] in compose["services"]
+    for name in ("web:8080", "worker:9090", "prometheus:9090"):
+        assert name in text
+
+
+def test_ports_are_open_on_this_machine_alone(compose):
+    ports = [port for each in compose["services"].values() for port in each.get("ports", [])]
+
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_image_has_a_version(compose):
+    images = [each["image"] for each in compose["services"].values()]
+
+    assert [each for each in images if ":" not in each or each.endswith(":latest")] == []
+
+
+def test_every_action_is_pinned_to_a_commit():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8")
+
+    actions = re.findall(r"uses: (.*)", workflow)
+    assert [each for each in actions if not re.search(r"@[0-9a-f]{40}  # v\d", each)] == []
+
+
+def mounts(compose, service):
+    """Return path in the container -> file or folder of this project."""
+    pairs = (each.split(":")[:2] for each in compose["services"][service]["volumes"])
+    return {target: ROOT / source for source, target in pairs}
+
+
+def test_the_ports_of_the_worker_agree(compose):
+    port = compose["services"]["worker"]["environment"]["WORKER_METRICS_PORT"]
+    scrapes = yaml.safe_load((FILES / "prometheus.yaml").read_text(encoding="utf-8"))
+
+    targets = [each["static_configs"][0]["targets"] for each in scrapes["scrape_configs"]]
+    assert [f"worker:{port}"] in targets
+    assert f"127.0.0.1:{port}/health" in compose["services"]["worker"]["healthcheck"]["test"][-1]
+
+
+def test_grafana_finds_dashboards_where_they_are_mounted(compose):
+    found = mounts(compose, "grafana")
+    (provider,) = yaml.safe_load(
+        found["/etc/grafana/provisioning/dashboards/files.yaml"].read_text(encoding="utf-8")
+    )["providers"]
+
+    assert list(found[provider["options"]["path"]].glob("*.json")) != []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_accepts_what_is_mounted(compose, tmp_path):
+    for target, source in mounts(compose, "prometheus").items():
+        file = tmp_path / target.removeprefix("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, file)
+
+    command = ["promtool", "check", "config", tmp_path / "etc" / "prometheus" / "prometheus.yml"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert result.returncode == 0, result.stderr
+    assert "rules found" in result.stdout
+
+
+class MailServer(socketserver.StreamRequestHandler):
+    """As much of SMTP as a client needs."""
+
+    received = ""
+
+    def handle(self):
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline():
+            if line.upper().startswith(b"DATA"):
+                self.wfile.write(b"354 go on\r\n")
+                body = iter(self.rfile.readline, b".\r\n")
+                MailServer.received = b"".join(body).decode()
+            self.wfile.write(
+                b"221 bye\r\n" if line.upper().startswith(b"QUIT") else b"250 fine\r\n"
+            )
+
+
+@pytest.fixture
+def serving():
+    """Start servers on free ports; stop them in the end."""
+    running = []
+
+    def serve(server):
+        running.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_address[1]
+
+    yield serve
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def bridge(serving):
+    """A connection to the e-mail service."""
+    connection = HTTPConnection(
+        "127.0.0.1", serving(ThreadingHTTPServer(("127.0.0.1", 0), mail_bridge.Bridge)), timeout=5
+    )
+    yield connection
+    connection.close()
+
+
+def post(connection, body):
+    connection.request("POST", "/send", body, {"Idempotency-Key": "key-1"})
+    return connection.getresponse().status
+
+
+WELCOME = '{"to": "ada@example.com", "template": "welcome", "variables": {"name": "Ada"}}'
+
+
+def test_the_bridge_turns_a_request_into_an_email(serving, bridge, monkeypatch):
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    mail = socketserver.ThreadingTCPServer(("127.0.0.1", 0), MailServer)
+    monkeypatch.setenv("SMTP_PORT", str(serving(mail)))
+
+    assert post(bridge, WELCOME) == 202
+
+    assert "To: ada@example.com" in MailServer.received
+    assert "Subject: Welcome, Ada" in MailServer.received
+    assert "X-Idempotency-Key: key-1" in MailServer.received
+
+
+def test_the_bridge_refuses_what_is_no_email(bridge):
+    assert post(bridge, '{"to": "ada@example.com"}') == 400
+
+
+def test_the_bridge_says_when_nobody_takes_the_email(bridge, monkeypatch):
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", "1")
+
+    assert post(bridge, WELCOME) == 502

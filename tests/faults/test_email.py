@@ -1,0 +1,117 @@
+"""E-mail fails, or the worker does: creation goes on, and every mail arrives, with one key."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+
+import pytest
+
+from tests.support.deployment import eventually
+from tests.support.faults import GARBAGE, HANG
+from tests.support.load import Stored, missing_mails, registering, violations
+
+pytestmark = pytest.mark.integration
+
+
+def await_all_mails(database_url, provider):
+    eventually(lambda: not missing_mails(Stored.read(database_url), provider.taken), 45)
+
+
+def assert_promises_kept(load, database_url, provider):
+    await_all_mails(database_url, provider)
+    assert violations(load, Stored.read(database_url), provider.attempts) == []
+    assert set(load.statuses) == {201}
+
+
+def register_some(web, number):
+    with registering(web.url) as load:
+        eventually(lambda: load.count(201) >= number)
+    return load
+
+
+@pytest.mark.parametrize("answer", [503, HANG, GARBAGE])
+def test_creation_is_as_fast_as_before_when_the_provider_fails(
+    deployment, postgresql_server, provider, answer
+):
+    web, _ = deployment.both()
+    before = register_some(web, 25)
+    await_all_mails(postgresql_server.url, provider)
+
+    provider.answer = answer
+    with registering(web.url) as load:
+        eventually(lambda: len(provider.attempts) > len(provider.taken))
+        eventually(lambda: load.count(201) >= 25)
+        provider.answer = 202
+
+    usual = statistics.median(each.seconds for each in before.attempts)
+    assert statistics.median(each.seconds for each in load.attempts) < 3 * usual + 0.05
+    assert_promises_kept(load, postgresql_server.url, provider)
+
+
+def test_what_a_killed_worker_had_in_flight_goes_out_with_the_same_keys(
+    deployment, postgresql_server, provider
+):
+    web, worker = deployment.both()
+    provider.delay_seconds = 0.5
+    load = register_some(web, 60)
+    eventually(lambda: provider.at_once)
+
+    worker.kill()
+    provider.delay_seconds = 0.0
+    deployment.worker()
+
+    assert_promises_kept(load, postgresql_server.url, provider)
+
+
+def test_two_workers_send_each_mail_once(deployment, postgresql_server, provider):
+    web, _ = deployment.both()
+    deployment.worker().await_ready()
+
+    load = register_some(web, 60)
+
+    assert_promises_kept(load, postgresql_server.url, provider)
+    assert len(provider.attempts) == len({mail.key for mail in provider.attempts})
+
+
+def test_a_worker_that_is_stopped_finishes_what_is_in_flight(
+    deployment, postgresql_server, provider
+):
+    web, worker = deployment.both(WORKER_CONCURRENCY="1")
+    provider.delay_seconds = 0.5
+    load = register_some(web, 40)
+    eventually(lambda: provider.at_once)
+
+    status, seconds = worker.stop()
+    sent = len(provider.attempts)
+    stopped = worker.logged("Stopped: delivery")
+    provider.delay_seconds = 0.0
+    deployment.worker()
+
+    assert status == 0
+    assert seconds < 10
+    assert stopped[0]["handed_back"] == 0
+    assert_promises_kept(load, postgresql_server.url, provider)
+    assert len(provider.attempts) > sent  # there was more to do
+    assert len(provider.attempts) == len({mail.key for mail in provider.attempts})
+
+
+def test_a_worker_that_is_stopped_twice_ends_at_once(deployment, provider):
+    web, worker = deployment.both()
+    provider.delay_seconds = 5.0
+    register_some(web, 5)
+    eventually(lambda: provider.at_once)
+
+    worker.send(signal.SIGTERM)
+    # A signal that arrives while the same one is pending is lost.
+    eventually(lambda: not is_pending(worker, signal.SIGTERM))
+    status, seconds = worker.stop()
+
+    assert status == 128 + signal.SIGTERM
+    assert seconds < 3
+
+
+def is_pending(process, number):
+    with open(f"/proc/{process.process.pid}/status") as status:  # noqa: PTH123 - one line of it
+        masks = [int(line.split()[1], 16) for line in status if line.startswith("ShdPnd")]
+    return bool(masks[0] >> (number - 1) & 1)

@@ -1,0 +1,27 @@
+"""What tests run in a process of a pool, which imports it by its name."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from opentelemetry import baggage, trace
+
+from chassis.telemetry.tracing import log_fields
+
+
+def surroundings():
+    """Return the trace, the baggage and the log fields that a task finds around it."""
+    trace_id = trace.get_current_span().get_span_context().trace_id
+    return trace_id, dict(baggage.get_all()), dict(log_fields.get())
+
+
+def meet(folder, number):
+    """Wait until as many processes are here at once, and return this one's id."""
+    Path(folder, str(os.getpid())).touch()
+    deadline = time.monotonic() + 50
+    while len(list(Path(folder).iterdir())) < number:
+        assert time.monotonic() < deadline, "the others did not come"
+        time.sleep(0.01)
+    return os.getpid()

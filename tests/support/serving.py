@@ -1,0 +1,154 @@
+"""A web process as an operator starts it, and what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import API_KEY
+from tests.support.servers import HOST, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_SECONDS = 40.0
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Service:
+    """`python app.py` with the environment given, and nothing else from ours."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self.port = free_port()
+        self._output = folder / f"stdout-{self.port}"
+        self._errors = folder / f"stderr-{self.port}"
+        defaults = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C.UTF-8",
+            "PORT": str(self.port),
+            "REDIS_URL": "",
+            "API_KEY": API_KEY,
+            "RATE_LIMIT_ENABLED": "false",
+            "WEB_CONCURRENCY": "1",
+            "PASSWORD_MEMORY_KIB": "8",
+            "PASSWORD_TIME_COST": "1",
+        }
+        with self._output.open("wb") as output, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, ROOT / "app.py"],
+                env=defaults | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        self.client = httpx2.Client(base_url=f"http://{HOST}:{self.port}", timeout=30)
+
+    @property
+    def output(self) -> str:
+        """What the processes have written to stdout."""
+        return self._output.read_text()
+
+    @property
+    def errors(self) -> str:
+        """What the processes have written to stderr."""
+        return self._errors.read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, each line read as the JSON object that it must be."""
+        return [json.loads(line) for line in self.output.split("\n")[:-1]]
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """Return the lines of one event."""
+        return [line for line in self.lines if line["message"] == message]
+
+    @property
+    def workers(self) -> list[int]:
+        """The ids of the worker processes."""
+        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        return [int(number) for number in Path(children).read_text().split()]
+
+    def samples(self) -> Samples:
+        """Scrape once: (name, labels) -> value."""
+        text = self.client.get("/metrics").text
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def total(self, name: str, **labels: str) -> float:
+        """Scrape once; add the values of all samples with a name and at least these labels."""
+        wanted = set(labels.items())
+        found = self.samples().items()
+        return sum(value for (each, own), value in found if each == name and wanted <= own)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """Ask the process to end; return how many seconds it took."""
+        self.client.close()
+        started = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(DEADLINE_SECONDS)
+        return time.monotonic() - started
+
+    def close(self) -> None:
+        """End the process, one way or another."""
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(DEADLINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+                raise
+
+
+@contextmanager
+def serving(folder: Path, **variables: str) -> Iterator[Service]:
+    """Start the service and wait until all its workers are there."""
+    service = Service(folder, variables)
+    with ExitStack() as running:
+        running.callback(service.close)
+        expected = int(variables.get("WEB_CONCURRENCY", "1"))
+        eventually(lambda: _is_serving(service) and service.output.count("Booting") == expected)
+        yield service
+
+
+def _is_serving(service: Service) -> bool:
+    assert service.process.poll() is None, service.output + service.errors
+    try:
+        return service.client.get("/health").status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def eventually(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+    """Wait until a condition holds, and fail when it does not come to that."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def in_parallel(calls: int, clients: int, call: Callable[[httpx2.Client, int], Any], url: str):
+    """Make numbered calls by several clients, each with connections of its own."""
+
+    def work(client_number: int) -> list[Any]:
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            return [call(client, number) for number in range(client_number, calls, clients)]
+
+    with ThreadPoolExecutor(clients) as threads:
+        return [answer for answers in threads.map(work, range(clients)) for answer in answers]

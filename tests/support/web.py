@@ -1,0 +1,95 @@
+"""The web process, started the way an operator starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from tests.support.servers import HOST, free_port
+
+APP = Path(__file__).resolve().parent.parent / "app.py"
+START_SECONDS = 30
+STOP_SECONDS = 25
+
+
+@dataclass(frozen=True)
+class Web:
+    """A web process that answers."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self):
+        return f"http://{HOST}:{self.port}"
+
+    def connect(self, timeout=15):
+        """Open a connection of one's own; reading from it fails after `timeout` seconds."""
+        return socket.create_connection((HOST, self.port), timeout)
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def stop(self, number=signal.SIGTERM):
+        """Ask the process to end and return its status."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def serve(**variables):
+    """Run `python app.py` in an environment that holds nothing but `variables`."""
+    port = free_port()
+    defaults = {"PORT": str(port), "REDIS_URL": "", "RATE_LIMIT_ENABLED": "false"}
+    inherited = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, APP],
+                env=inherited | defaults | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            web = Web(port, process, log)
+            _await_answer(web)
+            yield web
+        finally:
+            if process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    web.stop(signal.SIGQUIT)
+            process.kill()
+            process.wait()
+
+
+def wait_until(condition, seconds=15):
+    """Wait for a condition and return its value; fail when it does not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.01)
+    return value
+
+
+def _await_answer(web):
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert web.process.poll() is None, f"the process died:\n{web.output()}"
+        assert time.monotonic() < deadline, f"no answer:\n{web.output()}"
+        with suppress(requests.ConnectionError):
+            requests.get(f"{web.url}/health", timeout=START_SECONDS)
+            return
+        time.sleep(0.02)

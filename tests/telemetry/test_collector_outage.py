@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
+from tests.support.collector import PROTOCOLS
+from tests.support.collector import collector as run_collector
+from tests.support.serving import in_parallel
+
+NOBODY = "/users/018f0000-0000-7000-8000-000000000000"
+MODES = ("refuse", "hang", "error", "slow")
+# The exporters give up after this; it is long, so that a wait for it would be seen.
+TIMEOUT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_collector_that_fails_costs_neither_requests_nor_the_exit_anything(serve, protocol, mode):
+    with run_collector(protocol, mode) as collector:
+        service = serve(**(collector.variables | TIMEOUT))
+        started = time.monotonic()
+        statuses = in_parallel(
+            300, 4, lambda client, _: client.get(NOBODY).status_code, str(service.client.base_url)
+        )
+        seconds = time.monotonic() - started
+
+        exit_seconds = service.stop()
+
+    assert statuses == [401] * 300
+    assert seconds < 20
+    assert exit_seconds < 10  # about 2 on an idle machine; the exporters alone would take 60
+    assert service.process.returncode == 0
+    complaints = [line for line in service.lines if line["logger"].startswith("opentelemetry")]
+    assert len(complaints) <= 1
+    others = {line["logger"] for line in service.lines} - {"gunicorn.error", "userservice.access"}
+    assert all(name.startswith(("opentelemetry", "userservice", "alembic")) for name in others)
+    assert service.errors == ""
+
+
+def test_a_collector_that_comes_back_is_sent_what_came_after(serve):
+    with run_collector("http/protobuf", "error") as collector:
+        service = serve(**collector.variables)
+        service.client.get(NOBODY)
+        assert collector.wait_for(lambda: collector.requests > 0)
+
+        collector.mode = "ok"
+        service.client.get(NOBODY)
+
+        assert collector.wait_for(lambda: bool(collector.spans) and bool(collector.metrics))
+
+
+def test_spans_that_cannot_be_sent_are_dropped_and_not_kept(serve):
+    with run_collector("http/protobuf", "hang") as collector:
+        service = serve(
+            OTEL_BSP_MAX_QUEUE_SIZE="64",
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE="32",
+            **(collector.variables | TIMEOUT),
+        )
+        url = str(service.client.base_url)
+        ask(url, 300)
+        before = resident_kib(service.workers[0])
+
+        ask(url, 1500)
+
+        growth = resident_kib(service.workers[0]) - before
+        collector.mode = "ok"
+        collector.release()
+        service.stop()
+
+    assert growth < 8 * 1024
+    assert len(collector.spans) <= 64 + 2 * 32
+
+
+def ask(url, calls):
+    in_parallel(calls, 4, lambda client, _: client.get(NOBODY).status_code, url)
+
+
+def resident_kib(pid):
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The monotonic clock as the log filter sees it: set it."""
+    now = [1000.0]
+    monkeypatch.setattr("chassis.telemetry.logs.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def record(name):
+    return logging.makeLogRecord({"name": name})
+
+
+@pytest.mark.parametrize(
+    "library",
+    ["opentelemetry.exporter.otlp.proto.http.trace_exporter", "dramatiq.worker.ConsumerThread"],
+)
+def test_one_complaint_a_minute_of_a_library_is_written(clock, library):
+    complaints = ComplaintFilter()
+
+    written = []
+    for second in range(180):
+        clock[0] = 1000.0 + second
+        written += [second] if complaints.filter(record(library)) else []
+
+    assert written == [0, COMPLAINT_SECONDS, 2 * COMPLAINT_SECONDS]
+
+
+def test_complaints_of_all_exporters_share_the_minute(clock):
+    complaints = ComplaintFilter()
+
+    verdicts = [
+        complaints.filter(record(f"opentelemetry.{name}")) for name in ("sdk", "exporter", "x")
+    ]
+
+    assert clock == [1000.0]
+    assert verdicts == [True, False, False]
+
+
+def test_other_lines_are_never_held_back(clock):
+    complaints = ComplaintFilter()
+
+    verdicts = [complaints.filter(record("userservice.access")) for _ in range(100)]
+
+    assert clock == [1000.0]
+    assert verdicts == [True] * 100
