@@ -60,7 +60,7 @@ def create_app(
     config = config or AppConfig.from_env()
     telemetry = telemetry or Telemetry(config)
     services = services or open_backing_services(config)
-    app = Flask(__name__, static_folder=None)
+    app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
     app.config.update(
         SERVICE_NAME=SERVICE_NAME,
         APP_VERSION=config.app_version,

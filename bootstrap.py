@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chassis.background.pools import InlineTasks, TaskRunner
 from chassis.backing_services import BackingServices
 from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import HttpMailer, LoggingMailer, Mailer
@@ -12,7 +11,9 @@ from chassis.clients.redis import RedisManager
 from chassis.clients.resilience import CircuitBreaker
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
+from chassis.tasks import InlineTasks, TaskRunner
 from config import AppConfig
+from userservice import SERVICE_NAME
 
 
 def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) -> BackingServices:
@@ -59,4 +60,5 @@ def open_database(config: AppConfig) -> DatabaseManager:
         pool_timeout=timedelta(seconds=config.database_pool_timeout_seconds),
         connect_timeout=timedelta(seconds=config.database_connect_timeout_seconds),
         statement_timeout=timedelta(seconds=config.database_statement_timeout_seconds),
+        application_name=SERVICE_NAME,
     ).initialize()

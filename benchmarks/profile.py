@@ -163,4 +163,6 @@ def _entered(stack: tuple[Frame, ...]) -> set[str]:
 def _owner(frame: Frame) -> str:
     """Take all modules of the service, and all of the standard library, for one package."""
     first = frame[1].partition(".")[0]
-    return SERVICE if first in {"app", "userservice", "observability", "workers"} else first
+    return (
+        SERVICE if first in {"app", "chassis", "userservice", "observability", "workers"} else first
+    )

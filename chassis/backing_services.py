@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chassis.background.pools import TaskRunner
 from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import Mailer
 from chassis.clients.redis import RedisManager
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
+from chassis.tasks import TaskRunner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script sees its own folder only
 
+import chassis
 import userservice
 from chassis.errors import AppError
 from chassis.http.problem import document
 from config import AppConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (chassis, userservice)
 
 # What one sets first; the README shows these alone.
 FIRST = (
@@ -141,13 +143,15 @@ def errors() -> str:
 
 
 def error_classes() -> set[type[AppError]]:
-    """Return the package's failures, all of its modules loaded."""
-    for module in pkgutil.walk_packages(userservice.__path__, "userservice."):
-        import_module(module.name)
+    """Return the failures of chassis and service, all of their modules loaded."""
+    for package in PACKAGES:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+    names = {package.__name__ for package in PACKAGES}
     return {
         each
         for each in descendants(AppError)
-        if each.__module__.partition(".")[0] == "userservice" and each.status >= MIN_FAILURE
+        if each.__module__.partition(".")[0] in names and each.status >= MIN_FAILURE
     }
 
 

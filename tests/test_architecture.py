@@ -11,16 +11,31 @@ from chassis.http.auth import guard_of
 from tests.support.processes import BIN, ROOT, run
 
 SHELL = sorted(ROOT.glob("*.py"))
-OURS = [*SHELL, *(ROOT / "userservice").rglob("*.py"), *(ROOT / "migrations").rglob("*.py")]
+PACKAGES = ("chassis", "userservice")
+OURS = [
+    *SHELL,
+    *(file for package in (*PACKAGES, "migrations") for file in (ROOT / package).rglob("*.py")),
+]
 PROBES = {"/health", "/ready", "/version"}
 CONTRACTS = {
-    "The package never imports the shell": ("errors.py", "import config"),
-    "Resources use the edge, the edge uses mechanisms": (
-        "errors.py",
-        "from userservice import schemas",
+    "The packages never import the root": ("chassis/errors.py", "import config"),
+    "The service stands on the chassis, never the other way round": (
+        "chassis/storage/database.py",
+        "from userservice.users import models",
     ),
-    "Inside a resource": ("users/queries.py", "from userservice.users import service"),
-    "Only the edge knows Flask, even indirectly": ("security.py", "import flask"),
+    "A resource may use those below it": (
+        "userservice/users/service.py",
+        "from userservice.tokens import errors",
+    ),
+    "Inside a resource": (
+        "userservice/users/queries.py",
+        "from userservice.users import service",
+    ),
+    "The rooms of the chassis": (
+        "chassis/storage/migrations.py",
+        "from chassis.background import outbox",
+    ),
+    "Only chassis.http and routes know Flask": ("chassis/security.py", "import flask"),
 }
 
 
@@ -42,7 +57,8 @@ def copy(tmp_path_factory):
     def copy():
         folder = tmp_path_factory.mktemp("copy")
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "userservice", folder / "userservice", ignore=ignore)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, folder / package, ignore=ignore)
         for file in (*SHELL, ROOT / "pyproject.toml"):
             shutil.copy(file, folder)
         return folder
@@ -71,7 +87,7 @@ def test_imports_are_found_wherever_they_are(tmp_path):
 
 
 def test_the_configuration_imports_nothing_of_ours():
-    ours = {file.stem for file in SHELL} | {"userservice", "migrations", "tests"}
+    ours = {file.stem for file in SHELL} | {*PACKAGES, "migrations", "tests"}
 
     assert imports(ROOT / "config.py") & ours == set()
 
@@ -80,7 +96,7 @@ def test_no_module_at_the_root_hides_one_of_the_standard_library():
     packages = {file.parent.name for file in ROOT.glob("[a-z]*/*.py")}
     names = {file.stem for file in SHELL} | packages
 
-    assert {"app", "config", "userservice"} <= names
+    assert {"app", "config", *PACKAGES} <= names
     assert names & sys.stdlib_module_names == set()
 
 
@@ -122,7 +138,7 @@ def test_the_contracts_about_imports_are_kept(copy):
 def test_a_contract_notices_an_import_that_breaks_it(copy, contract):
     file, line = CONTRACTS[contract]
     folder = copy()
-    with (folder / "userservice" / file).open("a") as module:
+    with (folder / file).open("a") as module:
         module.write(f"\n{line}\n")
 
     verdicts = contracts_of(folder)
@@ -130,12 +146,24 @@ def test_a_contract_notices_an_import_that_breaks_it(copy, contract):
     assert verdicts == dict.fromkeys(CONTRACTS, "KEPT") | {contract: "BROKEN"}
 
 
-def test_a_new_module_must_say_which_layer_it_belongs_to(copy):
+@pytest.mark.parametrize(
+    ("module", "contract"),
+    [
+        ("userservice/teams.py", "A resource may use those below it"),
+        ("chassis/teams.py", "The rooms of the chassis"),
+    ],
+)
+def test_a_new_resource_and_a_new_room_must_say_where_they_belong(copy, module, contract):
     folder = copy()
-    (folder / "userservice" / "teams.py").write_text("")
+    (folder / module).write_text("")
 
     verdicts = contracts_of(folder)
 
-    assert [name for name, verdict in verdicts.items() if verdict == "BROKEN"] == [
-        "Resources use the edge, the edge uses mechanisms"
-    ]
+    assert [name for name, verdict in verdicts.items() if verdict == "BROKEN"] == [contract]
+
+
+def test_a_new_mechanism_in_a_room_needs_no_line(copy):
+    folder = copy()
+    (folder / "chassis/clients/sms.py").write_text("from chassis.clients import resilience\n")
+
+    assert contracts_of(folder) == dict.fromkeys(CONTRACTS, "KEPT")

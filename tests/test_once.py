@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import pytest
 
+import chassis
 import userservice
 from chassis.clients.http_client import HttpClient
 from chassis.clients.redis import RedisManager
@@ -28,7 +29,10 @@ from tests.support.processes import ROOT
 
 THREADS = 16
 SECOND = timedelta(seconds=1)
-PRODUCT = [*ROOT.glob("*.py"), *(ROOT / "userservice").rglob("*.py")]
+PRODUCT = [
+    *ROOT.glob("*.py"),
+    *(file for package in ("chassis", "userservice") for file in (ROOT / package).rglob("*.py")),
+]
 
 
 def ask_together(ask):
@@ -65,7 +69,8 @@ def first_uses():
     """Return (class, attribute) of all that the product makes on first use and keeps."""
     modules = [importlib.import_module("observability")] + [
         importlib.import_module(each.name)
-        for each in pkgutil.walk_packages(userservice.__path__, "userservice.")
+        for package in (chassis, userservice)
+        for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     ]
     classes = {
         each for module in modules for _, each in inspect.getmembers(module, inspect.isclass)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis.http import health, metrics, openapi  # noqa: F401 - idempotency has a table
+from chassis.http import health, metrics, openapi
 from chassis.storage import idempotency  # noqa: F401 - idempotency has a table
 from userservice.jobs import events as jobs_events
 from userservice.jobs import routes as jobs

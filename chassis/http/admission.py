@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # What must be answered when all else is busy: cheap, and asked by the platform.
 EXEMPT = frozenset({"/health", "/ready", "/metrics", "/version"})
-OVERLOADED = "userservice.overloaded"
-STREAMED = "userservice.streamed"
+OVERLOADED = "chassis.overloaded"
+STREAMED = "chassis.streamed"
 
 
 def limit_in_flight(app: Flask, limit: int) -> None:

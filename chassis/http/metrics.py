@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-logger = logging.getLogger("userservice.access")
+logger = logging.getLogger("access")
 blueprint = Blueprint("metrics", __name__)
 
 

@@ -9,18 +9,16 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from chassis.errors import AppError, FieldError, Unauthenticated
 from chassis.http.web import request_id
 from chassis.telemetry.tracing import trace_id
-from userservice import SERVICE_NAME
 
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-CHALLENGE = f'Bearer realm="{SERVICE_NAME}"'
 OAUTH_PREFIX = "/auth/"
 
 # Statuses that Werkzeug answers by itself, in our words and with our codes.
@@ -84,7 +82,7 @@ def _render_app_error(error: AppError) -> Response:
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
     if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = CHALLENGE
+        headers["WWW-Authenticate"] = f'Bearer realm="{current_app.name}"'
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
     if request.path.startswith(OAUTH_PREFIX):

@@ -34,7 +34,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 # After Redis failed, how long counting stays in the process before it is tried again.
 PAUSE_SECONDS = 5.0
 
-_TIGHTEST = "userservice.rate_limit"
+_TIGHTEST = "chassis.rate_limit"
 
 
 @dataclass(frozen=True, slots=True)

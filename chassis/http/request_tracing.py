@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from opentelemetry.sdk.trace import TracerProvider
 
-RECORDED = "userservice.trace_recorded"
+RECORDED = "chassis.trace_recorded"
 _HEADERS = ("traceparent", "x-b3-traceid", "b3", "baggage")
 _EMPTY = context.Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)

@@ -38,7 +38,7 @@ SAFE_HEADERS = {
 _SAFE_HEADERS = tuple((each[0].lower(), each) for each in SAFE_HEADERS.items())
 MAX_BODY_BYTES = 64 * 1024
 
-_REQUEST_ID = "userservice.request_id"
+_REQUEST_ID = "chassis.request_id"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FRAMING = frozenset({"Content-Length"})
 # Printable, short, and nothing that could end a header or a log field.

@@ -33,7 +33,6 @@ from sqlalchemy.types import TypeDecorator
 
 from chassis.errors import Unavailable
 from chassis.storage.copying import learn_copy
-from userservice import SERVICE_NAME
 
 # Rows that a streamed result holds in memory.
 STREAMED_ROWS = 1000
@@ -133,6 +132,7 @@ class DatabaseManager:
         pool_timeout: timedelta = timedelta(seconds=2),
         connect_timeout: timedelta = timedelta(seconds=2),
         statement_timeout: timedelta = timedelta(seconds=5),
+        application_name: str = "",
     ) -> None:
         self._url = with_driver(url)
         self._pool_options = _pool_options(
@@ -140,7 +140,7 @@ class DatabaseManager:
         )
         if not self.is_sqlite:
             self._pool_options["connect_args"] = _postgresql_arguments(
-                connect_timeout, statement_timeout
+                connect_timeout, statement_timeout, application_name
             )
             # Changes to many rows go out together, not one round trip each.
             self._pool_options["executemany_mode"] = "values_plus_batch"
@@ -343,7 +343,7 @@ def _pool_options(
 
 
 def _postgresql_arguments(
-    connect_timeout: timedelta, statement_timeout: timedelta
+    connect_timeout: timedelta, statement_timeout: timedelta, application_name: str
 ) -> dict[str, Any]:
     settings = {
         "timezone": "UTC",
@@ -353,7 +353,7 @@ def _postgresql_arguments(
     }
     return {
         "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
-        "application_name": SERVICE_NAME,
+        "application_name": application_name,
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         # Notice a peer that vanished without a word in seconds instead of hours.
         "keepalives_idle": 30,

@@ -19,7 +19,7 @@ from chassis.storage.database import DatabaseManager
 if TYPE_CHECKING:
     from alembic.config import Config
 
-DIRECTORY = Path(__file__).resolve().parent.parent / "migrations"
+DIRECTORY = Path(__file__).resolve().parents[2] / "migrations"
 LOCK = 0x75736572  # any number, the same in every process
 POLL_SECONDS = 0.2
 # A migration that waits for a table makes all later readers wait behind it.

@@ -33,7 +33,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import Sample
 
 # Beneath the name that the log filter keeps quiet: one line a minute, whoever complains.
-logger = logging.getLogger("opentelemetry.userservice.metric_export")
+logger = logging.getLogger("opentelemetry.metric_push")
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 HTTP_DURATION = "http_request_duration_seconds"
@@ -90,7 +90,7 @@ class MetricPush:
 
     def _snapshot(self) -> MetricsData:
         metrics = list(_metrics(self._routes, self._started_at, time.time_ns()))
-        scope = ScopeMetrics(InstrumentationScope("userservice"), metrics, "")
+        scope = ScopeMetrics(InstrumentationScope("chassis"), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
 
 

@@ -22,7 +22,7 @@ from chassis.telemetry.steps import await_within, steps_within
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-tracer = trace.get_tracer("userservice")
+tracer = trace.get_tracer("chassis")
 
 # What log lines say of the request, or of the message, that is worked on.
 log_fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=MappingProxyType({}))

@@ -12,8 +12,9 @@ from flask import Flask
 from opentelemetry import baggage, context, trace
 from prometheus_client import REGISTRY
 
-from chassis.background.pools import InlineTasks, Pool, PoolFull, ProcessPool, TaskKilled
+from chassis.background.pools import Pool, PoolFull, ProcessPool, TaskKilled
 from chassis.http.problem import register_error_handlers
+from chassis.tasks import InlineTasks
 from chassis.telemetry.tracing import log_fields
 from config import AppConfig
 from tests.support import pooled

@@ -12,7 +12,7 @@ from app import create_app
 from chassis.http.auth import Guard, guard_of, public, requires
 from config import AppConfig
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SECRETS = frozenset(
     {"api_key", "password", "password_hash", "refresh_token", "secret", "token", "jwt_secret"}
 )
@@ -88,7 +88,11 @@ def test_a_guard_is_looked_at_before_anything_else(app, client):
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted((ROOT / "userservice").rglob("*.py")), ROOT / "app.py", ROOT / "admin.py"],
+    [
+        *sorted((ROOT / "chassis").rglob("*.py")),
+        *sorted((ROOT / "userservice").rglob("*.py")),
+        *(ROOT / name for name in ("app.py", "admin.py", "bootstrap.py", "workers.py")),
+    ],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_no_secret_is_compared_in_a_way_that_takes_longer_the_more_is_right(path):

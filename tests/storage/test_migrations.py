@@ -21,7 +21,6 @@ from chassis.storage.database import Base, DatabaseManager
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.processes import ROOT
-from userservice import resources
 from userservice.users import service
 
 
@@ -225,8 +224,8 @@ def test_of_six_processes_that_migrate_at_once_one_does_and_none_fails(empty_dat
 @pytest.fixture
 def next_release(tmp_path):
     """Folder of a release with one more migration, the one that docs/upgrades.md shows."""
-    shutil.copytree(ROOT / "userservice", tmp_path / "userservice")
-    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    for package in ("chassis", "userservice", "migrations"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     for file in (*ROOT.glob("*.py"), ROOT / "alembic.ini"):
         shutil.copy(file, tmp_path)
     shown = (ROOT / "docs" / "upgrades.md").read_text(encoding="utf-8")

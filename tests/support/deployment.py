@@ -17,7 +17,7 @@ import httpx2
 
 from tests.support.servers import HOST, free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 APP = (sys.executable, str(ROOT / "app.py"))
 DEADLINE_SECONDS = 30.0
 API_KEY = "test-api-key"

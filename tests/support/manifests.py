@@ -16,7 +16,7 @@ import kubernetes_validate
 
 from tests.support.kustomize import Object, containers, pod_specs
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 KUBERNETES = ("1.33", "1.35", "1.37")
 OUR_IMAGE = "cloudnative-user-api"
 SECRETS = {"cloudnative-app-secrets", "postgresql"}  # docs/operations.md says how they are made

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
 APP = (sys.executable, str(ROOT / "app.py"))
 GUNICORN = (str(BIN / "gunicorn"),)

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import API_KEY
 from tests.support.servers import HOST, free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_SECONDS = 40.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -17,7 +17,7 @@ import requests
 
 from tests.support.servers import HOST, free_port
 
-APP = Path(__file__).resolve().parent.parent / "app.py"
+APP = Path(__file__).resolve().parent.parent.parent / "app.py"
 START_SECONDS = 30
 STOP_SECONDS = 25
 

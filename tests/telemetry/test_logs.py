@@ -78,7 +78,7 @@ def test_every_line_of_a_process_is_an_object_with_all_fields(serve):
     assert {line["environment"] for line in service.lines} == {"development"}
     assert all(re.fullmatch(r"[0-9a-f]{32}", line["trace_id"]) for line in service.lines)
     assert all(datetime.fromisoformat(line["timestamp"]) for line in service.lines)
-    assert {"gunicorn.error", "userservice.access"} <= {line["logger"] for line in service.lines}
+    assert {"gunicorn.error", "access"} <= {line["logger"] for line in service.lines}
     [booted, _] = [line for line in service.lines if "Booting worker" in line["message"]]
     assert int(booted["trace_id"], 16) == int(booted["span_id"], 16) == 0
     assert service.errors == ""
