@@ -8,34 +8,37 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 
 if __name__ == "__main__":
     gc.disable()  # looking for garbage in what is imported, and stays, is a tenth of the start
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bootstrap import open_backing_services
 from chassis.backing_services import BackingServices
-from chassis.http.admission import limit_in_flight
+from chassis.http import admission, headers, metrics, proxies, request_tracing
 from chassis.http.auth import Authenticator, Principal
+from chassis.http.context import About, WebContext, set_context
 from chassis.http.health import make_readiness
-from chassis.http.metrics import register_request_telemetry
+from chassis.http.layers import Layer, wrap
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
-from chassis.http.web import MAX_BODY_BYTES, register_response_headers
+from chassis.http.web import MAX_BODY_BYTES
 from chassis.security import AccessTokens, PageTokens
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from config import AppConfig, ConfigError, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
+from userservice.jobs.transfers import Transfers
 from userservice.resources import BLUEPRINTS
 from userservice.tokens.service import TokenIssuer
 from userservice.users import service as users
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 EXPOSED_HEADERS = [
     *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"),
@@ -60,51 +63,70 @@ def create_app(
     config = config or AppConfig.from_env()
     telemetry = telemetry or Telemetry(config)
     services = services or open_backing_services(config)
-    app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
-    app.config.update(
-        SERVICE_NAME=SERVICE_NAME,
-        APP_VERSION=config.app_version,
-        BUILD_ID=config.build_id,
-        ENVIRONMENT=config.environment.value,
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-        IMPORT_MAX_BYTES=config.import_max_bytes,
-    )
-    # Flask asks each function, on each request, whether it is a coroutine; once is enough.
-    # Bounded, because `after_this_request` brings a new function each time.
-    app.ensure_sync = lru_cache(maxsize=256)(app.ensure_sync)  # type: ignore[method-assign]
-    app.url_map.merge_slashes = False  # //users is no address of ours, and no reason to redirect
-    app.extensions["backing_services"] = services
-    app.extensions["telemetry"] = telemetry
-    app.extensions["page_tokens"] = PageTokens(config.jwt_secret, config.jwt_secret_previous)
-    app.extensions["token_issuer"] = make_token_issuer(config)
-    app.extensions["authenticator"] = Authenticator(
-        api_key=config.api_key,
-        access_tokens=app.extensions["token_issuer"].access_tokens,
-        find_principal=partial(_find_principal, services.database),
-        is_registration_open=config.registration == "open",
-    )
-    app.extensions["rate_limiter"] = make_rate_limiter(config)
-    app.extensions["transfers"] = BoundedSemaphore(config.transfers)
-    app.extensions["readiness"] = make_readiness(
-        services,
-        required=config.ready_requires,
-        timeout=timedelta(seconds=config.ready_timeout_seconds),
-    )
-    register_request_telemetry(app)
-    limit_in_flight(app, config.web_threads)
+    app = make_flask()
+    set_context(app, make_context(config, services, telemetry))
     register_error_handlers(app)
-    register_response_headers(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    if config.trusted_proxy_hops:
-        hops = config.trusted_proxy_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0)  # type: ignore[method-assign]
     if config.cors_origins:
         from flask_cors import CORS  # noqa: PLC0415 - rarely configured
 
         CORS(app, origins=sorted(config.cors_origins), expose_headers=EXPOSED_HEADERS)
     telemetry.instrument(app, services.database.engine)
+    wrap(app, layers(config, telemetry.provider).values())
     return app
+
+
+def layers(config: AppConfig, provider: TracerProvider | None) -> dict[str, Layer]:
+    """Return what a request passes through on its way to Flask, outermost first."""
+    return {
+        "trace": partial(request_tracing.layer, provider=provider),
+        "proxies": partial(proxies.layer, hops=config.trusted_proxy_hops),
+        "headers": headers.layer,
+        "admission": partial(admission.layer, limit=config.web_threads),
+        "metrics": metrics.layer,
+    }
+
+
+def make_flask() -> Flask:
+    """Make an application without routes."""
+    app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # Flask asks each function, on each request, whether it is a coroutine; once is enough.
+    # Bounded, because `after_this_request` brings a new function each time.
+    app.ensure_sync = lru_cache(maxsize=256)(app.ensure_sync)  # type: ignore[method-assign]
+    app.url_map.merge_slashes = False  # //users is no address of ours, and no reason to redirect
+    return app
+
+
+def make_context(config: AppConfig, services: BackingServices, telemetry: Telemetry) -> WebContext:
+    """Put together what serves requests."""
+    issuer = make_token_issuer(config)
+    transfers = Transfers(config.transfers, max_bytes=config.import_max_bytes)
+    return WebContext(
+        about=About(
+            service=SERVICE_NAME,
+            version=config.app_version,
+            build_id=config.build_id,
+            environment=config.environment.value,
+        ),
+        services=services,
+        telemetry=telemetry,
+        authenticator=Authenticator(
+            api_key=config.api_key,
+            access_tokens=issuer.access_tokens,
+            find_principal=partial(_find_principal, services.database),
+            is_registration_open=config.registration == "open",
+        ),
+        rate_limiter=make_rate_limiter(config),
+        readiness=make_readiness(
+            services,
+            required=config.ready_requires,
+            timeout=timedelta(seconds=config.ready_timeout_seconds),
+        ),
+        page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
+        parts={TokenIssuer: issuer, Transfers: transfers},
+    )
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:

@@ -17,9 +17,10 @@ from gunicorn import glogging, util
 from prometheus_client import multiprocess
 
 from bootstrap import open_database
+from chassis.http.context import context_of
+from chassis.http.headers import SAFE_HEADERS
 from chassis.http.problem import PROBLEM_JSON, document, names_of
 from chassis.http.server import Worker
-from chassis.http.web import SAFE_HEADERS
 from chassis.storage import migrations
 from chassis.telemetry import instruments
 from config import AppConfig, ConfigError, Environment
@@ -116,15 +117,15 @@ def on_exit(_server: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let the worker's heartbeat measure the pool: a gauge on each request would cost more."""
-    app = worker.wsgi
-    services = app.extensions["backing_services"]
+    context = context_of(worker.wsgi)
+    services = context.services
 
     def beat() -> None:
         services.database.cut_stalled()
         instruments.set_pool(**services.database.pool_usage())
 
     worker.heartbeat = beat
-    worker.on_drain = app.extensions["readiness"].stop
+    worker.on_drain = context.readiness.stop
     deliver_beside(app_config, services)
 
 
@@ -154,9 +155,10 @@ def worker_exit(_server: Any, worker: Any) -> None:
     app = worker.wsgi
     if app is None or worker.pid != os.getpid():
         return
-    for name in ("backing_services", "telemetry"):
+    context = context_of(app)
+    for name, part in (("backing_services", context.services), ("telemetry", context.telemetry)):
         started_at = time.monotonic()
-        app.extensions[name].close()
+        part.close()
         worker.log.info("Stopped: %s in %.3f s", name, time.monotonic() - started_at)
     if worker.is_stopping:
         sys.stdout.flush()

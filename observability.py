@@ -81,11 +81,8 @@ class Telemetry:
             self.setup_metrics()
 
     def instrument(self, app: Flask, engine: Engine) -> None:
-        """Trace an application's requests and its statements."""
-        from chassis.http.request_tracing import trace_requests  # noqa: PLC0415 - only for the web
-
+        """Know an application's routes by name, and trace its statements."""
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
-        trace_requests(app, self.provider)
         if self.provider is not None:
             tracing.trace_statements(engine)
 

@@ -7,21 +7,28 @@ makes ids. Started as the service is, by gunicorn with the service's settings.
 from __future__ import annotations
 
 import sys
+from typing import Any
 from unittest.mock import patch
 
 from flask import Flask
 from gunicorn.app.wsgiapp import run
 
 import app
+from app import layers
+from chassis.http.layers import Layer
+
+TELEMETRY = {"trace", "metrics"}
 
 
-def create_app() -> Flask:
-    """Build the application without the hooks that measure, log and trace requests."""
-    with (
-        patch("app.register_request_telemetry"),
-        patch("observability.Telemetry.instrument"),
-    ):
-        return app.create_app()
+def create_app(*arguments: Any, **options: Any) -> Flask:
+    """Build the application without the layers that measure, log and trace requests."""
+    with patch("app.layers", silent_layers), patch("observability.Telemetry.instrument"):
+        return app.create_app(*arguments, **options)
+
+
+def silent_layers(*arguments: Any) -> dict[str, Layer]:
+    """Return the layers of the service, but those that are telemetry."""
+    return {name: each for name, each in layers(*arguments).items() if name not in TELEMETRY}
 
 
 if __name__ == "__main__":

@@ -130,12 +130,12 @@ def child(mode: str, calls: int) -> None:
 def _make_app(mode: str, config: AppConfig) -> Flask:
     """Make the application; off is without hooks, ids and spans around requests."""
     import app
+    from benchmarks import silent
     from observability import Telemetry
 
     telemetry = Telemetry(config)
     if mode == "off":
-        vars(app)["register_request_telemetry"] = lambda _: None
-        telemetry.instrument = lambda *_: None  # type: ignore[method-assign]
+        return silent.create_app(config, telemetry=telemetry)
     return app.create_app(config, telemetry=telemetry)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 
 import pytest
@@ -11,7 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from benchmarks.database import Database, durable_server
-from chassis.http.request_tracing import trace_requests
+from chassis.http import request_tracing
+from chassis.http.layers import wrap
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager, uuid7
 from userservice.users import service
@@ -65,6 +67,6 @@ def test_letting_an_unsampled_request_through_the_gate(benchmark, is_exported):
     app = Flask(__name__)
     app.wsgi_app = lambda environ, start_response: [b""]  # type: ignore[method-assign]  # noqa: ARG005
     provider = TracerProvider(sampler=ALWAYS_OFF) if is_exported else None
-    trace_requests(app, provider)
+    wrap(app, [partial(request_tracing.layer, provider=provider)])
 
     assert benchmark(app.wsgi_app, {"PATH_INFO": "/users"}, None) == [b""]

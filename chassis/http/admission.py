@@ -20,9 +20,8 @@ OVERLOADED = "chassis.overloaded"
 STREAMED = "chassis.streamed"
 
 
-def limit_in_flight(app: Flask, limit: int) -> None:
+def layer(app: Flask, *, limit: int) -> WSGIApplication:
     """Answer 503 to all requests beyond `limit` at a time, probes and scrapes excepted."""
-    app.wsgi_app = _Admission(app.wsgi_app, limit)  # type: ignore[method-assign]
 
     @app.before_request
     def _refuse_overload() -> None:
@@ -34,6 +33,8 @@ def limit_in_flight(app: Flask, limit: int) -> None:
         if response.is_streamed:
             request.environ[STREAMED] = True
         return response
+
+    return _Admission(app.wsgi_app, limit)
 
 
 class _Admission:

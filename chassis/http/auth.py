@@ -9,9 +9,10 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from flask import current_app, g, request
+from flask import g, request
 
 from chassis.errors import Forbidden, Unauthenticated
+from chassis.http.context import web_context
 from chassis.security import AccessTokens, same_secret
 from chassis.telemetry.tracing import add_log_fields
 
@@ -117,7 +118,7 @@ def principal() -> Principal | None:
 
 
 def _check(guard: Guard, user_id: UUID | None) -> None:
-    authenticator = cast("Authenticator", current_app.extensions["authenticator"])
+    authenticator = web_context().authenticator
     caller = g.principal = authenticator.authenticate()
     if caller is not None and caller.user_id is not None:
         add_log_fields(user_id=str(caller.user_id))

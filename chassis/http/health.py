@@ -6,17 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from typing import Literal, cast
+from typing import Literal
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
 from chassis.http.auth import public
+from chassis.http.context import web_context
 from chassis.http.openapi import operation
 from chassis.http.web import json_response
 from chassis.schemas import Schema
@@ -160,13 +162,10 @@ def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:
 @operation("Tell whether the process is alive", returns={200: Health}, tag="probes")
 def get_health() -> Response:
     """Touches nothing outside the process, so that a broken database restarts no pod."""
-    config = current_app.config
+    about = web_context().about
+    now = datetime.now(UTC)
     return json_response(
-        Health(
-            version=config["APP_VERSION"],
-            environment=config["ENVIRONMENT"],
-            timestamp=datetime.now(UTC),
-        )
+        Health(version=about.version, environment=about.environment, timestamp=now)
     )
 
 
@@ -175,7 +174,7 @@ def get_health() -> Response:
 @operation("Tell whether the process can serve", returns={200: Ready, 503: Ready}, tag="probes")
 def get_ready() -> Response:
     """Makes a round trip to each attached resource, at most once a second."""
-    readiness = cast("Readiness", current_app.extensions["readiness"])
+    readiness = web_context().readiness
     failed = readiness.failed()
     ready = readiness.is_ready(failed)
     answer = Ready(
@@ -192,12 +191,4 @@ def get_ready() -> Response:
 @operation("Tell what runs", returns={200: Version}, tag="probes")
 def get_version() -> Response:
     """Version, build and environment, as the image and the deployment set them."""
-    config = current_app.config
-    return json_response(
-        Version(
-            service=config["SERVICE_NAME"],
-            version=config["APP_VERSION"],
-            build_id=config["BUILD_ID"],
-            environment=config["ENVIRONMENT"],
-        )
-    )
+    return json_response(Version(**asdict(web_context().about)))

@@ -15,23 +15,23 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from chassis.http.admission import EXEMPT
 from chassis.http.auth import public
-from chassis.http.web import id_of
+from chassis.http.headers import id_of
 from chassis.telemetry import instruments, tracing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger("access")
 blueprint = Blueprint("metrics", __name__)
 
 
-def register_request_telemetry(app: Flask) -> None:
+def layer(app: Flask) -> WSGIApplication:
     """Measure and log each request, probes and scrapes excepted."""
     answer = app.wsgi_app
 
-    def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] in EXEMPT:
             return answer(environ, start_response)
         started_at = time.perf_counter()
@@ -51,7 +51,7 @@ def register_request_telemetry(app: Flask) -> None:
             active.dec()
             tracing.log_fields.reset(token)
 
-    app.wsgi_app = observed  # type: ignore[method-assign]
+    return measured
 
 
 def _measure(environ: WSGIEnvironment, status: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from chassis.errors import AppError, FieldError, Unauthenticated
-from chassis.http.web import request_id
+from chassis.http.headers import request_id
 from chassis.telemetry.tracing import trace_id
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from flask import current_app, request
+from flask import request
 
 from chassis.errors import TooManyRequests
 from chassis.http.auth import principal
+from chassis.http.context import web_context
 from chassis.once import once_property
 from chassis.security import fingerprint
 from chassis.telemetry import instruments
@@ -165,7 +166,7 @@ def client_network() -> str:
 
 
 def _apply(name: str, make_key: Callable[[], str]) -> None:
-    limiter = cast("RateLimiter | None", current_app.extensions["rate_limiter"])
+    limiter = web_context().rate_limiter
     caller = principal()
     if limiter is None or (caller is not None and caller.is_administrator):
         return

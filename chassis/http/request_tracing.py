@@ -32,7 +32,7 @@ _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 asked_trace_id: ContextVar[int | None] = ContextVar("asked_trace_id", default=None)
 
 
-def trace_requests(app: Flask, provider: TracerProvider | None) -> None:
+def layer(app: Flask, *, provider: TracerProvider | None) -> WSGIApplication:
     """Give every request a trace, and those that the sampler picks a span.
 
     Flask's instrumentation does most of its work for unsampled requests, too. So the sampler
@@ -44,12 +44,12 @@ def trace_requests(app: Flask, provider: TracerProvider | None) -> None:
         provider: What records; None when nothing is exported.
     """
     plain = app.wsgi_app
-    traced = _instrument(app, provider) if provider is not None else plain
+    recorded = _instrument(app, provider) if provider is not None else plain
     sampler = provider.sampler if provider is not None else None
     names = {*_HEADERS, *propagate.get_global_textmap().fields}
     parent_headers = [f"HTTP_{name.upper().replace('-', '_')}" for name in names]
 
-    def gate(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def traced(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") in EXEMPT:
             return plain(environ, start_response)
         if "HTTP_BAGGAGE" in environ and not is_personal_data_allowed():
@@ -67,7 +67,7 @@ def trace_requests(app: Flask, provider: TracerProvider | None) -> None:
             answer = sampler.should_sample(parent, trace_id, "", SpanKind.SERVER)
             is_sampled = answer.decision.is_sampled()  # type: ignore[no-untyped-call]
             if is_sampled:
-                return _run_traced(traced, environ, start_response, trace_id)
+                return _run_traced(recorded, environ, start_response, trace_id)
         ids = SpanContext(
             trace_id,
             getrandbits(64) or 1,
@@ -81,7 +81,7 @@ def trace_requests(app: Flask, provider: TracerProvider | None) -> None:
         finally:
             context.detach(token)
 
-    app.wsgi_app = gate  # type: ignore[method-assign]
+    return traced
 
 
 def _run_traced(

@@ -4,50 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from random import getrandbits
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TypeVar
 
-from flask import Flask, Response, current_app, request
+from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from chassis.backing_services import BackingServices
 from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import principal
-from chassis.http.rate_limit import rate_limit_headers
 from chassis.schemas import Schema
 from chassis.storage import idempotency
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
-# What a browser, should one look, may do with an answer: nothing.
-SAFE_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Strict-Transport-Security": "max-age=31536000",
-    "X-Content-Type-Options": "nosniff",
-}
-_SAFE_HEADERS = tuple((each[0].lower(), each) for each in SAFE_HEADERS.items())
 MAX_BODY_BYTES = 64 * 1024
 
-_REQUEST_ID = "chassis.request_id"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FRAMING = frozenset({"Content-Length"})
-# Printable, short, and nothing that could end a header or a log field.
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
-
-
-def backing_services() -> BackingServices:
-    """Return the attached resources of the application that serves this request."""
-    return cast("BackingServices", current_app.extensions["backing_services"])
 
 
 def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
@@ -152,35 +129,3 @@ def is_unchanged(etag: str) -> bool:
     return request.headers.get("If-None-Match") is not None and (
         request.if_none_match.contains_weak(etag.strip('"'))
     )
-
-
-def request_id() -> str:
-    """Return the id of this request."""
-    return id_of(request.environ)
-
-
-def id_of(environ: WSGIEnvironment) -> str:
-    """Return a request's id: the caller's when it is sane, else one of our own."""
-    known: str | None = environ.get(_REQUEST_ID)
-    if known is None:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        known = given if _SANE_REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
-        environ[_REQUEST_ID] = known
-    return known
-
-
-def register_response_headers(app: Flask) -> None:
-    """Give every response the headers that all of them carry."""
-    answer = app.wsgi_app
-
-    def completed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            given = {name.lower() for name, _ in headers}
-            headers.append(("X-Request-ID", id_of(environ)))
-            headers += rate_limit_headers(environ)
-            headers += [each for name, each in _SAFE_HEADERS if name not in given]
-            return start_response(status, headers, *more)
-
-        return answer(environ, begin)
-
-    app.wsgi_app = completed  # type: ignore[method-assign]

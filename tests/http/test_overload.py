@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import requests
@@ -14,8 +15,9 @@ from flask import Flask, Response
 from sqlalchemy import text
 
 from chassis.errors import Unavailable
-from chassis.http.admission import limit_in_flight
+from chassis.http import admission
 from chassis.http.auth import public
+from chassis.http.layers import wrap
 from chassis.http.problem import register_error_handlers
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
@@ -39,7 +41,7 @@ def busy_app(gate):
     """An application for two requests at a time, which has slow and broken routes."""
     app = Flask("test")
     entered = app.extensions["entered"] = threading.Semaphore(0)
-    limit_in_flight(app, THREADS)
+    wrap(app, [partial(admission.layer, limit=THREADS)])
     register_error_handlers(app)
 
     @app.get("/slow")

@@ -19,8 +19,9 @@ from chassis.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from chassis.http import headers
+from chassis.http.layers import wrap
 from chassis.http.problem import names_of, register_error_handlers
-from chassis.http.web import register_response_headers
 
 ERRORS = [
     (InvalidRequest, 400, "invalid_request"),
@@ -42,7 +43,7 @@ def answer_to():
     def get(error, path="/", **options):
         app = Flask(__name__)
         register_error_handlers(app)
-        register_response_headers(app)
+        wrap(app, [headers.layer])
 
         @app.before_request
         def fail():

@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
+from bootstrap import open_database
 from chassis.errors import Unavailable
 from chassis.storage.database import DatabaseManager, UtcDateTime, uuid7, uuid7_batch, with_driver
+from config import AppConfig
 from tests.support.factories import make_user
 from tests.support.servers import HOST, PostgreSQLServer, free_port
+from userservice import SERVICE_NAME
 from userservice.users import service
 from userservice.users.models import User
 
@@ -421,12 +424,14 @@ def read_then_write(database):
     [
         ("statement_timeout", "1234ms"),
         ("idle_in_transaction_session_timeout", "1min"),
-        ("application_name", "cloudnative-user-api"),
+        ("application_name", "a-service"),
     ],
 )
 def test_a_postgresql_connection_is_configured(postgresql_url, name, expected):
     timeout = timedelta(milliseconds=1234)
-    database = DatabaseManager(postgresql_url, statement_timeout=timeout).initialize()
+    database = DatabaseManager(
+        postgresql_url, statement_timeout=timeout, application_name="a-service"
+    ).initialize()
 
     with database.connection() as connection:
         alone = connection.scalar(text(f"SHOW {name}"))
@@ -650,3 +655,11 @@ def test_a_new_connection_costs_no_statements_but_those_of_sqlalchemy(postgresql
 
         assert sent == ["SELECT pg_backend_pid()"] * 3
         database.close()
+
+
+def test_every_process_names_itself_to_the_database(postgresql_url):
+    database = open_database(AppConfig(database_url=postgresql_url))
+
+    with database.connection() as connection:
+        assert connection.scalar(text("SHOW application_name")) == SERVICE_NAME
+    database.close()

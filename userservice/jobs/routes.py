@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 from itertools import chain
-from threading import BoundedSemaphore
-from typing import cast
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import Guard, requires
+from chassis.http.context import backing_services, web_context
 from chassis.http.openapi import operation
-from chassis.http.web import backing_services, empty_response, json_response, read_query
+from chassis.http.web import empty_response, json_response, read_query
 from userservice.jobs import service
-from userservice.jobs.errors import JobNotFound, TooManyTransfers, UploadTooLarge
+from userservice.jobs.errors import JobNotFound, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.jobs.schemas import ExportQuery, JobLineError, JobProgress, JobRead
+from userservice.jobs.transfers import Transfers
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -45,7 +45,8 @@ def import_users() -> Response:
     upload_format = MEDIA_TYPES.get(request.mimetype)
     if upload_format is None:
         raise UnsupportedMediaType(f"Content-Type must be {' or '.join(MEDIA_TYPES)}")
-    transfers = _take_transfer()
+    transfers = web_context().part(Transfers)
+    transfers.begin()
     try:
         job = service.start_import(backing_services().database, upload_format, _read_upload())
     except RequestEntityTooLarge:
@@ -53,7 +54,7 @@ def import_users() -> Response:
     except ClientDisconnected:
         raise InvalidRequest("The upload broke off") from None
     finally:
-        transfers.release()
+        transfers.end()
     return json_response(_document(job, ()), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
 
 
@@ -72,8 +73,10 @@ def export_users() -> Response:
     media_type = next(name for name, each in MEDIA_TYPES.items() if each is upload_format)
     disposition = {"Content-Disposition": f'attachment; filename="users.{upload_format}"'}
     lines = service.export_users(backing_services().database, upload_format)
+    transfers = web_context().part(Transfers)
+    transfers.begin()
     with ExitStack() as held:
-        held.callback(_take_transfer().release)
+        held.callback(transfers.end)
         held.callback(lines.close)
         # Before the answer begins: what fails from then on can only break it off.
         first = next(lines, b"")
@@ -100,7 +103,7 @@ def cancel_job(job_id: UUID) -> Response:
 
 
 def _read_upload() -> Iterator[bytes]:
-    limit = cast("int", current_app.config["IMPORT_MAX_BYTES"])
+    limit = web_context().part(Transfers).max_bytes
     # Without the one byte more, a chunked body would be cut at the limit instead of refused.
     request.max_content_length = limit + 1
     received = 0
@@ -112,14 +115,6 @@ def _read_upload() -> Iterator[bytes]:
     # To the server, whose client hung up, that is the end of the body like any other.
     if received < (request.content_length or 0):
         raise ClientDisconnected
-
-
-def _take_transfer() -> BoundedSemaphore:
-    """Keep most threads free for short requests."""
-    transfers = cast("BoundedSemaphore", current_app.extensions["transfers"])
-    if not transfers.acquire(blocking=False):
-        raise TooManyTransfers
-    return transfers
 
 
 def _document(job: JobRow, refusals: Sequence[Refusal]) -> JobRead:

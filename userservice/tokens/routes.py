@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
 from chassis.errors import InvalidRequest
 from chassis.http.auth import public
+from chassis.http.context import backing_services, web_context
 from chassis.http.openapi import operation
 from chassis.http.rate_limit import limit, limit_address
-from chassis.http.web import FORM, backing_services, empty_response, json_response, read_input
+from chassis.http.web import FORM, empty_response, json_response, read_input
 from chassis.schemas import Schema
 from userservice.tokens import service
 from userservice.tokens.errors import (
@@ -91,7 +92,7 @@ JWT_DOTS = 2
 
 
 def _issuer() -> TokenIssuer:
-    return cast("TokenIssuer", current_app.extensions["token_issuer"])
+    return web_context().part(TokenIssuer)
 
 
 def _read_form(schema: type[FormType]) -> FormType:

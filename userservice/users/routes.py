@@ -6,21 +6,20 @@ import re
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import cast
 from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 from sqlalchemy import Connection
 
 from chassis.errors import AppError, PreconditionFailed
 from chassis.http.auth import Guard, principal, requires
+from chassis.http.context import backing_services, web_context
 from chassis.http.openapi import operation
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import (
     JSON,
     MERGE_PATCH,
-    backing_services,
     dump_response,
     empty_response,
     idempotent_request,
@@ -30,7 +29,6 @@ from chassis.http.web import (
     read_body,
     read_query,
 )
-from chassis.security import PageTokens
 from chassis.storage import idempotency
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
@@ -90,7 +88,7 @@ def create_user() -> Response:
 def list_users() -> Response:
     """Pages follow the order of registration; every page costs the same, however far it is."""
     query = read_query(UserQuery)
-    tokens = cast("PageTokens", current_app.extensions["page_tokens"])
+    tokens = web_context().page_tokens
     filters = (query.status, query.email)
     users = service.list_users(
         backing_services().database,
