@@ -19,6 +19,7 @@ import userservice
 from chassis.errors import AppError
 from chassis.http.problem import document
 from config import AppConfig
+from docs import rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
@@ -93,6 +94,7 @@ def texts() -> dict[Path, str]:
     return {
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "errors.md": errors(),
+        ROOT / "docs" / "rooms.svg": rooms.picture(),
         readme: with_first_settings(readme.read_text(encoding="utf-8")),
     }
 
