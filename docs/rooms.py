@@ -14,9 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WIDTH, MARGIN, GAP = 960, 20, 12
 TITLE, LINE, PADDING = 22, 15, 10
 CHARACTER = 6.6  # width of one in the small type
-LEGEND = "Imports go down; rooms side by side are strangers. Blue knows Flask, as resources' routes do."
-    "Imports go down. Side by side: strangers. Blue knows Flask, as do the routes of resources."
-)
+LEGEND = "Imports go down; rooms side by side are strangers. Blue knows Flask, as routes do."
 STYLE = """\
 text { font: 12px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2933 }
 .name { font-weight: bold; font-size: 14px }
