@@ -10,7 +10,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs check \
+.PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
@@ -55,6 +55,9 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate
+
+figures: ## Show how large files and functions are, and which rooms import which
+	@$(python) tools/figures.py
 
 docs: $(DEV)/stamp ## Write the generated documentation anew
 	$(DEV)/bin/python docs/generate.py
