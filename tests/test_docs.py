@@ -188,13 +188,16 @@ def test_every_relative_link_leads_to_a_file():
     assert not broken
 
 
-def test_every_decision_is_listed_under_its_own_number():
+def test_every_decision_is_listed_once_under_its_own_number():
     records = sorted(file.name for file in ADRS.glob("[0-9]*.md"))
 
-    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", read(ADRS / "README.md"))
+    listed = re.findall(r"\[(\d+)\]\((\d{4}-[\w-]+\.md)\)", read(ADRS / "README.md"))
 
-    assert listed == records
-    assert [int(name[:4]) for name in records] == list(range(1, len(records) + 1))
+    assert sorted(name for _, name in listed) == records
+    assert all(int(number) == int(name[:4]) for number, name in listed)
+    assert len({name[:4] for name in records}) == len(records)
+    for name in records:
+        assert read(ADRS / name).startswith(f"# {int(name[:4])}. ")
 
 
 def test_every_decision_has_a_context_and_consequences():
