@@ -1,19 +1,17 @@
 """Writes down what this release asks of PostgreSQL.
 
-Run it with python -m tests.upgrades.record, or by `make migration`.
-
-The file is named after the newest migration. The next release proves with it that its schema
-still serves this one; see docs/upgrades.md.
+Run it with python -m tests.upgrades.record, in the folder of the release; `make migration` does
+so for the last commit. The file is named after the newest migration. The next release proves
+with it that its schema still serves this one; see docs/upgrades.md.
 """
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import event
 
 from admin import AdminCommands
 from app import create_app
@@ -23,6 +21,7 @@ from chassis.backing_services import BackingServices
 from chassis.storage import migrations
 from config import AppConfig
 from tests.support import servers
+from tests.upgrades.statements import recording
 from userservice.resources import EVENT_HANDLERS
 
 FOLDER = Path(__file__).resolve().parent
@@ -31,8 +30,13 @@ KEY = {"X-API-Key": "recording"}
 LINES = b'{"email": "c@example.com", "name": "Ada"}\nno user\n'
 
 
-def record(url: str) -> list[str]:
-    """Return the statements of all that a client can do, in their order."""
+def record(url: str, folder: Path) -> Path:
+    """Write the statements of all that a client can do, in their order; return the file.
+
+    Args:
+        url: A database without tables.
+        folder: Where the file goes.
+    """
     config = AppConfig(
         database_url=url,
         redis_url="",
@@ -42,42 +46,48 @@ def record(url: str) -> list[str]:
     )
     services = open_backing_services(config)
     migrations.upgrade(services.database)
-    statements: list[str] = []
-
-    def note(_connection: Any, cursor: Any, sql: str, values: Any, *context_and_many: Any) -> None:
-        every = values if context_and_many[1] else [values]
-        statements.extend(" ".join(cursor.mogrify(sql, each).decode().split()) for each in every)
-
-    event.listen(services.database.engine, "before_cursor_execute", note)
-    act(create_app(config, services).test_client())
-    deliver(services)
-    AdminCommands(config, services).cleanup_old_data(days=0)
+    with recording(services.database.engine) as statements:
+        act(create_app(config, services).test_client())
+        deliver(services)
+        AdminCommands(config, services).cleanup_old_data(days=0)
     services.close()
-    return [each for each in statements if "alembic_version" not in each and "pg_" not in each]
+    file = folder / f"{migrations.head()}.sql"
+    # SET speaks of a connection. A replay sends all in one transaction of its own.
+    kept = [each for each in statements if not each.startswith("SET ")]
+    file.write_bytes("".join(kept).encode())
+    return file
 
 
 def act(client: Any) -> None:
     """Do all that a client can do and that changes something."""
+    ask = partial(_ask, client)
     ada = {"email": "ada@example.com", "name": "Ada", "password": PASSWORD, "source": "web"}
-    user = client.post("/users", json=ada).json
-    client.post("/users", json=ada | {"email": "b@example.com"}, headers={"Idempotency-Key": "b"})
-    client.get(f"/users/{user['id']}", headers=KEY)
-    client.get("/users?page_size=1", headers=KEY)
-    client.get("/users?status=deleted", headers=KEY)
-    client.patch(f"/users/{user['id']}", json={"name": "Ada L."}, headers=KEY)
+    user = ask("POST", "/users", json=ada).json
+    ask("POST", "/users", json=ada | {"email": "b@example.com"}, headers={"Idempotency-Key": "b"})
+    ask("GET", f"/users/{user['id']}", headers=KEY)
+    ask("GET", "/users?page_size=1", headers=KEY)
+    ask("GET", "/users?status=deleted", headers=KEY)
+    ask("PATCH", f"/users/{user['id']}", json={"name": "Ada L."}, headers=KEY)
     form = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
-    granted = client.post("/auth/token", data=form).json
+    granted = ask("POST", "/auth/token", data=form).json
     form = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
-    granted = client.post("/auth/token", data=form).json
-    client.get("/users/me", headers={"Authorization": f"Bearer {granted['access_token']}"})
-    client.post("/auth/revoke", data={"token": granted["refresh_token"]})
-    client.delete(f"/users/{user['id']}", headers=KEY)
+    granted = ask("POST", "/auth/token", data=form).json
+    ask("GET", "/users/me", headers={"Authorization": f"Bearer {granted['access_token']}"})
+    ask("POST", "/auth/revoke", data={"token": granted["refresh_token"]})
+    ask("DELETE", f"/users/{user['id']}", headers=KEY)
     for _ in range(2):
         lines = {"data": LINES, "content_type": "application/x-ndjson", "headers": KEY}
-        job = client.post("/users/import", **lines).headers["Location"]
-        client.get(job, headers=KEY)
-    client.delete(job, headers=KEY)
-    client.get("/users/export", headers=KEY, buffered=True)
+        job = ask("POST", "/users/import", **lines).headers["Location"]
+        ask("GET", job, headers=KEY)
+    ask("DELETE", job, headers=KEY)
+    ask("GET", "/users/export", headers=KEY, buffered=True)
+
+
+def _ask(client: Any, method: str, path: str, **options: Any) -> Any:
+    """Ask, and fail unless it is granted: of what is refused little is recorded."""
+    answer = client.open(path, method=method, **options)
+    assert answer.status_code < 400, f"{method} {path}: {answer.text}"
+    return answer
 
 
 def deliver(services: BackingServices) -> None:
@@ -93,14 +103,11 @@ def deliver(services: BackingServices) -> None:
             outbox.settle(connection, [sent])
 
 
-def main() -> None:
+def main(folder: Path = FOLDER) -> None:
     """Record on a server of our own."""
     with servers.PostgreSQLServer() as server:
-        statements = record(server.url)
-    file = FOLDER / f"{migrations.head()}.sql"
-    file.write_text("".join(f"{each};\n" for each in statements), encoding="utf-8")
-    sys.stdout.write(f"{file}: {len(statements)} statements\n")
+        sys.stdout.write(f"{record(server.url, folder)}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

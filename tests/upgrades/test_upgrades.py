@@ -13,6 +13,7 @@ from bootstrap import open_backing_services
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from config import AppConfig
+from tests.upgrades import statements
 from tests.upgrades.record import KEY, PASSWORD, act
 
 FOLDER = Path(__file__).resolve().parent
@@ -52,20 +53,14 @@ def replay(database, *, until="DELETE"):
     """Do what the previous release did, up to a kind of statement; return how much that was."""
     file = FOLDER / f"{PREVIOUS}.sql"
     assert file.exists(), f"record the release before {HEAD} from its code: see docs/upgrades.md"
-    count = 0
     with database.transaction() as connection:
-        for statement in file.read_text(encoding="utf-8").splitlines():
-            if statement.startswith(until):
-                break
-            connection.exec_driver_sql(statement.replace("%", "%%"))
-            count += 1
-    return count
+        return statements.replay(connection, file, until=until)
 
 
 def test_the_new_schema_takes_all_that_the_previous_release_does(database):
     migrate(database, HEAD)
 
-    assert replay(database, until="nothing") > 10
+    assert replay(database, until=None) > 10
 
 
 def test_this_release_reads_what_the_previous_one_wrote_into_the_new_schema(database, client):
