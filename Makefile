@@ -30,14 +30,20 @@ test: $(DEV)/stamp ## Run the tests, in random order on every core
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
 	PYTHONPATH=. $(DEV)/bin/python tests/support/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
+# The check comes last: what the formatter repairs is no failure.
+define tidy
+$(DEV)/bin/ruff check --fix-only --quiet $(1)
+$(DEV)/bin/ruff format --quiet $(1)
+$(DEV)/bin/ruff check --quiet $(1)
+endef
+
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/ruff check
 	$(DEV)/bin/ruff format --check
 	$(DEV)/bin/codespell
 
 format: $(DEV)/stamp ## Repair style and format where a tool can
-	$(DEV)/bin/ruff check --fix
-	$(DEV)/bin/ruff format
+	$(call tidy)
 
 types: $(DEV)/stamp ## Check the types
 	$(DEV)/bin/mypy
@@ -49,9 +55,8 @@ check: lint types contracts test ## Do all that CI does
 
 migration: $(DEV)/stamp ## Write a migration from the models: make migration m="add teams"
 	@[ -n "$$m" ] || { echo 'Say what changes: make migration m="add teams"' >&2; exit 2; }
-	$(DEV)/bin/python -m tests.upgrades.record
-	$(DEV)/bin/alembic revision --autogenerate -m "$$m"
-	$(DEV)/bin/ruff check --fix --quiet migrations && $(DEV)/bin/ruff format --quiet migrations
+	$(DEV)/bin/python -m tests.upgrades.revision "$$m"
+	$(call tidy,migrations)
 
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate

@@ -6,11 +6,12 @@ from typing import Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrationScript
 from sqlalchemy import Connection
 
 from bootstrap import open_database
 from chassis.storage.database import Base, UtcDateTime
-from chassis.storage.migrations import migrating
+from chassis.storage.migrations import migrating, revisions
 from config import AppConfig
 from userservice import resources  # noqa: F401 - registers every table
 
@@ -23,6 +24,13 @@ def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Liter
     return False
 
 
+def number(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
+    """Give a new migration the number after the last as its id, and so as its file's name."""
+    last = max((int(each) for each in revisions() if each.isdecimal()), default=0)
+    for script in scripts:
+        script.rev_id = f"{last + 1:04}"
+
+
 def migrate(connection: Connection) -> None:
     """Run the migrations, in the caller's transaction where there is one."""
     context.configure(
@@ -31,6 +39,7 @@ def migrate(connection: Connection) -> None:
         compare_type=True,
         render_as_batch=True,  # SQLite changes a table by copying it
         render_item=render_item,
+        process_revision_directives=number,
     )
     with context.begin_transaction():
         context.run_migrations()
