@@ -23,7 +23,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from bootstrap import open_backing_services
 from chassis.background.delivery import Delivery
-from chassis.background.dispatch import DramatiqEngine, Engine, LocalEngine
+from chassis.background.dispatch import Dispatcher, DramatiqDispatcher, LocalDispatcher
 from chassis.background.pools import Pool, ProcessPool
 from chassis.backing_services import BackingServices
 from chassis.telemetry import instruments
@@ -141,18 +141,18 @@ def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
     return Delivery(
         services,
         EVENT_HANDLERS,
-        engine=make_engine(config),
+        dispatcher=make_dispatcher(config),
         lease=timedelta(seconds=config.outbox_lease_seconds),
         abandoned=ABANDONED_HANDLERS,
     )
 
 
-def make_engine(config: AppConfig) -> Engine:
+def make_dispatcher(config: AppConfig) -> Dispatcher:
     """Say who works on messages."""
     concurrency = config.worker_concurrency * 4
     if config.task_engine == "dramatiq":
-        return DramatiqEngine(config.redis_url, concurrency)
-    return LocalEngine(concurrency)
+        return DramatiqDispatcher(config.redis_url, concurrency)
+    return LocalDispatcher(concurrency)
 
 
 def deliver_beside(config: AppConfig, services: BackingServices) -> None:

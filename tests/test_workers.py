@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from chassis.background import outbox
 from chassis.background.delivery import STALLED_SECONDS, Delivery
-from chassis.background.dispatch import LocalEngine
+from chassis.background.dispatch import LocalDispatcher
 from chassis.background.pools import TaskKilled
 from tests.support.deployment import eventually
 from tests.support.servers import HOST, free_port
@@ -47,7 +47,7 @@ def test_a_loop_that_has_not_gone_round_for_a_minute_is_stalled(services, monkey
     monkeypatch.setattr(
         "chassis.background.delivery.time", SimpleNamespace(monotonic=lambda: now[0])
     )
-    delivery = Delivery(services, {}, engine=LocalEngine(1), lease=timedelta(seconds=15))
+    delivery = Delivery(services, {}, dispatcher=LocalDispatcher(1), lease=timedelta(seconds=15))
 
     now[0] += STALLED_SECONDS - 1
     soon = delivery.is_alive()

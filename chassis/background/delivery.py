@@ -13,7 +13,7 @@ from uuid import UUID
 from opentelemetry import context, propagate
 
 from chassis.background import outbox
-from chassis.background.dispatch import Engine
+from chassis.background.dispatch import Dispatcher
 from chassis.background.outbox import Message, MessageStatus, Settlement
 from chassis.backing_services import BackingServices
 from chassis.clients.resilience import BreakerOpen, backoff
@@ -44,7 +44,7 @@ class Delivery:
     Args:
         services: What handlers work with.
         handlers: Topic -> what to do; False from a handler means that there was nothing to do.
-        engine: Has messages worked on, here or elsewhere.
+        dispatcher: Has messages worked on, here or elsewhere.
         lease: How long a claimed message is left to this process.
         abandoned: Topic -> what to do before a message is given up. When that fails the
             message is not, and is tried again.
@@ -55,13 +55,13 @@ class Delivery:
         services: BackingServices,
         handlers: Mapping[str, Handler],
         *,
-        engine: Engine,
+        dispatcher: Dispatcher,
         lease: timedelta,
         abandoned: Mapping[str, AbandonedHandler] | None = None,
     ) -> None:
         self._services = services
         self._handlers = handlers
-        self._engine = engine
+        self._dispatcher = dispatcher
         self._lease = lease
         self._abandoned = abandoned or {}
         self._results: queue.SimpleQueue[Settlement | None] = queue.SimpleQueue()
@@ -74,7 +74,7 @@ class Delivery:
 
     def run(self) -> None:
         """Deliver until `stop` is called; `close` then sees to what was claimed."""
-        self._engine.start(self._deliver, self._load)
+        self._dispatcher.start(self._deliver, self._load)
         while not self._is_stopping:
             self._went_round_at = time.monotonic()
             try:
@@ -114,7 +114,7 @@ class Delivery:
         """
         # What has not begun is handed back by the thread that comes to it. Of one that is
         # cancelled nothing would be heard.
-        self._engine.stop()
+        self._dispatcher.stop()
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
             self._gather(wait_seconds=min(OUTAGE_SECONDS, left))
@@ -134,9 +134,9 @@ class Delivery:
         # First, so that what is done is not claimed again after an outage.
         self._settle()
         self._measure_backlog()
-        room = self._engine.room(len(self._claimed))
+        room = self._dispatcher.room(len(self._claimed))
         for message in self._claim(room) if room > 0 else []:
-            if self._engine.submit(message):
+            if self._dispatcher.submit(message):
                 self._claimed[message.id] = message
         self._gather(wait_seconds=POLL_SECONDS)
 

@@ -35,7 +35,7 @@ Work = Callable[[Message], None]
 Load = Callable[[UUID, int], Message | None]
 
 
-class Engine(Protocol):
+class Dispatcher(Protocol):
     """Has claimed messages worked on."""
 
     def start(self, work: Work, load: Load) -> None:
@@ -51,7 +51,7 @@ class Engine(Protocol):
         """Begin no more work."""
 
 
-class LocalEngine:
+class LocalDispatcher:
     """Works on messages in threads of this process."""
 
     def __init__(self, concurrency: int) -> None:
@@ -85,16 +85,16 @@ class LocalEngine:
         self._threads.shutdown(wait=False)
 
 
-class DramatiqEngine:
+class DramatiqDispatcher:
     """Sends ids through Redis to whichever worker process is free, this one included.
 
-    Without Redis a process works on what it claims, as LocalEngine does.
+    Without Redis a process works on what it claims, as LocalDispatcher does.
     """
 
     def __init__(self, url: str, concurrency: int) -> None:
         self._url = url
         self._concurrency = concurrency
-        self._local = LocalEngine(concurrency)
+        self._local = LocalDispatcher(concurrency)
         self._actor: Any = None
         self._worker: dramatiq.Worker | None = None
         self._redis: redis.Redis | None = None

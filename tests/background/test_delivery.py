@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from bootstrap import make_mailer, open_backing_services
 from chassis.background import outbox
 from chassis.background.delivery import Delivery
-from chassis.background.dispatch import LocalEngine
+from chassis.background.dispatch import LocalDispatcher
 from chassis.background.outbox import MessageStatus, messages
 from chassis.clients.resilience import BreakerOpen, CircuitBreaker
 from chassis.errors import Unavailable
@@ -32,7 +32,7 @@ LEASE = timedelta(seconds=15)
 def delivering(services, handlers, *, concurrency=16, finish=10.0, **options):
     """Deliver in a thread until the block ends; one handler alone is for TOPIC."""
     handlers = handlers if isinstance(handlers, dict) else {TOPIC: handlers}
-    options.setdefault("engine", LocalEngine(concurrency))
+    options.setdefault("dispatcher", LocalDispatcher(concurrency))
     options.setdefault("lease", LEASE)
     delivery = Delivery(services, handlers, **options)
     thread = threading.Thread(target=delivery.run)
@@ -357,7 +357,7 @@ def test_a_stop_hands_back_what_does_not_finish_in_time(services):
 
 
 def test_a_stop_claims_nothing_more(services):
-    delivery = Delivery(services, {TOPIC: succeed}, engine=LocalEngine(4), lease=LEASE)
+    delivery = Delivery(services, {TOPIC: succeed}, dispatcher=LocalDispatcher(4), lease=LEASE)
     enqueue(services.database)
 
     delivery.stop()
@@ -377,7 +377,7 @@ def test_a_stop_does_not_wait_for_what_had_not_begun(services, after):
             delivery.stop()
         return True
 
-    delivery = Delivery(services, {TOPIC: handler}, engine=LocalEngine(16), lease=LEASE)
+    delivery = Delivery(services, {TOPIC: handler}, dispatcher=LocalDispatcher(16), lease=LEASE)
     delivery.run()
     started_at = time.monotonic()
     delivery.close(30)

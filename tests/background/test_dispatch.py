@@ -13,7 +13,7 @@ import redis as redis_library
 
 from chassis.background import outbox
 from chassis.background.delivery import Delivery
-from chassis.background.dispatch import OUTAGE_SECONDS, QUEUE, DramatiqEngine
+from chassis.background.dispatch import OUTAGE_SECONDS, QUEUE, DramatiqDispatcher
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
 from chassis.storage.database import uuid7
@@ -30,12 +30,12 @@ def message():
 
 @contextmanager
 def running(url, work, load, *, threads=2):
-    engine = DramatiqEngine(url, threads)
-    engine.start(work, load)
+    dispatcher = DramatiqDispatcher(url, threads)
+    dispatcher.start(work, load)
     try:
-        yield engine
+        yield dispatcher
     finally:
-        engine.stop()
+        dispatcher.stop()
         await_end()
 
 
@@ -55,14 +55,14 @@ def impatience(monkeypatch):
 
 @pytest.fixture
 def queue(redis):
-    """A client of the server that the engine uses, which is empty."""
+    """A client of the server that the dispatcher uses, which is empty."""
     yield redis
     redis.flushdb()
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The monotonic clock as the engine sees it: set it."""
+    """The monotonic clock as the dispatcher sees it: set it."""
     now = [1000.0]
     monkeypatch.setattr(
         "chassis.background.dispatch.time", SimpleNamespace(monotonic=lambda: now[0])
@@ -76,8 +76,8 @@ def test_an_id_is_loaded_and_worked_on_by_whoever_takes_it(redis_url):
     sent = message()
     worked_on: list[Message] = []
 
-    with running(redis_url, worked_on.append, lambda *_claim: sent) as engine:
-        is_here = engine.submit(sent)
+    with running(redis_url, worked_on.append, lambda *_claim: sent) as dispatcher:
+        is_here = dispatcher.submit(sent)
         eventually(lambda: worked_on)
 
     assert is_here is False
@@ -94,8 +94,8 @@ def test_a_claim_that_no_longer_holds_is_not_worked_on(redis_url):
         asked.append((message_id, attempts))
 
     late = message()
-    with running(redis_url, worked_on.append, load) as engine:
-        engine.submit(late)
+    with running(redis_url, worked_on.append, load) as dispatcher:
+        dispatcher.submit(late)
         eventually(lambda: asked)
 
     assert asked == [(late.id, 1)]
@@ -112,8 +112,8 @@ def test_an_id_whose_message_cannot_be_read_is_left_to_the_end_of_its_claim(
         asked.append(message_id)
         raise Unavailable
 
-    with running(redis_url, lambda _message: None, load) as engine:
-        engine.submit(message())
+    with running(redis_url, lambda _message: None, load) as dispatcher:
+        dispatcher.submit(message())
         eventually(lambda: asked)
         eventually(lambda: not queue.exists(f"dramatiq:{QUEUE}.msgs"))
 
@@ -124,13 +124,15 @@ def test_an_id_whose_message_cannot_be_read_is_left_to_the_end_of_its_claim(
 def test_there_is_room_for_few_ids_that_wait(redis_url, queue):
     leave = threading.Event()
 
-    with running(redis_url, lambda _: leave.wait(30), lambda *_: message(), threads=1) as engine:
-        empty = engine.room(0)
+    with running(
+        redis_url, lambda _: leave.wait(30), lambda *_: message(), threads=1
+    ) as dispatcher:
+        empty = dispatcher.room(0)
         for _ in range(5):
-            engine.submit(message())
+            dispatcher.submit(message())
         # One is worked on, and one is taken for when that is done.
         eventually(lambda: queue.llen(f"dramatiq:{QUEUE}") == 3)
-        full = engine.room(0)
+        full = dispatcher.room(0)
         leave.set()
 
     assert empty == 2
@@ -142,11 +144,11 @@ def test_without_the_queue_a_process_works_on_what_it_claims_and_says_so_once(cl
     worked_on: list[Message] = []
     nowhere = f"redis://{HOST}:{free_port()}"
 
-    with running(nowhere, worked_on.append, lambda *_claim: None) as engine:
-        rooms = [engine.room(in_works) for in_works in (0, 1, 2)]
+    with running(nowhere, worked_on.append, lambda *_claim: None) as dispatcher:
+        rooms = [dispatcher.room(in_works) for in_works in (0, 1, 2)]
         clock[0] += OUTAGE_SECONDS + 1
-        rooms.append(engine.room(0))
-        is_here = engine.submit(sent)
+        rooms.append(dispatcher.room(0))
+        is_here = dispatcher.submit(sent)
         eventually(lambda: worked_on)
 
     ours = [each.message for each in caplog.records if each.name == "chassis.background.dispatch"]
@@ -158,13 +160,13 @@ def test_without_the_queue_a_process_works_on_what_it_claims_and_says_so_once(cl
 
 @pytest.mark.integration
 def test_a_queue_that_comes_back_is_used_again(clock):
-    with ValkeyServer() as server, running(server.url, print, lambda *_claim: None) as engine:
+    with ValkeyServer() as server, running(server.url, print, lambda *_claim: None) as dispatcher:
         server.stop(immediate=True)
-        while_away = engine.room(0)
+        while_away = dispatcher.room(0)
         server.start()
-        soon_after = engine.room(0)
+        soon_after = dispatcher.room(0)
         clock[0] += OUTAGE_SECONDS + 1
-        later = engine.room(0)
+        later = dispatcher.room(0)
 
     assert (while_away, soon_after, later) == (2, 2, 4)
 
@@ -205,7 +207,7 @@ def test_a_stop_hands_back_what_was_taken_from_the_queue_and_does_not_finish(ser
     with services.database.transaction() as connection:
         connection.execute(outbox.INSERT, row)
     delivery = Delivery(
-        services, {"test.happened": handler}, engine=DramatiqEngine(redis_url, 1), lease=DAY
+        services, {"test.happened": handler}, dispatcher=DramatiqDispatcher(redis_url, 1), lease=DAY
     )
     loop = threading.Thread(target=delivery.run)
     loop.start()
@@ -233,16 +235,16 @@ def test_an_engine_whose_queue_is_away_stops_all_the_same():
 
     with ValkeyServer() as server:
         client = redis_library.Redis.from_url(server.url)
-        engine = DramatiqEngine(server.url, 1)
-        engine.start(work, lambda *_claim: message())
+        dispatcher = DramatiqDispatcher(server.url, 1)
+        dispatcher.start(work, lambda *_claim: message())
         for _ in range(2):
-            engine.submit(message())
+            dispatcher.submit(message())
         assert begun.acquire(timeout=30)
         eventually(lambda: not client.llen(f"dramatiq:{QUEUE}"))  # the second was taken as well
         client.close()
         server.stop(immediate=True)
 
-        engine.stop()
+        dispatcher.stop()
         leave.set()
         server.start()
         await_end()
