@@ -19,6 +19,7 @@ from chassis.backing_services import BackingServices
 from chassis.clients.resilience import BreakerOpen, backoff
 from chassis.errors import AppError, Unavailable
 from chassis.telemetry import instruments
+from chassis.telemetry.outages import Outage
 from chassis.telemetry.tracing import log_fields
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,11 @@ class Delivery:
         self._claimed: dict[object, Message] = {}
         self._done: list[Settlement] = []
         self._is_stopping = False
-        self._is_away = False
+        self._outage = Outage(
+            logger,
+            away="The database is away; delivery goes on when it is back",
+            back="The database is back",
+        )
         self._backlog_due = 0.0
         self._went_round_at = time.monotonic()
 
@@ -79,13 +84,9 @@ class Delivery:
             self._went_round_at = time.monotonic()
             try:
                 self._step()
-                if self._is_away:
-                    logger.info("The database is back")
-                self._is_away = False
+                self._outage.end()
             except Unavailable:
-                if not self._is_away:
-                    logger.warning("The database is away; delivery goes on when it is back")
-                self._is_away = True
+                self._outage.begin()
                 self._gather(wait_seconds=OUTAGE_SECONDS)
 
     @property

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
+from chassis.telemetry.outages import Outage
 
 if TYPE_CHECKING:
     import dramatiq
@@ -98,7 +99,12 @@ class DramatiqDispatcher:
         self._actor: Any = None
         self._worker: dramatiq.Worker | None = None
         self._redis: redis.Redis | None = None
-        self._away_until: float | None = None
+        self._left_alone_until = 0.0
+        self._outage = Outage(
+            logger,
+            away="The queue is away; each worker works on what it claims",
+            back="The queue is back",
+        )
 
     def start(self, work: Work, load: Load) -> None:
         """Begin to take ids from the queue."""
@@ -128,26 +134,26 @@ class DramatiqDispatcher:
         import redis  # noqa: PLC0415 - see `start`
 
         assert self._redis is not None  # noqa: S101 - started before
-        if self._is_away():
+        if self._is_left_alone():
             return self._local.room(in_works)
         try:
             waiting = int(self._redis.llen(f"dramatiq:{QUEUE}"))
         except redis.RedisError:
-            self._note_outage()
+            self._leave_alone()
             return self._local.room(in_works)
-        self._note_answer()
+        self._outage.end()
         return self._concurrency * 2 - waiting
 
     def submit(self, message: Message) -> bool:
         """Put a message's id into the queue, or work on it here when there is none."""
         import redis  # noqa: PLC0415 - see `start`
 
-        if self._is_away():
+        if self._is_left_alone():
             return self._local.submit(message)
         try:
             self._actor.send(str(message.id), message.attempts)
         except redis.RedisError:
-            self._note_outage()
+            self._leave_alone()
             return self._local.submit(message)
         return False
 
@@ -160,15 +166,9 @@ class DramatiqDispatcher:
                 self._worker.stop(timeout=0)
         self._local.stop()
 
-    def _is_away(self) -> bool:
-        return self._away_until is not None and time.monotonic() < self._away_until
+    def _is_left_alone(self) -> bool:
+        return time.monotonic() < self._left_alone_until
 
-    def _note_outage(self) -> None:
-        if self._away_until is None:
-            logger.warning("The queue is away; each worker works on what it claims")
-        self._away_until = time.monotonic() + OUTAGE_SECONDS
-
-    def _note_answer(self) -> None:
-        if self._away_until is not None:
-            logger.info("The queue is back")
-        self._away_until = None
+    def _leave_alone(self) -> None:
+        self._outage.begin()
+        self._left_alone_until = time.monotonic() + OUTAGE_SECONDS

@@ -21,6 +21,7 @@ from chassis.http.context import web_context
 from chassis.once import once_property
 from chassis.security import fingerprint
 from chassis.telemetry import instruments
+from chassis.telemetry.outages import Outage
 from chassis.telemetry.tracing import client_spans, trace_redis
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class RateLimiter:
         self._redis_url = redis_url
         self._timeout_seconds = timeout.total_seconds()
         self._paused_until = 0.0
-        self._is_away = False
+        self._outage = Outage(
+            logger,
+            away="Rate limits fall back to this process",
+            back="Rate limits are counted together again",
+        )
         self._local_lock = threading.Lock()
 
     def hit(self, name: str, key: str) -> Verdict:
@@ -79,7 +84,7 @@ class RateLimiter:
             except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
                 self._pause(error)
             else:
-                self._go_on()
+                self._outage.end()
                 return verdict
         # The library's memory starts a thread now and then, and two callers at once the same one.
         with self._local_lock:
@@ -88,16 +93,7 @@ class RateLimiter:
     def _pause(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PAUSE_SECONDS
         instruments.count_rate_limit_error()
-        if not self._is_away:
-            logger.warning(
-                "Rate limits fall back to this process", extra={"error_type": type(error).__name__}
-            )
-        self._is_away = True
-
-    def _go_on(self) -> None:
-        if self._is_away:
-            logger.info("Rate limits are counted together again")
-        self._is_away = False
+        self._outage.begin(error_type=type(error).__name__)
 
     # Importing the library costs a tenth of a start; the first limited request pays it.
 
