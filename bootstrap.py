@@ -37,7 +37,7 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
         hasher=PasswordHasher(
             memory_kib=config.password_memory_kib,
             time_cost=config.password_time_cost,
-            at_once=config.password_concurrency,
+            parallel=config.password_concurrency,
         ),
         external_urls=tuple(filter(None, (config.email_service_url, config.payment_service_url))),
     )

@@ -43,7 +43,7 @@ PUSH_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 # Libraries whose details quote what they carry, which may be personal or secret.
-CHATTY = ("alembic", "dramatiq", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
+QUIETED = ("alembic", "dramatiq", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:
@@ -58,7 +58,7 @@ def setup_logging(config: AppConfig, stream: TextIO) -> None:
     # No line shows these, and each record would look them up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     vars(logging)["logAsyncioTasks"] = False  # has it from Python 3.12 on
-    for name in CHATTY:
+    for name in QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
@@ -75,7 +75,7 @@ class Telemetry:
         tracing.allow_personal_data(allowed=config.telemetry_pii)
         if "OTEL_PROPAGATORS" not in os.environ:
             propagate.set_global_textmap(Propagator())
-        tracing.expect_spans(exported=is_exported("traces"))
+        tracing.trace_clients(exported=is_exported("traces"))
         self.provider = self.setup_tracing() if is_exported("traces") else None
         if is_exported("metrics"):
             self.setup_metrics()

@@ -47,7 +47,7 @@ class Hashing(NamedTuple):
 
     memory_kib: int
     time_cost: int
-    at_once: int
+    parallel: int
 
 
 class PasswordHasher:
@@ -56,7 +56,7 @@ class PasswordHasher:
     Args:
         memory_kib: Memory for one hash, in KiB.
         time_cost: Passes over that memory.
-        at_once: Hashes that may run side by side; the rest queue, so that memory is bounded.
+        parallel: Hashes that may run side by side; the rest queue, so that memory is bounded.
         patience: How long one may queue.
     """
 
@@ -65,20 +65,20 @@ class PasswordHasher:
         *,
         memory_kib: int = 19_456,
         time_cost: int = 2,
-        at_once: int = 2,
+        parallel: int = 2,
         patience: timedelta = timedelta(seconds=2),
     ) -> None:
         self._argon2 = argon2.PasswordHasher(
             time_cost=time_cost, memory_cost=memory_kib, parallelism=1
         )
-        self._at_once = at_once
-        self._slots = BoundedSemaphore(at_once)
+        self._parallel = parallel
+        self._slots = BoundedSemaphore(parallel)
         self._patience_seconds = patience.total_seconds()
 
     @property
     def parameters(self) -> Hashing:
         """What a hasher in another process is made with."""
-        return Hashing(self._argon2.memory_cost, self._argon2.time_cost, self._at_once)
+        return Hashing(self._argon2.memory_cost, self._argon2.time_cost, self._parallel)
 
     def hash(self, password: str) -> str:
         """Return the password's hash with its salt and parameters.

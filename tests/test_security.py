@@ -57,7 +57,9 @@ def test_the_same_password_has_another_hash_each_time():
 
 
 def test_a_hash_that_gets_no_turn_is_unavailable_after_its_patience():
-    crowded = PasswordHasher(memory_kib=8, time_cost=1, at_once=0, patience=timedelta(seconds=0.05))
+    crowded = PasswordHasher(
+        memory_kib=8, time_cost=1, parallel=0, patience=timedelta(seconds=0.05)
+    )
 
     begin = time.monotonic()
     with pytest.raises(Unavailable):
@@ -67,7 +69,7 @@ def test_a_hash_that_gets_no_turn_is_unavailable_after_its_patience():
 
 
 def test_hashes_that_queue_all_get_their_turn():
-    hasher = PasswordHasher(memory_kib=8, time_cost=1, at_once=1, patience=timedelta(seconds=20))
+    hasher = PasswordHasher(memory_kib=8, time_cost=1, parallel=1, patience=timedelta(seconds=20))
 
     with ThreadPoolExecutor(8) as threads:
         hashes = list(threads.map(hasher.hash, ["correct horse"] * 40))
@@ -76,7 +78,7 @@ def test_hashes_that_queue_all_get_their_turn():
 
 
 def test_a_hash_that_fails_gives_its_turn_back():
-    hasher = PasswordHasher(memory_kib=8, time_cost=1, at_once=1, patience=timedelta(seconds=0))
+    hasher = PasswordHasher(memory_kib=8, time_cost=1, parallel=1, patience=timedelta(seconds=0))
 
     with pytest.raises(UnicodeEncodeError):
         hasher.hash("\ud800")

@@ -123,7 +123,7 @@ class Delivery:
                 self._settle()
         done = {each.id for each in self._done}
         waiting = [each for each in list(self._claimed.values()) if each.id not in done]
-        self._done += [_untried(each, datetime.now(UTC)) for each in waiting]
+        self._done += [_hand_back(each, datetime.now(UTC)) for each in waiting]
         try:
             self._settle()
         except Unavailable:
@@ -189,14 +189,14 @@ class Delivery:
     def _attempt(self, message: Message) -> Settlement:
         now = datetime.now(UTC)
         if self._is_stopping or message.due_at <= now:  # until then it was claimed
-            return _untried(message, now)
+            return _hand_back(message, now)
         started_at = time.perf_counter()
         try:
             is_sent = self._handlers[message.topic](self._services, message)
         except BreakerOpen as error:
             # Not an attempt: the dependency was not asked.
             due_at = datetime.now(UTC) + (error.retry_after or timedelta(seconds=1))
-            return _untried(message, due_at)
+            return _hand_back(message, due_at)
         except Exception as error:
             if not isinstance(error, AppError):
                 logger.exception("Message handler broke")
@@ -238,5 +238,5 @@ class Delivery:
         instruments.set_backlog(waiting.queued, waiting.abandoned, age)
 
 
-def _untried(message: Message, due_at: datetime) -> Settlement:
+def _hand_back(message: Message, due_at: datetime) -> Settlement:
     return Settlement(message.id, MessageStatus.QUEUED, message.attempts, due_at, is_tried=False)

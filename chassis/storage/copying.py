@@ -41,7 +41,7 @@ def copy_rows(
     connection.exec_driver_sql(statement, execution_options=options)
 
 
-def learn_copy(dialect: Dialect) -> None:
+def support_copy(dialect: Dialect) -> None:
     """Have a dialect send what `copy_rows` gives it.
 
     As a statement like any other it has their errors, their spans, and an end when it stalls.

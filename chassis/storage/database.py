@@ -32,7 +32,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from chassis.errors import Unavailable
-from chassis.storage.copying import learn_copy
+from chassis.storage.copying import support_copy
 
 # Rows that a streamed result holds in memory.
 STREAMED_ROWS = 1000
@@ -177,7 +177,7 @@ class DatabaseManager:
                 self._engine, self._transactional
             )
             if not self.is_sqlite:
-                learn_copy(self._engine.dialect)
+                support_copy(self._engine.dialect)
                 if self._patience_seconds > 1:
                     self._watch(self._engine)
         return self

@@ -16,7 +16,7 @@ from chassis.telemetry import tracing
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 COMPLAINT_SECONDS = 60.0
 # Libraries that repeat themselves for as long as what they talk to is away.
-COMPLAINING = ("opentelemetry", "dramatiq")
+THROTTLED = ("opentelemetry", "dramatiq")
 
 # What every record has; the rest is what the caller put into `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -112,7 +112,7 @@ class ComplaintFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._silent_until = dict.fromkeys(COMPLAINING, 0.0)
+        self._silent_until = dict.fromkeys(THROTTLED, 0.0)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record may be written."""

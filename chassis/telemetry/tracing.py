@@ -40,7 +40,7 @@ def is_personal_data_allowed() -> bool:
     return _settings["personal_data"]
 
 
-def expect_spans(*, exported: bool) -> None:
+def trace_clients(*, exported: bool) -> None:
     """Say whether spans are exported; clients of other services are traced only then."""
     _settings["exported"] = exported
 

@@ -34,9 +34,9 @@ pytestmark = pytest.mark.usefixtures("spans", "exported")
 @pytest.fixture
 def exported():
     """Clients that are made in the test are traced, as where spans are exported."""
-    tracing.expect_spans(exported=True)
+    tracing.trace_clients(exported=True)
     yield
-    tracing.expect_spans(exported=False)
+    tracing.trace_clients(exported=False)
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_a_refusal_carries_the_headers_that_every_answer_does(config, services):
 
 
 def test_log_ins_beyond_the_memory_for_hashes_are_told_to_come_back(config, services):
-    hasher = PasswordHasher(memory_kib=8, time_cost=1, at_once=1, patience=timedelta(0))
+    hasher = PasswordHasher(memory_kib=8, time_cost=1, parallel=1, patience=timedelta(0))
     client = make_app(config, replace(services, hasher=hasher)).test_client()
     form = {"grant_type": "password", "username": "a@example.com", "password": "p"}
 

@@ -11,7 +11,7 @@ from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
 from userservice.jobs.rows import MAX_LINE_BYTES, Piece, escape, parse
 
-HASHING = Hashing(8, 1, at_once=2)
+HASHING = Hashing(8, 1, parallel=2)
 
 
 class Candidate(NamedTuple):

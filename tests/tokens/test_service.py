@@ -256,7 +256,7 @@ def test_a_hash_is_verified_whether_or_not_there_is_one(database, issuer, user, 
 
 def test_passwords_that_would_exhaust_memory_wait_and_then_are_told_to_come_back(database, issuer):
     hasher = PasswordHasher(
-        memory_kib=8, time_cost=1, at_once=1, patience=timedelta(milliseconds=10)
+        memory_kib=8, time_cost=1, parallel=1, patience=timedelta(milliseconds=10)
     )
 
     with hasher._slot(), pytest.raises(Unavailable):  # noqa: SLF001 - another log-in
@@ -265,7 +265,7 @@ def test_passwords_that_would_exhaust_memory_wait_and_then_are_told_to_come_back
 
 def test_a_slot_is_free_again_when_a_hash_is_done():
     hasher = PasswordHasher(
-        memory_kib=8, time_cost=1, at_once=1, patience=timedelta(milliseconds=10)
+        memory_kib=8, time_cost=1, parallel=1, patience=timedelta(milliseconds=10)
     )
 
     answers = [hasher.verify("no hash at all", "password") for _ in range(3)]

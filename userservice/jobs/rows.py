@@ -117,8 +117,8 @@ class _Candidates:
 
     def __init__(self, hashing: Hashing) -> None:
         self._hasher = PasswordHasher(**hashing._asdict())
-        self._at_once = hashing.at_once
-        self._threads = ThreadPoolExecutor(hashing.at_once)
+        self._parallel = hashing.parallel
+        self._threads = ThreadPoolExecutor(hashing.parallel)
         self._in_works: deque[Future[str]] = deque()
         self._lines: list[int] = []
         self._users: list[UserCreate] = []
@@ -136,7 +136,7 @@ class _Candidates:
         return pack_users(self._users, hashes), self._lines
 
     def _hash(self, password: str) -> Future[str]:
-        if len(self._in_works) == self._at_once:
+        if len(self._in_works) == self._parallel:
             self._in_works.popleft().result()
         self._in_works.append(self._threads.submit(self._hasher.hash, password))
         return self._in_works[-1]
