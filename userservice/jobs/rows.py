@@ -20,7 +20,6 @@ from userservice.users.schemas import UserCreate
 from userservice.users.service import pack_users
 
 MAX_LINE_BYTES = 64 * 1024
-CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})
 # So long a piece may take; then what has been read of it is a batch. It is far below
 # OUTBOX_LEASE_SECONDS, whatever a password costs.
 BATCH_SECONDS = 1.0
