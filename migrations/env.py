@@ -9,7 +9,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection
 
 from bootstrap import open_database
-from chassis.storage.database import Base, UtcDateTime
+from chassis.storage.columns import Base, UtcDateTime
 from chassis.storage.migrations import migrating
 from config import AppConfig
 from userservice import resources  # noqa: F401 - registers every table
@@ -18,7 +18,7 @@ from userservice import resources  # noqa: F401 - registers every table
 def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Literal[False]:
     """Write our column type into a generated migration together with its import."""
     if kind == "type" and isinstance(item, UtcDateTime):
-        autogen.imports.add("from chassis.storage.database import UtcDateTime")
+        autogen.imports.add("from chassis.storage.columns import UtcDateTime")
         return "UtcDateTime()"
     return False
 

@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from chassis.background import outbox
 from chassis.backing_services import BackingServices
-from chassis.storage.database import DatabaseManager, uuid7
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from chassis.telemetry.instruments import count_import, count_user_created
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
