@@ -16,7 +16,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from chassis.http.admission import EXEMPT
 from chassis.http.auth import public
 from chassis.http.headers import id_of
-from chassis.telemetry import instruments, tracing
+from chassis.telemetry import instruments
+from chassis.telemetry.log_fields import log_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +44,13 @@ def layer(app: Flask) -> WSGIApplication:
             _measure(environ, int(status[:3]), time.perf_counter() - started_at)
             return start_response(status, headers, *more)
 
-        token = tracing.log_fields.set({"request_id": id_of(environ)})
+        token = log_fields.set({"request_id": id_of(environ)})
         active.inc()
         try:
             return answer(environ, begin)
         finally:
             active.dec()
-            tracing.log_fields.reset(token)
+            log_fields.reset(token)
 
     return measured
 

@@ -21,7 +21,7 @@ from chassis.http.context import web_context
 from chassis.once import once_property
 from chassis.security import fingerprint
 from chassis.telemetry import instruments
-from chassis.telemetry.tracing import client_spans, trace_redis
+from chassis.telemetry.instrumentation import client_spans, trace_redis
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
