@@ -18,10 +18,11 @@ from chassis.security import PasswordHasher
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7, uuid7_batch
-from chassis.telemetry.instruments import SIGNUP_SOURCES, bounded, count_user_created
+from chassis.telemetry.instruments import bounded
 from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
 from userservice.users import queries
 from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.metrics import SIGNUP_SOURCES, count_user_created
 from userservice.users.models import Status
 from userservice.users.queries import CredentialsRow, NewUsers, UserRow
 from userservice.users.schemas import UserCreate, UserUpdate
