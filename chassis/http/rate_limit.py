@@ -1,4 +1,4 @@
-"""Rate limits: limit("registration") on a route, counted in Redis or, without it, per process."""
+"""Rate limits: limit(name) on a route, counted in Redis or, without it, per process."""
 
 from __future__ import annotations
 

@@ -133,8 +133,8 @@ class DatabaseManager:
         Raises:
             Unavailable: as for `transaction`.
         """
-        # Said in SQL: the driver would remember it for the next user of the connection, and
-        # behind PgBouncer for that of another one.
+        # Said in SQL: the driver would remember it for the next to take the
+        # connection, and behind PgBouncer for that of another one.
         begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
         engine = self.engine if self.is_sqlite else self._transactions
         with _outages(), engine.connect() as connection:

@@ -47,7 +47,7 @@ class StallWatch:
         now = time.monotonic()
         stalled = [each for each, deadline in list(self._in_use.values()) if deadline < now]
         for connection in stalled:
-            # It may be closed by its user at this very moment, which is as good.
+            # Its holder may close it at this very moment, which is as good.
             with suppress(OSError, engine.dialect.loaded_dbapi.Error):
                 _hang_up(connection.fileno())
 
