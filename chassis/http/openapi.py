@@ -41,7 +41,7 @@ class Problem(Schema):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What an API says of itself, beyond its routes.
+    """The words of an API about itself, beyond its routes.
 
     `token_path` is where access tokens are granted and renewed (OAuth 2).
     """

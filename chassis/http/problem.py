@@ -44,7 +44,7 @@ def register_error_handlers(app: Flask, members: Mapping[str, Members] | None = 
     """Turn whatever ends a request early into a problem document.
 
     Args:
-        app: Whose requests.
+        app: The application.
         members: Prefix of a path -> further members of the documents below it. The path
             decides, since an error of routing belongs to no blueprint.
     """
