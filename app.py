@@ -33,7 +33,7 @@ from config import AppConfig, ConfigError, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.jobs.transfers import Transfers
-from userservice.resources import BLUEPRINTS
+from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS
 from userservice.tokens.service import TokenIssuer
 from userservice.users import service as users
 
@@ -65,7 +65,7 @@ def create_app(
     services = services or open_backing_services(config)
     app = make_flask()
     set_context(app, make_context(config, services, telemetry))
-    register_error_handlers(app)
+    register_error_handlers(app, PROBLEM_MEMBERS)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     if config.cors_origins:
@@ -110,6 +110,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
             build_id=config.build_id,
             environment=config.environment.value,
         ),
+        api=API,
         services=services,
         telemetry=telemetry,
         authenticator=Authenticator(

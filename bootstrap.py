@@ -15,6 +15,8 @@ from chassis.tasks import InlineTasks, TaskRunner
 from config import AppConfig
 from userservice import SERVICE_NAME
 
+EMAIL_SPAN = "user_service.send_{template}_email"
+
 
 def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) -> BackingServices:
     """Make the attached resources ready for use; the first use connects.
@@ -48,7 +50,7 @@ def make_mailer(config: AppConfig) -> Mailer:
     if not config.email_service_url:
         return LoggingMailer()
     http = HttpClient(timeout=timedelta(seconds=config.email_timeout_seconds))
-    return HttpMailer(config.email_service_url, http, CircuitBreaker("email"))
+    return HttpMailer(config.email_service_url, http, CircuitBreaker("email"), span_name=EMAIL_SPAN)
 
 
 def open_database(config: AppConfig) -> DatabaseManager:

@@ -19,7 +19,7 @@ if not os.environ.get("OTEL_PROPAGATORS"):
 from opentelemetry import propagate, trace
 
 from chassis.once import once_property
-from chassis.telemetry import tracing
+from chassis.telemetry import instrumentation, tracing
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
     ComplaintFilter,
@@ -75,7 +75,7 @@ class Telemetry:
         tracing.allow_personal_data(allowed=config.telemetry_pii)
         if "OTEL_PROPAGATORS" not in os.environ:
             propagate.set_global_textmap(Propagator())
-        tracing.trace_clients(exported=is_exported("traces"))
+        instrumentation.trace_clients(exported=is_exported("traces"))
         self.provider = self.setup_tracing() if is_exported("traces") else None
         if is_exported("metrics"):
             self.setup_metrics()
@@ -84,7 +84,7 @@ class Telemetry:
         """Know an application's routes by name, and trace its statements."""
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
         if self.provider is not None:
-            tracing.trace_statements(engine)
+            instrumentation.trace_statements(engine)
 
     def setup_tracing(self) -> TracerProvider:
         """Export spans in batches, from a thread of their own; OTEL_* variables say where."""

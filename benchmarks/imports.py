@@ -20,7 +20,7 @@ from benchmarks.database import Database, checkpoint
 from benchmarks.progress import Progress
 from benchmarks.servers import HEADERS, HOST, Server, running
 from benchmarks.subjects import OURS, SERVICE
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from tests.support.servers import PostgreSQLServer
 
 WORKER = replace(OURS, key="import_worker", label="the worker", command=(*SERVICE, "worker"))

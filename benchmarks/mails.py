@@ -17,7 +17,7 @@ from benchmarks.imports import WORKER, await_true
 from benchmarks.progress import Progress
 from benchmarks.servers import running
 from chassis.clients.http_client import HttpClient
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from tests.support.servers import PostgreSQLServer
 
 SETTLED = "SELECT count(*) FROM outbox_messages WHERE status = 'sent'"

@@ -10,7 +10,7 @@ from alembic.operations.ops import MigrationScript
 from sqlalchemy import Connection
 
 from bootstrap import open_database
-from chassis.storage.database import Base, UtcDateTime
+from chassis.storage.columns import Base, UtcDateTime
 from chassis.storage.migrations import migrating, revisions
 from config import AppConfig
 from userservice import resources  # noqa: F401 - registers every table
@@ -19,7 +19,7 @@ from userservice import resources  # noqa: F401 - registers every table
 def render_item(kind: str, item: object, autogen: AutogenContext) -> str | Literal[False]:
     """Write our column type into a generated migration together with its import."""
     if kind == "type" and isinstance(item, UtcDateTime):
-        autogen.imports.add("from chassis.storage.database import UtcDateTime")
+        autogen.imports.add("from chassis.storage.columns import UtcDateTime")
         return "UtcDateTime()"
     return False
 

@@ -18,7 +18,8 @@ from app import create_app
 from bootstrap import open_backing_services
 from chassis.security import PasswordHasher
 from chassis.storage import migrations
-from chassis.storage.database import Base, DatabaseManager, with_driver
+from chassis.storage.columns import Base
+from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support import servers
 from tests.support.collector import PROTOCOLS

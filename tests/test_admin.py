@@ -17,7 +17,7 @@ from admin import AdminCommands, cli
 from bootstrap import open_backing_services
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.storage import migrations
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.support import processes
 from tests.support.factories import make_user

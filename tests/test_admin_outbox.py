@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from admin import AdminCommands, cli
 from chassis.background import outbox
 from chassis.background.outbox import messages
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from admin import AdminCommands, cli
 from chassis.security import random_token
 from chassis.storage import idempotency
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from tests.support.factories import make_user
 from userservice.jobs import queries as jobs
 from userservice.jobs import service as jobs_service

@@ -33,6 +33,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # A command, over as many lines as end in a backslash, and all up to the next one.
 STEP = re.compile(r"^\$ ((?:.*\\\n)*.*\n)((?:(?!\$ ).*\n)*)", re.MULTILINE)
+# An entry of a drawn tree: four characters for each folder that it lies in.
+BRANCH = re.compile(r"(?P<branch>(?:(?:│   |    )*[├└]── )?)(?P<name>[\w.]+/?)")
 # What differs from one run to the next.
 CHANGING = (
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
@@ -224,18 +226,32 @@ def test_every_dependency_earns_its_place_in_words():
 
 
 def test_the_tree_in_the_architecture_names_every_module_and_no_other():
-    tree = BLOCK.findall(read(ARCHITECTURE))[0][1]
-    modules = python_files(ROOT, "*.py").union(
-        *(python_files(ROOT / package, "**/*.py") for package in ("chassis", "userservice"))
-    )
-    others = set().union(
-        *(python_files(ROOT / name, "**/*.py") for name in ("docs", "migrations", "tests"))
-    )
+    tree = next(body for language, body in BLOCK.findall(read(ARCHITECTURE)) if "app.py" in body)
+    modules = python_files("*.py", "chassis/**/*.py", "userservice/**/*.py")
+    others = python_files("docs/*.py", "migrations/**/*.py", "tests/**/*.py")
 
-    named = set(re.findall(r"[\w.]+\.py\b", tree))
+    named = paths_in(tree)
 
-    assert modules <= named
-    assert named <= modules | others
+    assert modules - named == set()
+    assert named - modules - others == set()
+
+
+def test_a_drawn_tree_is_read_as_paths():
+    tree = """\
+app.py        not config.py
+web/          index.py, about.py,
+│   │         contact.py
+├── rooms/
+│   ├── a.py  like b.py
+│   └── deep/ c.py
+└── a.py
+docs/         generate.py
+"""
+
+    assert paths_in(tree) == {
+        *("app.py", "web/index.py", "web/about.py", "web/contact.py"),
+        *("web/rooms/a.py", "web/rooms/deep/c.py", "web/a.py", "docs/generate.py"),
+    }
 
 
 def await_health(address, process, log):
@@ -282,9 +298,31 @@ def mask(text):
     return text
 
 
-def python_files(folder, pattern):
-    """Return the names of modules; a package's own file says nothing."""
-    return {file.name for file in folder.glob(pattern)} - {"__init__.py"}
+def python_files(*patterns):
+    """Return the paths of modules; a package's own file says nothing."""
+    found = (file for pattern in patterns for file in ROOT.glob(pattern))
+    return {str(each.relative_to(ROOT)) for each in found if each.name != "__init__.py"}
+
+
+def paths_in(tree):
+    """Return the paths of modules that a drawn tree names.
+
+    A folder's line may name files in it, and may go on in lines that begin no entry.
+    """
+    folders: list[str] = []
+    named = set()
+    for line in tree.splitlines():
+        entry = BRANCH.match(line)
+        if entry:
+            depth = len(entry["branch"]) // 4
+            folders = folders[:depth]
+            if not entry["name"].endswith("/"):
+                named.add("".join([*folders, entry["name"]]))
+                continue
+            folders.append(entry["name"])
+        text = line[entry.end() :] if entry else line
+        named |= {"".join([*folders, name]) for name in re.findall(r"[\w.]+\.py\b", text)}
+    return named
 
 
 def markdown_files():

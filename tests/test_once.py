@@ -167,6 +167,8 @@ import inspect, json, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import prometheus_client.metrics as metrics
 from chassis.telemetry import instruments
+from userservice.jobs import metrics as of_jobs
+from userservice.users import metrics as of_users
 
 real = metrics.MetricWrapperBase.__init__
 def slow(self, *arguments, **options):
@@ -175,7 +177,8 @@ def slow(self, *arguments, **options):
 metrics.MetricWrapperBase.__init__ = slow
 
 made = [
-    function for _, function in inspect.getmembers(instruments)
+    function for module in (instruments, of_jobs, of_users)
+    for _, function in inspect.getmembers(module)
     if hasattr(function, "__wrapped__") and not inspect.signature(function.__wrapped__).parameters
 ]
 def first(function):

@@ -15,7 +15,8 @@ from benchmarks.database import Database, durable_server
 from chassis.http import request_tracing
 from chassis.http.layers import wrap
 from chassis.security import PasswordHasher
-from chassis.storage.database import DatabaseManager, uuid7
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from userservice.users import service
 from userservice.users.models import Status
 from userservice.users.queries import UserRow

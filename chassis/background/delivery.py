@@ -19,8 +19,8 @@ from chassis.backing_services import BackingServices
 from chassis.clients.resilience import BreakerOpen, backoff
 from chassis.errors import AppError, Unavailable
 from chassis.telemetry import instruments
+from chassis.telemetry.log_fields import log_fields
 from chassis.telemetry.outages import Outage
-from chassis.telemetry.tracing import log_fields
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.storage.database import Base, DatabaseManager, uuid7
+from chassis.storage.columns import Base
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from chassis.telemetry.propagation import outgoing_headers
 
 PATIENCE = timedelta(days=1)

@@ -16,8 +16,8 @@ from opentelemetry import context, propagate
 
 from chassis.errors import AppError, Unavailable
 from chassis.telemetry import instruments
+from chassis.telemetry.log_fields import log_fields
 from chassis.telemetry.propagation import outgoing_headers
-from chassis.telemetry.tracing import log_fields
 
 
 class PoolFull(Unavailable):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from chassis.errors import Unavailable
 from chassis.once import once_property
+from chassis.telemetry.instrumentation import client_spans, trace_http
 from chassis.telemetry.propagation import outgoing_headers
-from chassis.telemetry.tracing import client_spans, trace_http
 
 if TYPE_CHECKING:
     import httpx2

@@ -9,7 +9,7 @@ from typing import Protocol
 from chassis.clients.http_client import HttpClient
 from chassis.clients.resilience import CircuitBreaker
 from chassis.errors import Unavailable
-from chassis.telemetry.tracing import set_attributes, trace_function
+from chassis.telemetry.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +52,46 @@ class LoggingMailer:
 
 
 class HttpMailer:
-    """Posts e-mails to a provider; any 2xx means that it took them."""
+    """Posts e-mails to a provider; any 2xx means that it took them.
 
-    def __init__(self, url: str, http: HttpClient, breaker: CircuitBreaker) -> None:
+    Args:
+        url: Where to.
+        http: Posts them.
+        breaker: Spares a provider that is away.
+        span_name: Name of the span of each try, with `{template}` in the place of the template.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        http: HttpClient,
+        breaker: CircuitBreaker,
+        *,
+        span_name: str = "send_{template}_email",
+    ) -> None:
         self._url = url
         self._http = http
         self._breaker = breaker
+        self._span_name = span_name
 
-    @trace_function("user_service.send_welcome_email", {"external_service.name": "email"})
     def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:
         """Post an e-mail; raises Unavailable when the provider did not take it."""
-        document = {"to": to, "template": template, "variables": variables}
-        set_attributes({"external_service.operation": "send_email", "email.type": template})
+        document: dict[str, object] = {"to": to, "template": template, "variables": variables}
+        attributes = {
+            "function.name": "send",
+            "function.module": __name__,
+            "external_service.name": "email",
+            "external_service.operation": "send_email",
+            "email.type": template,
+        }
+        with span(self._span_name.format(template=template), attributes):
+            return self._post(document, key)
+
+    def close(self) -> None:
+        """Close the connections to the provider."""
+        self._http.close()
+
+    def _post(self, document: dict[str, object], key: str) -> bool:
         with self._breaker.call():
             status = self._http.post(self._url, document, {"Idempotency-Key": key})
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -72,7 +100,3 @@ class HttpMailer:
         if not 200 <= status < 300:  # noqa: PLR2004 - any success
             raise Unavailable(f"The e-mail service answered {status}")
         return True
-
-    def close(self) -> None:
-        """Close the connections to the provider."""
-        self._http.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chassis.errors import Unavailable
 from chassis.once import once_property
-from chassis.telemetry.tracing import trace_redis
+from chassis.telemetry.instrumentation import trace_redis
 
 if TYPE_CHECKING:
     import redis

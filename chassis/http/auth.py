@@ -14,7 +14,7 @@ from flask import g, request
 from chassis.errors import Forbidden, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import AccessTokens, same_secret
-from chassis.telemetry.tracing import add_log_fields
+from chassis.telemetry.log_fields import add_log_fields
 
 View = TypeVar("View", bound=Callable[..., Any])
 

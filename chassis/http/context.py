@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from chassis.backing_services import BackingServices
     from chassis.http.auth import Authenticator
     from chassis.http.health import Readiness
+    from chassis.http.openapi import Api
     from chassis.http.rate_limit import RateLimiter
     from chassis.security import PageTokens
 
@@ -44,6 +45,7 @@ class WebContext:
     """
 
     about: About
+    api: Api
     services: BackingServices
     telemetry: Closing
     authenticator: Authenticator

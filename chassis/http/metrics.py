@@ -16,7 +16,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from chassis.http.admission import EXEMPT
 from chassis.http.auth import public
 from chassis.http.headers import id_of
-from chassis.telemetry import instruments, tracing
+from chassis.telemetry import instruments
+from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
+from chassis.telemetry.log_fields import log_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("access")
 blueprint = Blueprint("metrics", __name__)
+
+KINDS = {Reading.COUNT: "counter", Reading.HISTOGRAM: "histogram", Reading.LEVEL: "gauge"}
 
 
 def layer(app: Flask) -> WSGIApplication:
@@ -43,13 +47,13 @@ def layer(app: Flask) -> WSGIApplication:
             _measure(environ, int(status[:3]), time.perf_counter() - started_at)
             return start_response(status, headers, *more)
 
-        token = tracing.log_fields.set({"request_id": id_of(environ)})
+        token = log_fields.set({"request_id": id_of(environ)})
         active.inc()
         try:
             return answer(environ, begin)
         finally:
             active.dec()
-            tracing.log_fields.reset(token)
+            log_fields.reset(token)
 
     return measured
 
@@ -90,28 +94,23 @@ class _Exposition(CollectorRegistry):
         """Yield the stored metrics, each followed by those derived from it."""
         for metric in stored_metrics():
             yield metric
-            if metric.name == "http_request_duration_seconds":
-                yield _totals(metric)
-                yield self._conventional(metric)
-            elif metric.name == "active_connections":
-                yield _renamed(metric, "http_server_active_requests")
+            for derived in DERIVED.get(metric.name, ()):
+                yield self._derive(metric, derived)
 
-    def _conventional(self, metric: Metric) -> Metric:
-        """Return the same samples as OpenTelemetry's semantic conventions name them."""
-        derived = Metric(
-            "http_server_request_duration_seconds", "Duration of HTTP server requests.", "histogram"
-        )
+    def _derive(self, metric: Metric, derived: Derived) -> Metric:
+        name = derived.exposed_name
+        # A family of counters is named without the end that its samples have.
+        family = Metric(name.removesuffix("_total"), derived.documentation, KINDS[derived.reading])
         for sample in metric.samples:
-            labels = {
-                "http_request_method": sample.labels["method"],
-                "http_response_status_code": sample.labels["status_code"],
-                "http_route": self._routes.get(sample.labels["endpoint"], ""),
-            }
-            if "le" in sample.labels:
-                labels["le"] = sample.labels["le"]
-            name = sample.name.replace("http_request_", "http_server_request_", 1)
-            derived.add_sample(name, labels, sample.value)
-        return derived
+            end = sample.name.removeprefix(metric.name)
+            if derived.reading is Reading.COUNT:
+                if end != "_count":
+                    continue
+                end = ""
+            labels = relabeled(derived, sample.labels, self._routes)
+            exposed = {label.replace(".", "_"): value for label, value in labels}
+            family.add_sample(f"{name}{end}", exposed, sample.value)
+        return family
 
 
 def stored_metrics() -> Iterator[Metric]:
@@ -131,18 +130,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _totals(metric: Metric) -> Metric:
-    total = Metric("http_requests", "HTTP requests.", "counter")
-    for sample in metric.samples:
-        if sample.name.endswith("_count"):
-            total.add_sample("http_requests_total", sample.labels, sample.value)
-    return total
-
-
-def _renamed(metric: Metric, name: str) -> Metric:
-    renamed = Metric(name, metric.documentation, metric.type)
-    for sample in metric.samples:
-        renamed.add_sample(name, sample.labels, sample.value)
-    return renamed

@@ -6,8 +6,9 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -19,7 +20,8 @@ from chassis.telemetry.tracing import trace_id
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-OAUTH_PREFIX = "/auth/"
+# Code and detail of an error -> members that its document has besides, or in place of ours.
+Members = Callable[[str, str], Mapping[str, str]]
 
 # Statuses that Werkzeug answers by itself, in our words and with our codes.
 _DETAILS = {
@@ -38,11 +40,18 @@ _TITLES = {
 }
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Turn whatever ends a request early into a problem document."""
-    app.register_error_handler(AppError, _render_app_error)
-    app.register_error_handler(HTTPException, _render_http_error)
-    # Flask would write the same traceback beside the one of _render_http_error.
+def register_error_handlers(app: Flask, members: Mapping[str, Members] | None = None) -> None:
+    """Turn whatever ends a request early into a problem document.
+
+    Args:
+        app: The application.
+        members: Prefix of a path -> further members of the documents below it. The path
+            decides, since an error of routing belongs to no blueprint.
+    """
+    problems = _Problems(members or {})
+    app.register_error_handler(AppError, problems.render_app_error)
+    app.register_error_handler(HTTPException, problems.render_http_error)
+    # Flask would write the same traceback beside the one of `render_http_error`.
     app.log_exception = lambda exc_info: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
@@ -77,63 +86,61 @@ def names_of(status: int) -> tuple[str, str]:
     return title, re.sub(r"\W+", "_", title.replace("'", "")).lower()
 
 
-def _render_app_error(error: AppError) -> Response:
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
-    if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = f'Bearer realm="{current_app.name}"'
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
-    if request.path.startswith(OAUTH_PREFIX):
-        return _oauth_response(error, headers)
-    return _response(
-        error.status, error.code, error.title, error.detail, headers, tuple(error.errors)
-    )
+class _Problem(NamedTuple):
+    """An error, as far as it says itself what its document holds."""
+
+    status: HTTPStatus
+    code: str
+    title: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
 
 
-def _oauth_response(error: AppError, headers: dict[str, str]) -> Response:
-    """Put the code where OAuth 2 clients look for it (RFC 6749, section 5.2)."""
-    response = _response(
-        error.status, error.code, error.title, error.detail, headers, tuple(error.errors)
-    )
-    body = json.loads(response.get_data())
-    body |= {"error": error.code, "error_description": error.detail}
-    response.set_data(json.dumps(body))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+class _Problems:
+    """Renders errors; what resources say besides is handed in."""
 
+    def __init__(self, members: Mapping[str, Members]) -> None:
+        self._members = members
 
-def _render_http_error(error: HTTPException) -> Response:
-    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
-    if isinstance(error, InternalServerError):
-        cause = error.original_exception or error
-        logger.error(
-            "Unhandled exception", extra={"error_type": type(cause).__name__}, exc_info=cause
-        )
-        return _response(status, AppError.code, AppError.title, AppError.title)
-    title, code = names_of(status)
-    headers = {
-        name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}
-    }
-    return _response(status, code, title, _DETAILS.get(status, title), headers)
+    def render_app_error(self, error: AppError) -> Response:
+        """Render a failure of ours."""
+        headers = {}
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
+        if isinstance(error, Unauthenticated):
+            headers["WWW-Authenticate"] = f'Bearer realm="{current_app.name}"'
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
+        errors = tuple(error.errors)
+        problem = _Problem(error.status, error.code, error.title, error.detail, errors)
+        return self._response(problem, headers)
 
+    def render_http_error(self, error: HTTPException) -> Response:
+        """Render an error that Flask or Werkzeug raised, a bug included."""
+        if isinstance(error, InternalServerError):
+            cause = error.original_exception or error
+            logger.error(
+                "Unhandled exception", extra={"error_type": type(cause).__name__}, exc_info=cause
+            )
+            bug = _Problem(AppError.status, AppError.code, AppError.title, AppError.title)
+            return self._response(bug, {})
+        status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+        title, code = names_of(status)
+        headers = {
+            name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}
+        }
+        problem = _Problem(status, code, title, _DETAILS.get(status, title))
+        return self._response(problem, headers)
 
-def _response(  # noqa: PLR0913, PLR0917 - the parts of a response
-    status: HTTPStatus,
-    code: str,
-    title: str,
-    detail: str,
-    headers: Mapping[str, str] | None = None,
-    errors: tuple[FieldError, ...] = (),
-) -> Response:
-    body = document(
-        status=status,
-        code=code,
-        title=title,
-        detail=detail,
-        instance=request.path,
-        request_id=request_id(),
-        errors=errors,
-    )
-    return Response(json.dumps(body), status, headers, content_type=PROBLEM_JSON)
+    def _response(self, problem: _Problem, headers: Mapping[str, str]) -> Response:
+        own = document(**problem._asdict(), instance=request.path, request_id=request_id())
+        body = json.dumps(own | self._further(problem))
+        return Response(body, problem.status, headers, content_type=PROBLEM_JSON)
+
+    def _further(self, problem: _Problem) -> dict[str, str]:
+        return {
+            name: value
+            for prefix, members in self._members.items()
+            if request.path.startswith(prefix)
+            for name, value in members(problem.code, problem.detail).items()
+        }

@@ -1,4 +1,4 @@
-"""Rate limits: limit("registration") on a route, counted in Redis or, without it, per process."""
+"""Rate limits: limit(name) on a route, counted in Redis or, without it, per process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from chassis.http.context import web_context
 from chassis.once import once_property
 from chassis.security import fingerprint
 from chassis.telemetry import instruments
+from chassis.telemetry.instrumentation import client_spans, trace_redis
 from chassis.telemetry.outages import Outage
-from chassis.telemetry.tracing import client_spans, trace_redis
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

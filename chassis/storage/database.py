@@ -2,109 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import select
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from math import ceil
+from datetime import timedelta
 from typing import Any, Self
-from uuid import UUID
 
 from sqlalchemy import (
     URL,
     Connection,
-    DateTime,
-    Dialect,
     Engine,
-    MetaData,
     QueuePool,
     StaticPool,
     create_engine,
-    event,
     exc,
     make_url,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Session, sessionmaker
 
 from chassis.errors import Unavailable
+from chassis.storage import postgresql, sqlite
 from chassis.storage.copying import support_copy
+from chassis.storage.stall_watch import StallWatch
 
 # Rows that a streamed result holds in memory.
 STREAMED_ROWS = 1000
 SNAPSHOT = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# The bits of a UUID of version 7 that are neither time nor version nor variant.
-_UUID7_RANDOM = 0xFFF << 64 | (1 << 62) - 1
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time, always aware and in UTC.
-
-    SQLite stores no zone; what it returns is the UTC value written here.
-    """
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware time into UTC; a naive one is a bug."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = "a naive datetime has no place in the database; make it aware"
-            raise ValueError(msg)
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return an aware time in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
-
-
-class Base(DeclarativeBase):
-    """Tables register here; constraints get names that migrations can refer to."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012 - SQLAlchemy reads it off the class
-
-
-def uuid7() -> UUID:
-    """Make a time-ordered UUID (RFC 9562, version 7): inserts stay at one end of the index."""
-    milliseconds = time.time_ns() // 1_000_000
-    return UUID(int=_uuid7(milliseconds, os.urandom(10)))
-
-
-def uuid7_batch(number: int) -> list[str]:
-    """Make so many at once, ascending, as hexadecimal digits: a quarter of the CPU of each."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = os.urandom(10 * number)
-    parts = (random[start : start + 10] for start in range(0, len(random), 10))
-    return sorted([f"{_uuid7(milliseconds, part):032x}" for part in parts])
-
-
-def _uuid7(milliseconds: int, random: bytes) -> int:
-    fixed = milliseconds << 80 | 0x7 << 76 | 0b10 << 62
-    return fixed | int.from_bytes(random) & _UUID7_RANDOM
-
-
-def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:
-    """Tell whether it is this unique index that refused: PostgreSQL names it, SQLite the column."""
-    message = str(error.orig)
-    return f'"uq_{table}_{column}"' in message or f"{table}.{column}" in message
 
 
 def with_driver(url: str) -> URL:
@@ -139,13 +62,13 @@ class DatabaseManager:
             self._url.database, pool_size, max_overflow, pool_timeout
         )
         if not self.is_sqlite:
-            self._pool_options["connect_args"] = _postgresql_arguments(
+            self._pool_options["connect_args"] = postgresql.connect_arguments(
                 connect_timeout, statement_timeout, application_name
             )
             # Changes to many rows go out together, not one round trip each.
             self._pool_options["executemany_mode"] = "values_plus_batch"
-        self._patience_seconds = statement_timeout.total_seconds() + 1
-        self._in_use: dict[int, tuple[Any, float]] = {}
+        self._has_statement_timeout = bool(statement_timeout)
+        self._stall_watch = StallWatch(statement_timeout + timedelta(seconds=1))
         self._engine: Engine | None = None
         self._transactional: Engine | None = None
 
@@ -173,13 +96,11 @@ class DatabaseManager:
             )
             # A second face of the same pool: it begins transactions, the first does not.
             self._transactional = self._engine.execution_options()
-            (_listen_sqlite if self.is_sqlite else _listen_postgresql)(
-                self._engine, self._transactional
-            )
+            (sqlite if self.is_sqlite else postgresql).listen(self._engine, self._transactional)
             if not self.is_sqlite:
                 support_copy(self._engine.dialect)
-                if self._patience_seconds > 1:
-                    self._watch(self._engine)
+                if self._has_statement_timeout:
+                    self._stall_watch.watch(self._engine)
         return self
 
     @contextmanager
@@ -212,13 +133,13 @@ class DatabaseManager:
         Raises:
             Unavailable: as for `transaction`.
         """
-        # Said in SQL: the driver would remember it for the next user of the connection, and
-        # behind PgBouncer for that of another one.
+        # Said in SQL: the driver would remember it for the next to take the
+        # connection, and behind PgBouncer for that of another one.
         begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
         engine = self.engine if self.is_sqlite else self._transactions
         with _outages(), engine.connect() as connection:
             connection.exec_driver_sql(begin)
-            self._in_use.pop(id(_driver(connection)), None)
+            self._stall_watch.excuse(connection)
             try:
                 yield connection.execution_options(yield_per=STREAMED_ROWS)
             finally:
@@ -279,35 +200,14 @@ class DatabaseManager:
     def cut_stalled(self) -> None:
         """Cut the connections that have been in use for longer than any statement may take.
 
-        A server process that is frozen still acknowledges what it is sent, so no timeout of
-        the network or the server applies. Whoever waits on the connection gets Unavailable.
+        Those who wait on such a connection get Unavailable.
         """
-        now = time.monotonic()
-        stalled = [each for each, deadline in list(self._in_use.values()) if deadline < now]
-        for connection in stalled:
-            # It may be closed by its user at this very moment, which is as good.
-            with suppress(OSError, self.engine.dialect.loaded_dbapi.Error):
-                _hang_up(connection.fileno())
+        self._stall_watch.cut(self.engine)
 
     def close(self) -> None:
         """Close the pool; connections in use are closed when they come back."""
         if self._engine is not None:
             self._engine.dispose()
-
-    def _watch(self, engine: Engine) -> None:
-        """Remember since when connections are in use, for `cut_stalled`."""
-
-        @event.listens_for(engine, "checkout")
-        def _begin(connection: Any, _record: Any, _proxy: Any) -> None:
-            self._in_use[id(connection)] = (connection, time.monotonic() + self._patience_seconds)
-
-        @event.listens_for(engine, "reset")
-        def _end(connection: Any, _record: Any, _state: Any) -> None:
-            self._in_use.pop(id(connection), None)
-
-        @event.listens_for(engine, "close")
-        def _forget(connection: Any, _record: Any) -> None:
-            self._in_use.pop(id(connection), None)
 
     @property
     def _transactions(self) -> Engine:
@@ -340,72 +240,3 @@ def _pool_options(
         "pool_recycle": 3600,
         "pool_use_lifo": True,  # lets surplus connections idle out at the server
     }
-
-
-def _postgresql_arguments(
-    connect_timeout: timedelta, statement_timeout: timedelta, application_name: str
-) -> dict[str, Any]:
-    settings = {
-        "timezone": "UTC",
-        "statement_timeout": round(statement_timeout.total_seconds() * 1000),
-        # A client that stalls inside a transaction must not hold its locks for ever.
-        "idle_in_transaction_session_timeout": 60_000,
-    }
-    return {
-        "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
-        "application_name": application_name,
-        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
-        # Notice a peer that vanished without a word in seconds instead of hours.
-        "keepalives_idle": 30,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 10_000,
-    }
-
-
-def _listen_sqlite(engine: Engine, transactional: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "busy_timeout=5000",
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(transactional, "begin")
-    def _begin(connection: Connection) -> None:
-        # IMMEDIATE: a reader that turns writer half-way would fail instead of waiting its turn.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _listen_postgresql(engine: Engine, transactional: Engine) -> None:
-    @event.listens_for(engine, "checkout")
-    def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
-        # A server that went away has closed its end, which makes an idle socket readable:
-        # this costs a system call where a ping would cost a round trip.
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        if poll.poll(0):
-            raise exc.DisconnectionError
-
-    @event.listens_for(transactional, "begin")
-    def _begin(connection: Connection) -> None:
-        # The driver sends BEGIN with the next statement; unlike SQLAlchemy's
-        # isolation level option this sends nothing of its own.
-        _driver(connection).autocommit = False
-
-    @event.listens_for(engine, "checkin")
-    def _rest(connection: Any, _record: Any) -> None:
-        if connection is not None and not connection.autocommit:
-            connection.autocommit = True
-
-
-def _hang_up(descriptor: int) -> None:
-    with socket.socket(fileno=os.dup(descriptor)) as peer:
-        peer.shutdown(socket.SHUT_RDWR)
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.errors import AppError, Conflict
 from chassis.security import fingerprint
-from chassis.storage.database import Base, DatabaseManager
+from chassis.storage.columns import Base
+from chassis.storage.database import DatabaseManager
 
 RETENTION = timedelta(hours=24)
 LOCK_NOT_AVAILABLE = "55P03"

@@ -1,4 +1,4 @@
-"""The service's metrics. Every name is here, and every label value is bounded.
+"""Metrics of the mechanisms; resources have theirs beside them. Every label value is bounded.
 
 Instruments are made on their first use, so that `count_together` can come before.
 """
@@ -20,8 +20,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 # The semantic conventions' buckets, in seconds.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 
-SIGNUP_SOURCES = frozenset({"web", "mobile", "api", "admin", "import", "unknown"})
-TIERS = frozenset({"free", "pro", "enterprise"})
 METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
@@ -56,17 +54,6 @@ def active_requests() -> Gauge:
 def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     """Return the histogram of one kind of request; routes bound the number of kinds."""
     return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
-
-
-def count_user_created(signup_source: str, tier: str, number: int = 1) -> None:
-    """Count users that were stored."""
-    _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc(number)
-
-
-def count_import(*, created: int, refused: int) -> None:
-    """Count lines of uploads that were imported, and those that were not."""
-    _import_lines().labels("created").inc(created)
-    _import_lines().labels("refused").inc(refused)
 
 
 def count_rate_limit(name: str, *, is_allowed: bool) -> None:
@@ -129,21 +116,6 @@ def _requests() -> Histogram:
     return Histogram(
         "http_request_duration_seconds", "Duration of HTTP requests.", labels, buckets=BUCKETS
     )
-
-
-@once
-def _users_created_family() -> Counter:
-    return Counter("users_created_total", "Users created.", ["signup_source", "user_tier"])
-
-
-@once
-def _users_created(signup_source: str, tier: str) -> Counter:
-    return _users_created_family().labels(signup_source, tier)
-
-
-@once
-def _import_lines() -> Counter:
-    return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])
 
 
 @once

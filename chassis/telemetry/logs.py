@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry import baggage, trace
 from pydantic_core import to_json
 
-from chassis.telemetry import tracing
+from chassis.telemetry.log_fields import log_fields
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 COMPLAINT_SECONDS = 60.0
@@ -49,7 +49,7 @@ class JsonFormatter(logging.Formatter):
             "line": record.lineno,
             "trace_id": trace.format_trace_id(span.trace_id),
             "span_id": trace.format_span_id(span.span_id),
-            **tracing.log_fields.get(),
+            **log_fields.get(),
         }
         for name, value in baggage.get_all().items():
             entry[f"baggage_{name}"] = value

@@ -32,12 +32,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import REGISTRY
 from prometheus_client.core import Sample
 
+from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
+
 # Beneath the name that the log filter keeps quiet: one line a minute, whoever complains.
 logger = logging.getLogger("opentelemetry.metric_push")
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
-HTTP_DURATION = "http_request_duration_seconds"
-ACTIVE_REQUESTS = "active_connections"
 UNKNOWN = cast("float", None)  # leaves an optional field of the protocol out
 
 
@@ -95,49 +95,51 @@ class MetricPush:
 
 
 def _metrics(routes: Mapping[str, str], start: int, now: int) -> Iterator[Metric]:
-    """Yield this process's metrics under their own names, and requests under OpenTelemetry's."""
+    """Yield this process's metrics under their own names, and those that are read off them."""
     for family in REGISTRY.collect():
+        points: list[Any]
         if family.type == "histogram":
             points = list(_histogram_points(family.samples, start, now))
             yield Metric(family.name, family.documentation, "s", Histogram(points, CUMULATIVE))
-            if family.name == HTTP_DURATION:
-                yield from _http_metrics(points, routes, start, now)
         elif family.type == "counter":
             name = f"{family.name}_total"
-            points_of_sum = _number_points(family.samples, start, now)
-            yield Metric(name, family.documentation, "1", Sum(points_of_sum, CUMULATIVE, True))  # noqa: FBT003
+            points = _number_points(family.samples, start, now)
+            yield Metric(name, family.documentation, "1", Sum(points, CUMULATIVE, True))  # noqa: FBT003
         elif family.type == "gauge":
-            values = _number_points(family.samples, start, now)
-            yield Metric(family.name, family.documentation, "1", Gauge(values))
-            if family.name == ACTIVE_REQUESTS:
-                active = Sum(values, CUMULATIVE, False)  # noqa: FBT003
-                yield Metric(
-                    "http.server.active_requests", family.documentation, "{request}", active
-                )
+            points = _number_points(family.samples, start, now)
+            yield Metric(family.name, family.documentation, "1", Gauge(points))
+        else:
+            continue
+        for derived in DERIVED.get(family.name, ()):
+            data = _derive(derived, points, routes)
+            yield Metric(derived.name, derived.documentation, derived.unit, data)
 
 
-def _http_metrics(
-    points: list[HistogramDataPoint], routes: Mapping[str, str], start: int, now: int
-) -> Iterator[Metric]:
-    totals = [NumberDataPoint(each.attributes, start, now, each.count) for each in points]
-    yield Metric("http_requests_total", "HTTP requests.", "1", Sum(totals, CUMULATIVE, True))  # noqa: FBT003
-    conventional = [
-        replace(each, attributes=_conventional(each.attributes or {}, routes)) for each in points
+def _derive(derived: Derived, points: list[Any], routes: Mapping[str, str]) -> Histogram | Sum:
+    if derived.reading is Reading.COUNT:
+        counts = [
+            NumberDataPoint(
+                each.attributes, each.start_time_unix_nano, each.time_unix_nano, each.count
+            )
+            for each in points
+        ]
+        return Sum(counts, CUMULATIVE, True)  # noqa: FBT003
+    if derived.reading is Reading.LEVEL:
+        return Sum(points, CUMULATIVE, False)  # noqa: FBT003
+    same = [
+        replace(each, attributes=_attributes(derived, each.attributes, routes)) for each in points
     ]
-    yield Metric(
-        "http.server.request.duration",
-        "Duration of HTTP server requests.",
-        "s",
-        Histogram(conventional, CUMULATIVE),
-    )
+    return Histogram(same, CUMULATIVE)
 
 
-def _conventional(attributes: Mapping[str, Any], routes: Mapping[str, str]) -> dict[str, Any]:
-    route = routes.get(attributes["endpoint"])
+def _attributes(
+    derived: Derived, stored: Mapping[str, str], routes: Mapping[str, str]
+) -> dict[str, str | int]:
+    """Return a derived series' attributes: a status is a number, an unknown route is left out."""
     return {
-        "http.request.method": attributes["method"],
-        "http.response.status_code": int(attributes["status_code"]),
-        **({"http.route": route} if route is not None else {}),
+        name: int(value) if name == "http.response.status_code" else value
+        for name, value in relabeled(derived, stored, routes)
+        if value
     }
 
 

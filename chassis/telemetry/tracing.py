@@ -1,21 +1,18 @@
-"""Spans, and what every log line of a request carries, through the OpenTelemetry API only."""
+"""Spans of the program's own functions, through the OpenTelemetry API only."""
 
 from __future__ import annotations
 
 import inspect
-import re
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context, ContextVar, copy_context
+from contextlib import contextmanager
+from contextvars import Context, copy_context
 from functools import wraps
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from opentelemetry import baggage, context, trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from sqlalchemy import Engine, event
+from opentelemetry.trace import Span, Status, StatusCode
 
 from chassis.errors import AppError
 from chassis.telemetry.steps import await_within, steps_within
@@ -24,10 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 tracer = trace.get_tracer("chassis")
 
-# What log lines say of the request, or of the message, that is worked on.
-log_fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=MappingProxyType({}))
-
-_settings = {"personal_data": False, "exported": False}
+_settings = {"personal_data": False}
 
 
 def allow_personal_data(*, allowed: bool) -> None:
@@ -40,51 +34,9 @@ def is_personal_data_allowed() -> bool:
     return _settings["personal_data"]
 
 
-def trace_clients(*, exported: bool) -> None:
-    """Say whether spans are exported; clients of other services are traced only then."""
-    _settings["exported"] = exported
-
-
-def trace_redis(client: Any) -> None:
-    """Give each command of a Redis client a span: the command, never the values."""
-    if _settings["exported"]:
-        from opentelemetry.instrumentation.redis import RedisInstrumentor  # noqa: PLC0415
-
-        RedisInstrumentor.instrument_client(client)
-
-
-def trace_http(client: Any) -> None:
-    """Give each request of an HTTP client a span: where to, without what may be secret in it."""
-    if _settings["exported"]:
-        from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor  # noqa: PLC0415
-
-        HTTPX2ClientInstrumentor.instrument_client(client, request_hook=_shorten_url)
-
-
-def client_spans() -> AbstractContextManager[None]:
-    """Let the calls in a block have spans; in a trace that is not recorded they cost nothing."""
-    if not (_settings["exported"] and _is_unrecorded()):
-        return nullcontext()
-    from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
-
-    return suppress_instrumentation()
-
-
-def _shorten_url(started: Span, request: Any) -> None:
-    """Leave out of a span's URL what an operator's setting may hold: a password, a token."""
-    url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
-    names = {"url.full", "http.url"} & getattr(started, "attributes", {}).keys()
-    started.set_attributes(dict.fromkeys(names, url))
-
-
 def personal(attributes: Mapping[str, str]) -> Mapping[str, str]:
     """Return attributes that hold personal data, or none where that is not allowed."""
     return attributes if is_personal_data_allowed() else {}
-
-
-def add_log_fields(**fields: str) -> None:
-    """Let the log lines that follow in this request carry more."""
-    log_fields.set({**log_fields.get(), **fields})
 
 
 def trace_id() -> str:
@@ -114,7 +66,7 @@ def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Spa
     In a request that is not recorded there is nothing to record here, and nothing is done.
     What comes from another process, as a message does, is the sampler's to judge.
     """
-    if _is_unrecorded():
+    if is_unrecorded():
         yield trace.get_current_span()
         return
     with tracer.start_as_current_span(
@@ -130,7 +82,7 @@ def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Spa
             started.set_attribute("function.result", "success")
 
 
-def _is_unrecorded() -> bool:
+def is_unrecorded() -> bool:
     """Tell whether this process decided not to record the trace it works in."""
     current = trace.get_current_span()
     caller = current.get_span_context()
@@ -209,7 +161,7 @@ def _traced(
         return traced_generator
 
     def traced(*args: Any, **kwargs: Any) -> Any:
-        if _is_unrecorded():  # as `span` does, without the cost of a context manager
+        if is_unrecorded():  # as `span` does, without the cost of a context manager
             return function(*args, **kwargs)
         with span(name, fixed):
             return function(*args, **kwargs)
@@ -255,43 +207,3 @@ def _span_apart(name: str, fixed: Mapping[str, Any]) -> Iterator[Context]:
         own.run(entered.__exit__, type(error), error, error.__traceback__)
         raise
     own.run(entered.__exit__, None, None, None)
-
-
-def _operation(statement: str) -> str:
-    """Return what a statement does; one that begins with WITH says so later."""
-    first = statement.split(None, 1)[0].upper()
-    if first != "WITH":
-        return first
-    change = re.search(r"(?<!FOR )\b(INSERT|UPDATE|DELETE)\b", statement)
-    return change[1] if change else "SELECT"
-
-
-def trace_statements(engine: Engine) -> None:
-    """Give each statement a span, where the trace is recorded: the text, never the values."""
-    # Events of the dialect: those of connections would cost each connection, traced or not.
-    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine, name, _traced_execution(engine, getattr(engine.dialect, name)))
-
-
-def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[..., bool]:
-    fixed = {"db.system.name": engine.dialect.name, "db.namespace": engine.url.database or ""}
-
-    def execute_traced(cursor: Any, statement: str, *rest: Any) -> bool:
-        """Execute a statement and say so; False leaves it to SQLAlchemy."""
-        if not trace.get_current_span().is_recording():
-            return False
-        operation = _operation(statement)
-        attributes = {**fixed, "db.operation.name": operation, "db.query.text": statement}
-        started = tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
-        try:
-            execute(cursor, statement, *rest)
-        except Exception as error:
-            name = type(error).__name__
-            started.set_attribute("error.type", name)
-            started.set_status(Status(StatusCode.ERROR, name))
-            raise
-        finally:
-            started.end()
-        return True
-
-    return execute_traced

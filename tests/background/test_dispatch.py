@@ -16,7 +16,7 @@ from chassis.background.delivery import Delivery
 from chassis.background.dispatch import OUTAGE_SECONDS, QUEUE, DramatiqDispatcher
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from tests.support.deployment import eventually
 from tests.support.servers import HOST, ValkeyServer, free_port
 

@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.background import outbox
 from chassis.background.outbox import Message, MessageStatus, Settlement, messages
-from chassis.storage.database import uuid7
 from chassis.storage.idempotency import IdempotencyKey
+from chassis.storage.ids import uuid7
 from tests.support.factories import ADA, make_user
 from userservice.users import queries
 from userservice.users.errors import EmailTaken

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from chassis.background.pools import Pool, PoolFull, ProcessPool, TaskKilled
 from chassis.http.problem import register_error_handlers
 from chassis.tasks import InlineTasks
-from chassis.telemetry.tracing import log_fields
+from chassis.telemetry.log_fields import log_fields
 from config import AppConfig
 from tests.support import pooled
 from tests.support.deployment import eventually

@@ -16,7 +16,7 @@ from chassis.clients.redis import RedisManager
 from chassis.clients.resilience import CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.http.rate_limit import RateLimiter
-from chassis.telemetry import tracing
+from chassis.telemetry import instrumentation
 from chassis.telemetry.tracing import span
 from tests.support.collector import collector as run_collector
 from tests.support.faults import MailProvider
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.usefixtures("spans", "exported")
 @pytest.fixture
 def exported():
     """Clients that are made in the test are traced, as where spans are exported."""
-    tracing.trace_clients(exported=True)
+    instrumentation.trace_clients(exported=True)
     yield
-    tracing.trace_clients(exported=False)
+    instrumentation.trace_clients(exported=False)
 
 
 @pytest.fixture

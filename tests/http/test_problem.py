@@ -40,9 +40,9 @@ ERRORS = [
 def answer_to():
     """Return a call that gives the answer to a request whose view raises an error."""
 
-    def get(error, path="/", **options):
+    def get(error, path="/", members=None, **options):
         app = Flask(__name__)
-        register_error_handlers(app)
+        register_error_handlers(app, members)
         wrap(app, [headers.layer])
 
         @app.before_request
@@ -170,3 +170,18 @@ def test_a_redirect_is_no_problem():
 
     assert response.status_code == 308
     assert response.headers["Location"].endswith("/there/")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Conflict("Two of them"), "conflict"), (default_exceptions[404](), "not_found")],
+)
+def test_below_a_path_documents_have_the_members_that_are_handed_in(answer_to, error, code):
+    members = {"/odd/": lambda code, detail: {"error": code, "text": detail}}
+
+    odd = answer_to(error, "/odd/thing", members=members).json
+    usual = answer_to(error, "/oddity", members=members).json
+
+    assert (odd["error"], odd["text"]) == (code, odd["detail"])
+    assert usual["error"] == usual["detail"] == odd["detail"]
+    assert "text" not in usual

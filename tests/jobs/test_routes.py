@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 
 from chassis.background import outbox
 from chassis.background.outbox import OutboxMessage
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import make_user

@@ -14,7 +14,9 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from bootstrap import open_database
 from chassis.errors import Unavailable
-from chassis.storage.database import DatabaseManager, UtcDateTime, uuid7, uuid7_batch, with_driver
+from chassis.storage.columns import UtcDateTime
+from chassis.storage.database import DatabaseManager, with_driver
+from chassis.storage.ids import uuid7, uuid7_batch
 from config import AppConfig
 from tests.support.factories import make_user
 from tests.support.servers import HOST, PostgreSQLServer, free_port

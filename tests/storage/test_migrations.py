@@ -17,7 +17,8 @@ from sqlalchemy import inspect, text
 
 from chassis.errors import Unavailable
 from chassis.storage import migrations
-from chassis.storage.database import Base, DatabaseManager
+from chassis.storage.columns import Base
+from chassis.storage.database import DatabaseManager
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.processes import ROOT

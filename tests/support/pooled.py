@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opentelemetry import baggage, trace
 
-from chassis.telemetry.tracing import log_fields
+from chassis.telemetry.log_fields import log_fields
 
 
 def surroundings():

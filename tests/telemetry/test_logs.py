@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from opentelemetry import baggage, context
 
-from chassis.telemetry.tracing import add_log_fields, log_fields
+from chassis.telemetry.log_fields import add_log_fields, log_fields
 from config import AppConfig
 from observability import setup_logging
 from tests.conftest import API_KEY

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from chassis.errors import AppError, InvalidRequest
 from chassis.storage.copying import copy_rows
 from chassis.storage.database import DatabaseManager
-from chassis.telemetry import tracing
+from chassis.telemetry import instrumentation, tracing
 from chassis.telemetry.tracing import baggage_item, span, trace_function
 from tests.support.factories import CHEAP_HASHER, make_user
 from tests.support.spans import current_name, in_trace, memory
@@ -382,7 +382,7 @@ def test_a_taken_address_is_a_conflict_on_the_record(spans, database):
 
 
 def test_statements_get_spans_with_their_text_and_without_their_values(spans, database):
-    tracing.trace_statements(database.engine)
+    instrumentation.trace_statements(database.engine)
 
     with span("request"), database.connection() as connection:
         connection.execute(text("SELECT :value"), {"value": SECRET})
@@ -398,7 +398,7 @@ def test_statements_get_spans_with_their_text_and_without_their_values(spans, da
 
 
 def test_statements_of_a_transaction_get_spans_too(spans, database):
-    tracing.trace_statements(database.engine)
+    instrumentation.trace_statements(database.engine)
 
     with span("request"), database.transaction() as connection:
         connection.execute(text("SELECT 1"))
@@ -408,7 +408,7 @@ def test_statements_of_a_transaction_get_spans_too(spans, database):
 
 def test_rows_that_are_copied_get_a_span_without_their_values(spans, postgresql_url):
     with closing(DatabaseManager(postgresql_url).initialize()) as database:
-        tracing.trace_statements(database.engine)
+        instrumentation.trace_statements(database.engine)
         with span("request"), database.transaction() as connection:
             connection.execute(text("CREATE TEMP TABLE copied (value text) ON COMMIT DROP"))
             copy_rows(connection, "copied", ["value"], [[SECRET]], {})
@@ -420,7 +420,7 @@ def test_rows_that_are_copied_get_a_span_without_their_values(spans, postgresql_
 
 
 def test_a_statement_that_fails_says_so_on_its_span(spans, database):
-    tracing.trace_statements(database.engine)
+    instrumentation.trace_statements(database.engine)
     make_user(database, email=SECRET)
     memory().clear()
 
@@ -434,7 +434,7 @@ def test_a_statement_that_fails_says_so_on_its_span(spans, database):
 
 
 def test_statements_outside_of_a_recorded_trace_get_no_spans(spans, database):
-    tracing.trace_statements(database.engine)
+    instrumentation.trace_statements(database.engine)
 
     with in_trace(sampled=False):
         database.ping()

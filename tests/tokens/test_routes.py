@@ -7,6 +7,7 @@ import pytest
 from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 
+from chassis.http.web import MAX_BODY_BYTES
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA, make_user
 from tests.support.web import serve
@@ -49,6 +50,36 @@ def assert_refused(response, error):
     assert response.headers["Cache-Control"] == "no-store"
     assert response.json["error"] == response.json["code"] == error
     assert response.json["error_description"] == response.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/auth/token", 405, "method_not_allowed"),
+        ("POST", "/auth/nothing", 404, "not_found"),
+        ("POST", "/auth/revoke", 413, "content_too_large"),
+    ],
+)
+def test_an_error_of_http_itself_speaks_to_oauth_clients_too(client, method, path, status, code):
+    response = client.open(path, method=method, data={"token": "a" * MAX_BODY_BYTES})
+
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.json["error"] == response.json["code"] == code
+    assert response.json["error_description"] == response.json["detail"]
+
+
+def test_a_bug_at_the_token_endpoints_speaks_to_oauth_clients_too(client):
+    @client.application.before_request
+    def fail():
+        raise ZeroDivisionError
+
+    response = client.post("/auth/revoke", data={"token": "a"})
+
+    assert response.status_code == 500
+    assert response.json["error"] == response.json["code"] == "internal_error"
+    assert response.json["error_description"] == "Internal server error"
 
 
 def test_a_password_is_exchanged_for_tokens_that_nobody_may_keep(client, user):

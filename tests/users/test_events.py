@@ -9,7 +9,7 @@ import pytest
 from bootstrap import make_mailer
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
-from chassis.storage.database import uuid7
+from chassis.storage.ids import uuid7
 from tests.support.factories import make_user
 from userservice.resources import EVENT_HANDLERS
 from userservice.users import service

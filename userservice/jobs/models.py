@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.storage.database import Base
+from chassis.storage.columns import Base
 
 
 class JobState(StrEnum):

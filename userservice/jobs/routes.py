@@ -14,7 +14,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import Guard, requires
 from chassis.http.context import backing_services, web_context
-from chassis.http.openapi import operation
+from chassis.http.operation import Operation
 from chassis.http.web import empty_response, json_response, read_query
 from userservice.jobs import service
 from userservice.jobs.errors import JobNotFound, UploadTooLarge
@@ -32,7 +32,7 @@ READ_BYTES = 64 * 1024
 
 @blueprint.post("/users/import")
 @requires(Guard.ADMINISTRATOR)
-@operation(
+@Operation(
     "Import users",
     tag="jobs",
     upload=tuple(MEDIA_TYPES),
@@ -60,7 +60,7 @@ def import_users() -> Response:
 
 @blueprint.get("/users/export")
 @requires(Guard.ADMINISTRATOR)
-@operation(
+@Operation(
     "Export users",
     tag="jobs",
     query=ExportQuery,
@@ -87,7 +87,7 @@ def export_users() -> Response:
 
 @blueprint.get("/jobs/<uuid:job_id>")
 @requires(Guard.ADMINISTRATOR)
-@operation("Read a job", tag="jobs", returns={200: JobRead}, raises=(JobNotFound,))
+@Operation("Read a job", tag="jobs", returns={200: JobRead}, raises=(JobNotFound,))
 def get_job(job_id: UUID) -> Response:
     """How far it has come, and which lines were refused."""
     return json_response(_document(*service.get_job(backing_services().database, job_id)))
@@ -95,7 +95,7 @@ def get_job(job_id: UUID) -> Response:
 
 @blueprint.delete("/jobs/<uuid:job_id>")
 @requires(Guard.ADMINISTRATOR)
-@operation("Cancel a job", tag="jobs", returns={204: None}, raises=(JobNotFound,))
+@Operation("Cancel a job", tag="jobs", returns={204: None}, raises=(JobNotFound,))
 def cancel_job(job_id: UUID) -> Response:
     """What was imported stays. A job that is over stays as it is."""
     service.cancel_job(backing_services().database, job_id)

@@ -18,14 +18,16 @@ from sqlalchemy import Connection
 
 from chassis.background import outbox
 from chassis.backing_services import BackingServices
-from chassis.storage.database import DatabaseManager, uuid7
-from chassis.telemetry.instruments import count_import, count_user_created
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
+from userservice.jobs.metrics import count_import
 from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat
 from userservice.jobs.queries import Age, JobRow
 from userservice.jobs.rows import Batch, Piece, Refusal, escape, parse
 from userservice.users import service as users
+from userservice.users.metrics import count_user_created
 from userservice.users.service import EXPORTED
 
 logger = logging.getLogger(__name__)

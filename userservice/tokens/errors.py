@@ -5,6 +5,11 @@ from __future__ import annotations
 from chassis.errors import InvalidRequest
 
 
+def oauth_members(code: str, detail: str) -> dict[str, str]:
+    """Return the members that OAuth 2 clients read, of any error at the token endpoints."""
+    return {"error": code, "error_description": detail}
+
+
 class OAuthError(InvalidRequest):
     """The token endpoint refuses."""
 

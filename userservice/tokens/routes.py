@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from chassis.errors import InvalidRequest
 from chassis.http.auth import public
 from chassis.http.context import backing_services, web_context
-from chassis.http.openapi import operation
+from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import FORM, empty_response, json_response, read_input
 from chassis.schemas import Schema
@@ -34,7 +34,7 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 @blueprint.post("/token")
 @public
 @limit("login")
-@operation(
+@Operation(
     "Log in, or renew a log-in",
     tag="auth",
     body=TokenRequest,
@@ -71,7 +71,7 @@ def issue_tokens() -> Response:
 
 @blueprint.post("/revoke")
 @public
-@operation(
+@Operation(
     "Log out",
     tag="auth",
     body=RevocationRequest,

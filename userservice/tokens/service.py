@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from chassis.security import AccessTokens, PasswordHasher, fingerprint, random_token
-from chassis.storage.database import DatabaseManager, uuid7
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from userservice.tokens import queries
 from userservice.tokens.errors import InvalidGrant
 from userservice.tokens.queries import TokenOwner

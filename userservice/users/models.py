@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.storage.database import Base
+from chassis.storage.columns import Base
 
 EMAIL_LENGTH = 254
 NAME_LENGTH = 200

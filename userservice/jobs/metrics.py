@@ -1,0 +1,18 @@
+"""Metrics about imports; every label value is bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter
+
+from chassis.once import once
+
+
+def count_import(*, created: int, refused: int) -> None:
+    """Count lines of uploads that were imported, and those that were not."""
+    _import_lines().labels("created").inc(created)
+    _import_lines().labels("refused").inc(refused)
+
+
+@once
+def _import_lines() -> Counter:
+    return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])
