@@ -140,7 +140,8 @@ def test_secrets_are_not_in_the_spans_of_calls_that_fail_either(spans, http):
 
 
 def test_an_email_is_a_call_to_another_service(spans, http, provider):
-    mailer = HttpMailer(provider.url, http, CircuitBreaker("email"))
+    name = "user_service.send_{template}_email"
+    mailer = HttpMailer(provider.url, http, CircuitBreaker("email"), span_name=name)
 
     mailer.send("welcome", to=ADDRESS, variables={"name": "Ada"}, key="a-key")
 

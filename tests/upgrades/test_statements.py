@@ -9,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from chassis.storage import migrations
-from chassis.storage.columns import Base, DatabaseManager
+from chassis.storage.columns import Base
 from chassis.storage.copying import copy_rows
+from chassis.storage.database import DatabaseManager
 from tests.upgrades.record import record
 from tests.upgrades.statements import recording, replay
 
