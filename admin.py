@@ -32,6 +32,7 @@ from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.tokens import service as tokens
+from userservice.users import registration
 from userservice.users import service as users
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
@@ -100,7 +101,9 @@ class AdminCommands:
         self._require_schema()
         document = {"email": email, "name": name, "password": password, "source": "admin"}
         new = UserCreate.load(json.dumps(document).encode())
-        return users.register_user(self.database, self.services.hasher, new, is_superuser=True)
+        return registration.register_user(
+            self.database, self.services.hasher, new, is_superuser=True
+        )
 
     def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count what `cleanup_old_data` would remove."""

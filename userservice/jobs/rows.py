@@ -15,9 +15,9 @@ from chassis.errors import InvalidRequest
 from chassis.schemas import MALFORMED, NOT_AN_OBJECT
 from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
-from userservice.users.queries import NewUsers
 from userservice.users.schemas import UserCreate
-from userservice.users.service import pack_users
+from userservice.users.transfer import pack_users
+from userservice.users.transfer_queries import NewUsers
 
 MAX_LINE_BYTES = 64 * 1024
 CSV_COLUMNS = frozenset({"email", "name", "password", "source", "tier"})

@@ -25,8 +25,8 @@ from userservice.jobs.errors import JobNotFound
 from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat
 from userservice.jobs.queries import Age, JobRow
 from userservice.jobs.rows import Batch, Piece, Refusal, escape, parse
-from userservice.users import service as users
-from userservice.users.service import EXPORTED
+from userservice.users import transfer
+from userservice.users.transfer import EXPORTED
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ def export_users(
     is_csv = upload_format is UploadFormat.CSV
     render = _render_csv if is_csv else _render_ndjson
     header = (",".join(EXPORTED) + "\r\n").encode() if is_csv else b""
-    for page in users.stream_users(database):
+    for page in transfer.stream_users(database):
         yield header + render(page)
         header = b""
     if header:
@@ -254,7 +254,7 @@ def _store_piece(
     with database.transaction() as connection:
         if not queries.lock_step(connection, job, now=datetime.now(UTC)):
             return None
-        created = users.import_users(connection, batch.users, are_likely_free=are_likely_free)
+        created = transfer.import_users(connection, batch.users, are_likely_free=are_likely_free)
         refusals = sorted([*batch.refusals, *_taken(batch, created)])
         shown = refusals[: max(0, SHOWN_ERRORS - job.failed)]
         queries.insert_errors(connection, job.id, shown)

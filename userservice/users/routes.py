@@ -32,7 +32,7 @@ from chassis.http.web import (
 from chassis.storage import idempotency
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
-from userservice.users import service
+from userservice.users import registration, service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
@@ -63,14 +63,16 @@ def create_user() -> Response:
     services = backing_services()
     attempt = idempotent_request("create_user")
     if attempt is None:
-        return _created(service.register_user(services.database, services.hasher, new))
+        return _created(registration.register_user(services.database, services.hasher, new))
 
     def reserve(connection: Connection, user: UserRow) -> None:
         idempotency.reserve(connection, attempt, dump_response(_created(user)))
 
     try:
         idempotency.recall(services.database, attempt)
-        user = service.register_user(services.database, services.hasher, new, joined=reserve)
+        user = registration.register_user(
+            services.database, services.hasher, new, in_transaction=reserve
+        )
     except idempotency.AlreadyAnswered as answered:
         return load_response(answered.answer)
     return _created(user)
