@@ -54,13 +54,7 @@ def register_user(
     password_hash = hasher.hash(new.password.get_secret_value()) if new.password else None
     now = datetime.now(UTC)
     user = UserRow(uuid7(), new.email, new.name, Status.ACTIVE, 1, now, now)
-    values = user._asdict() | {
-        "email_key": service.email_key(new.email),
-        "signup_source": new.source or "unknown",
-        "tier": new.tier or "free",
-        "is_superuser": is_superuser,
-        "password_hash": password_hash,
-    }
+    values = _columns(user, new, is_superuser=is_superuser, password_hash=password_hash)
     source = bounded(new.source or "unknown", SIGNUP_SOURCES)
     with baggage_item("user.signup_source", source):
         try:
@@ -71,6 +65,18 @@ def register_user(
     count_user_created(source, new.tier or "free")
     _tell_success(user, source)
     return user
+
+
+def _columns(
+    user: UserRow, new: UserCreate, *, is_superuser: bool, password_hash: str | None
+) -> dict[str, Any]:
+    return user._asdict() | {
+        "email_key": service.email_key(new.email),
+        "signup_source": new.source or "unknown",
+        "tier": new.tier or "free",
+        "is_superuser": is_superuser,
+        "password_hash": password_hash,
+    }
 
 
 @trace_function("user_service.save_user")
