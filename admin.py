@@ -27,11 +27,13 @@ from chassis.once import once_property
 from chassis.storage import idempotency, migrations
 from config import AppConfig, ConfigError
 from observability import setup_logging
+from userservice.jobs import exports, imports, uploads
 from userservice.jobs import service as jobs
 from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.tokens import service as tokens
+from userservice.users import registration
 from userservice.users import service as users
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
@@ -100,7 +102,9 @@ class AdminCommands:
         self._require_schema()
         document = {"email": email, "name": name, "password": password, "source": "admin"}
         new = UserCreate.load(json.dumps(document).encode())
-        return users.register_user(self.database, self.services.hasher, new, is_superuser=True)
+        return registration.register_user(
+            self.database, self.services.hasher, new, is_superuser=True
+        )
 
     def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count what `cleanup_old_data` would remove."""
@@ -145,8 +149,8 @@ class AdminCommands:
     def start_import(self, file: BinaryIO, upload_format: UploadFormat) -> JobRow:
         """Store a file, one user a line, and queue the job that imports it."""
         self._require_schema()
-        pieces = iter(partial(file.read, jobs.CHUNK_BYTES), b"")
-        return jobs.start_import(self.database, upload_format, pieces)
+        pieces = iter(partial(file.read, uploads.CHUNK_BYTES), b"")
+        return uploads.start_import(self.database, upload_format, pieces)
 
     def finish_import(self, job: JobRow, advance: Callable[[int], None]) -> JobRow:
         """Do a job in this process, beside any workers; return it when it is over.
@@ -157,7 +161,7 @@ class AdminCommands:
         """
         done = job.done_bytes
         while job.state in OPEN:
-            if not jobs.run_import_step(self.services, job.id):
+            if not imports.run_import_step(self.services, job.id):
                 time.sleep(POLL_SECONDS)  # a worker has taken this step
             job, _ = jobs.get_job(self.database, job.id)
             advance(job.done_bytes - done)
@@ -171,7 +175,7 @@ class AdminCommands:
     def export_users(self, upload_format: UploadFormat) -> Iterator[bytes]:
         """Yield all live users as of one moment, written down."""
         self._require_schema()
-        return jobs.export_users(self.database, upload_format)
+        return exports.export_users(self.database, upload_format)
 
     def count_users(self) -> int:
         """Count the live users."""

@@ -35,7 +35,7 @@ from userservice import SERVICE_NAME
 from userservice.jobs.transfers import Transfers
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS
 from userservice.tokens.service import TokenIssuer
-from userservice.users import service as users
+from userservice.users import credentials
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -156,7 +156,7 @@ def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
 
 
 def _find_principal(database: DatabaseManager, user_id: UUID) -> Principal | None:
-    is_superuser = users.find_is_superuser(database, user_id)
+    is_superuser = credentials.find_is_superuser(database, user_id)
     return None if is_superuser is None else Principal(user_id, is_superuser)
 
 

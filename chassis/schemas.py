@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Annotated, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from chassis.errors import FieldError, InvalidRequest
@@ -43,6 +43,24 @@ class Schema(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise refusal(_details(error)) from None
+
+
+ItemType = TypeVar("ItemType", bound=Schema)
+PageSize = Annotated[int, Field(ge=1, le=200)]
+
+
+class PageQuery(Schema):
+    """Which page of a list; subclasses add the filters that choose the list."""
+
+    page_size: PageSize = Field(50, description="Items on a page.")
+    page_token: str | None = Field(None, description="The next_page_token of the page before.")
+
+
+class Page(Schema, Generic[ItemType]):
+    """A page of a list."""
+
+    items: list[ItemType]
+    next_page_token: str | None = Field(description="Give it as page_token; null on the last page.")
 
 
 def refusal(details: Sequence[ErrorDetails]) -> InvalidRequest:

@@ -23,6 +23,7 @@ from chassis.storage.database import DatabaseManager
 from tests.support import processes
 from tests.support.deployment import eventually
 from tests.support.factories import make_user
+from userservice.jobs import imports
 from userservice.jobs import service as jobs
 from userservice.jobs.models import Job, JobChunk
 from userservice.users.models import User
@@ -320,7 +321,7 @@ def test_ctrl_c_during_the_import_says_who_goes_on_with_it(config, services, dat
     imported = len(emails(database))
     with database.connection() as connection:
         job_id = connection.scalar(select(Job.id))
-    while jobs.run_import_step(services, job_id):
+    while imports.run_import_step(services, job_id):
         pass
 
     assert (result.exit_code, result.stdout) == (1, "")

@@ -20,6 +20,7 @@ from chassis.background.pools import TaskKilled
 from tests.support.deployment import eventually
 from tests.support.servers import HOST, free_port
 from userservice.jobs import service as jobs
+from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat
 from workers import make_delivery, serve_worker_status
 
@@ -82,7 +83,7 @@ def test_an_import_that_is_given_up_has_failed_and_goes_on_when_it_is_requeued(c
         return jobs.get_job(services.database, job.id)[0].state
 
     upload = b'{"email": "ada@example.com", "name": "Ada"}\n'
-    job = jobs.start_import(services.database, UploadFormat.NDJSON, [upload])
+    job = uploads.start_import(services.database, UploadFormat.NDJSON, [upload])
     with services.database.connection() as connection:
         connection.execute(update(outbox.messages).values(expires_at=datetime.now(UTC)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
@@ -25,7 +25,7 @@ class Guard(StrEnum):
     PUBLIC = "everyone"
     REGISTRAR = "everyone, or administrators alone when registration is closed"
     USER = "users, for themselves"
-    OWNER = "users for themselves, and administrators"
+    OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services with the API key"
 
 
@@ -47,6 +47,8 @@ SERVICE = Principal(user_id=None, is_administrator=True)
 
 # Looks the subject of a token up; None when there is no such live user.
 FindPrincipal = Callable[[UUID], Principal | None]
+# Takes the parameters of a path and tells whose thing they name; None when there is no such thing.
+FindOwner = Callable[..., UUID | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +85,26 @@ class Authenticator:
         return principal
 
 
-def requires(guard: Guard) -> Callable[[View], View]:
-    """Let in only whom `guard` names; OWNER reads the view's `user_id`.
+def user_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
+    """Say that a path whose `user_id` is a user belongs to that user."""
+    return user_id
+
+
+def requires(guard: Guard, *, find_owner: FindOwner = user_in_path) -> Callable[[View], View]:
+    """Let in only whom `guard` names.
 
     The view's caller gets 401 without credentials that hold, and 403 when they do not suffice.
+    A user gets 403 for what is not there, too, and so learns nothing of the things of others.
+
+    Args:
+        guard: Who may call.
+        find_owner: For OWNER: whose thing it is, asked for users who are no administrators.
     """
 
     def mark(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _check(guard, kwargs.get("user_id"))
+            _check(guard, find_owner, kwargs)
             return view(*args, **kwargs)
 
         guarded.__dict__["guard"] = guard
@@ -117,7 +129,19 @@ def principal() -> Principal | None:
     return cast("Principal | None", g.get("principal"))
 
 
-def _check(guard: Guard, user_id: UUID | None) -> None:
+def caller_id() -> UUID:
+    """Return which user calls.
+
+    Raises:
+        Forbidden: no user does; `Guard.USER` lets none of those in.
+    """
+    caller = principal()
+    if caller is None or caller.user_id is None:
+        raise Forbidden
+    return caller.user_id
+
+
+def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -> None:
     authenticator = web_context().authenticator
     caller = g.principal = authenticator.authenticate()
     if caller is not None and caller.user_id is not None:
@@ -126,11 +150,16 @@ def _check(guard: Guard, user_id: UUID | None) -> None:
         return
     if caller is None:
         raise Unauthenticated
-    # A route that forgot its user_id lets no user in, rather than every one.
-    is_self = user_id is not None and user_id == caller.user_id
-    allowed = {
-        Guard.USER: caller.user_id is not None,
-        Guard.OWNER: caller.is_administrator or is_self,
-    }
-    if not allowed.get(guard, caller.is_administrator):
+    if guard is Guard.USER:
+        is_allowed = caller.user_id is not None
+    else:
+        is_allowed = caller.is_administrator or (
+            guard is Guard.OWNER and _is_owner(caller, find_owner(**parameters))
+        )
+    if not is_allowed:
         raise Forbidden
+
+
+def _is_owner(caller: Principal, owner_id: UUID | None) -> bool:
+    # A route whose owner nobody knows lets no user in, rather than every one.
+    return owner_id is not None and owner_id == caller.user_id

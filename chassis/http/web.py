@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TypeVar
@@ -12,19 +10,16 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from chassis.errors import InvalidRequest, UnsupportedMediaType
-from chassis.http.auth import principal
 from chassis.schemas import Schema
-from chassis.storage import idempotency
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
+# Cache-Control of what one caller may see: kept by that caller alone, and asked for again.
+PRIVATE = "private, no-cache"
 MAX_BODY_BYTES = 64 * 1024
-
-_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
-_FRAMING = frozenset({"Content-Length"})
 
 
 def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
@@ -94,38 +89,3 @@ def empty_response(status: HTTPStatus, headers: Mapping[str, str] | None = None)
     response = Response(status=status, headers=headers)
     del response.headers["Content-Type"]
     return response
-
-
-def dump_response(response: Response) -> str:
-    """Turn a response into text that `load_response` turns back, to be sent again."""
-    kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
-    return json.dumps([response.status_code, kept, response.get_data(as_text=True)])
-
-
-def load_response(dumped: str) -> Response:
-    """Return a response that was sent before, marked as such."""
-    status, headers, body = json.loads(dumped)
-    return Response(body, status, headers | {"Idempotent-Replayed": "true"})
-
-
-def idempotent_request(route: str) -> idempotency.Request | None:
-    """Return this request as its Idempotency-Key names it; None without one.
-
-    Raises:
-        InvalidRequest: the key is not 1 to 255 printable characters.
-    """
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable ASCII characters")
-    caller = principal()
-    name = caller.name if caller is not None else "anonymous"
-    return idempotency.Request(f"{name} {route}", key, read_input())
-
-
-def is_unchanged(etag: str) -> bool:
-    """Tell whether the caller's copy (If-None-Match) is still the current one."""
-    return request.headers.get("If-None-Match") is not None and (
-        request.if_none_match.contains_weak(etag.strip('"'))
-    )

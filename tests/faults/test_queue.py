@@ -16,6 +16,7 @@ from tests.support.deployment import eventually
 from tests.support.factories import make_user
 from tests.support.servers import ValkeyServer
 from userservice.jobs import service as jobs
+from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat
 from userservice.users.models import User
 
@@ -71,7 +72,7 @@ def start_import(database):
     row = {"name": "Ada", "password": "a long enough sentence", "ignored": PADDING}
     rows = (row | {"email": f"imported-{number}@example.com"} for number in range(LINES))
     upload = "".join(json.dumps(each) + "\n" for each in rows).encode()
-    return jobs.start_import(database, UploadFormat.NDJSON, [upload]).id
+    return uploads.start_import(database, UploadFormat.NDJSON, [upload]).id
 
 
 def read_job(database, job_id):

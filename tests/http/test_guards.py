@@ -97,7 +97,7 @@ def test_a_guard_is_looked_at_before_anything_else(app, client):
 )
 def test_no_secret_is_compared_in_a_way_that_takes_longer_the_more_is_right(path):
     # In SQL a comparison is of hashes, and says nothing of the value.
-    if path.name != "queries.py":
+    if not path.name.endswith("queries.py"):
         assert compared_secrets(path.read_text(encoding="utf-8")) == []
 
 

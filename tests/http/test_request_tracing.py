@@ -84,7 +84,7 @@ def test_the_spans_of_a_new_user_say_what_happened(serve, collector):
     assert record.kind == INTERNAL
     assert record.attributes == {
         "function.name": "register_user",
-        "function.module": "userservice.users.service",
+        "function.module": "userservice.users.registration",
         "function.result": "success",
         "user.id": response.json()["id"],
         "user.status": "active",

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tests.support.factories import make_user
-from userservice.jobs import service
+from userservice.jobs import imports, service, uploads
 from userservice.jobs.models import JobError
 from userservice.users.models import User
 
@@ -53,7 +53,7 @@ def upload(client, data, content_type=NDJSON):
 
 def report(client, services, job_id):
     """Do all steps of a job and return what it says of itself."""
-    while service.run_import_step(services, job_id):
+    while imports.run_import_step(services, job_id):
         pass
     return client.get(f"/jobs/{job_id}").json
 
@@ -107,7 +107,7 @@ def test_a_line_far_into_an_upload_is_known_by_its_number(service_client, servic
 def test_of_many_refused_lines_the_first_are_kept_and_all_are_counted(
     service_client, services, database, monkeypatch
 ):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     monkeypatch.setattr(service, "SHOWN_ERRORS", 3)
     ada = b'{"email": "ada@example.com", "name": "Ada"}\n'
 
@@ -137,7 +137,7 @@ def test_a_step_that_cannot_be_stored_whole_stores_nothing(service_client, servi
     job_id = upload(service_client, data)
 
     with pytest.raises(IntegrityError):
-        service.run_import_step(replace(services, tasks=Twice(services.tasks)), job_id)
+        imports.run_import_step(replace(services, tasks=Twice(services.tasks)), job_id)
     with database.connection() as connection:
         users = connection.scalar(select(func.count(User.id)))
         errors = connection.scalar(select(func.count(JobError.line)))

@@ -10,7 +10,7 @@ from sqlalchemy import event, func, select, text
 from benchmarks.imports import lines, people
 from tests.support.factories import make_user
 from tests.support.web import wait_until
-from userservice.jobs import service
+from userservice.jobs import imports, service, uploads
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.users.models import User
 
@@ -44,13 +44,13 @@ def copies(services):
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 2000)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 2000)
 
 
 def import_all(services, new):
     """Import users in one step; return the job and its refusals."""
-    job_id = service.start_import(services.database, UploadFormat.NDJSON, [lines(new)]).id
-    service.run_import_step(services, job_id, seconds=60.0)
+    job_id = uploads.start_import(services.database, UploadFormat.NDJSON, [lines(new)]).id
+    imports.run_import_step(services, job_id, seconds=60.0)
     return service.get_job(services.database, job_id)
 
 

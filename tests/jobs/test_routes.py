@@ -16,7 +16,7 @@ from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import make_user
-from userservice.jobs import service
+from userservice.jobs import imports, service, uploads
 from userservice.jobs.models import Job, JobChunk, UploadFormat
 from userservice.resources import ABANDONED_HANDLERS
 from userservice.users.models import User
@@ -42,7 +42,7 @@ def send(client, data, content_type=NDJSON):
 def work(services, response):
     """Do all steps of the job that a response speaks of, and return the job."""
     job_id = UUID(response.json["id"])
-    while service.run_import_step(services, job_id):
+    while imports.run_import_step(services, job_id):
         pass
     job, refusals = service.get_job(services.database, job_id)
     return job, refusals
@@ -74,14 +74,14 @@ def test_an_import_is_accepted_done_and_reported(service_client, services, datab
 
 
 def test_steps_are_small_and_each_is_done_once(service_client, services, database, monkeypatch):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     data = lines(0, 100)
 
     accepted = send(service_client, data)
     steps = 0
-    while service.run_import_step(services, UUID(accepted.json["id"])):
+    while imports.run_import_step(services, UUID(accepted.json["id"])):
         steps += 1
-    again = service.run_import_step(services, UUID(accepted.json["id"]))
+    again = imports.run_import_step(services, UUID(accepted.json["id"]))
 
     assert steps > 5
     assert again is False
@@ -89,14 +89,14 @@ def test_steps_are_small_and_each_is_done_once(service_client, services, databas
 
 
 def test_a_step_that_two_workers_do_happens_once(service_client, services, database, monkeypatch):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
     job_id = UUID(accepted.json["id"])
     slow = replace(
-        services, tasks=Meanwhile(services, lambda: service.run_import_step(services, job_id))
+        services, tasks=Meanwhile(services, lambda: imports.run_import_step(services, job_id))
     )
 
-    is_done = service.run_import_step(slow, job_id)
+    is_done = imports.run_import_step(slow, job_id)
     job, refusals = work(services, accepted)
 
     assert is_done is False
@@ -126,14 +126,14 @@ def test_imported_users_get_no_welcome(service_client, services, database):
 
 
 def test_a_cancelled_job_does_no_further_step(service_client, services, database, monkeypatch):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
-    service.run_import_step(services, UUID(accepted.json["id"]))
+    imports.run_import_step(services, UUID(accepted.json["id"]))
     done = count(database, User.id)
 
     cancelled = service_client.delete(accepted.headers["Location"])
     again = service_client.delete(accepted.headers["Location"])
-    is_done = service.run_import_step(services, UUID(accepted.json["id"]))
+    is_done = imports.run_import_step(services, UUID(accepted.json["id"]))
 
     assert (cancelled.status_code, again.status_code) == (204, 204)
     assert is_done is False
@@ -158,15 +158,15 @@ class Meanwhile:
 def test_a_job_that_is_cancelled_during_a_step_stores_nothing_of_it(
     service_client, services, database, monkeypatch
 ):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
     path, job_id = accepted.headers["Location"], UUID(accepted.json["id"])
     cancelling = Meanwhile(services, lambda: service_client.delete(path))
 
-    is_done = service.run_import_step(replace(services, tasks=cancelling), job_id)
+    is_done = imports.run_import_step(replace(services, tasks=cancelling), job_id)
 
     assert is_done is False
-    assert service.run_import_step(services, job_id) is False
+    assert imports.run_import_step(services, job_id) is False
     assert service_client.get(path).json["state"] == "cancelled"
     assert count(database, User.id) == count(database, JobChunk.start) == 0
 
@@ -192,9 +192,9 @@ def give_up(services, job_id):
 def test_a_job_whose_step_was_given_up_has_failed_and_says_why(
     service_client, services, database, monkeypatch
 ):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
-    service.run_import_step(services, UUID(accepted.json["id"]))
+    imports.run_import_step(services, UUID(accepted.json["id"]))
     done = count(database, User.id)
 
     give_up(services, accepted.json["id"])
@@ -207,9 +207,9 @@ def test_a_job_whose_step_was_given_up_has_failed_and_says_why(
 def test_a_job_that_was_given_up_goes_on_when_its_step_is_tried_again(
     service_client, services, database, monkeypatch
 ):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
     accepted = send(service_client, lines(0, 50))
-    service.run_import_step(services, UUID(accepted.json["id"]))
+    imports.run_import_step(services, UUID(accepted.json["id"]))
     give_up(services, accepted.json["id"])
 
     job, refusals = work(services, accepted)
@@ -223,7 +223,7 @@ def test_a_job_that_was_given_up_and_cancelled_does_not_go_on(service_client, se
     give_up(services, accepted.json["id"])
 
     service_client.delete(accepted.headers["Location"])
-    is_done = service.run_import_step(services, UUID(accepted.json["id"]))
+    is_done = imports.run_import_step(services, UUID(accepted.json["id"]))
     give_up(services, accepted.json["id"])
 
     assert is_done is False
@@ -236,7 +236,7 @@ def test_a_table_that_does_not_name_its_columns_fails_and_says_why(service_clien
     work(services, accepted)
 
     report = service_client.get(accepted.headers["Location"]).json
-    again = service.run_import_step(services, UUID(accepted.json["id"]))
+    again = imports.run_import_step(services, UUID(accepted.json["id"]))
 
     assert report["state"] == "failed"
     assert report["reason"] == report["errors"][0]["reason"]
@@ -253,7 +253,7 @@ def test_an_upload_in_progress_is_no_job_yet(service_client, database):
         seen.append(service_client.delete(f"/jobs/{job_id}").status_code)
         yield lines(0, 3)
 
-    job = service.start_import(database, UploadFormat.NDJSON, pieces())
+    job = uploads.start_import(database, UploadFormat.NDJSON, pieces())
 
     assert seen == [404, 404]
     assert service_client.get(f"/jobs/{job.id}").json["state"] == "queued"
@@ -265,7 +265,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(database):
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        service.start_import(database, UploadFormat.NDJSON, broken())
+        uploads.start_import(database, UploadFormat.NDJSON, broken())
 
     assert count(database, Job.id) == 0
     assert count(database, OutboxMessage.id) == 0

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
-from userservice.jobs.rows import MAX_LINE_BYTES, Piece, escape, parse
+from userservice.jobs.records import MAX_LINE_BYTES, Piece
+from userservice.jobs.rows import escape, parse
 
 HASHING = Hashing(8, 1, parallel=2)
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from benchmarks.imports import people
 from chassis.background.outbox import OutboxMessage
-from userservice.jobs import service
+from userservice.jobs import exports, imports, service, uploads
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.users.models import User
 
@@ -22,12 +22,12 @@ LONG = 60.0
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(service, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(uploads, "CHUNK_BYTES", 500)
 
 
 def start(database, new):
     data = "".join(json.dumps(each) + "\n" for each in new).encode()
-    return service.start_import(database, UploadFormat.NDJSON, [data]).id
+    return uploads.start_import(database, UploadFormat.NDJSON, [data]).id
 
 
 def count(database, column):
@@ -52,7 +52,7 @@ def test_a_step_imports_piece_after_piece_while_its_time_lasts(services, databas
     job_id = start(database, people(100))
     tasks = Counting(services.tasks)
 
-    is_done = service.run_import_step(replace(services, tasks=tasks), job_id, seconds=LONG)
+    is_done = imports.run_import_step(replace(services, tasks=tasks), job_id, seconds=LONG)
 
     job, refusals = service.get_job(database, job_id)
     assert (is_done, job.state, job.created, refusals) == (True, JobState.SUCCEEDED, 100, [])
@@ -63,7 +63,7 @@ def test_a_step_imports_piece_after_piece_while_its_time_lasts(services, databas
 def test_a_step_whose_time_is_over_queues_the_next(services, database):
     job_id = start(database, people(100))
 
-    service.run_import_step(services, job_id, seconds=0)
+    imports.run_import_step(services, job_id, seconds=0)
 
     job, _ = service.get_job(database, job_id)
     assert job.state == JobState.RUNNING
@@ -76,7 +76,7 @@ def test_what_was_read_when_a_job_is_cancelled_is_not_stored(services, database)
     job_id = start(database, people(100))
     cancelling = Counting(services.tasks, 3, lambda: service.cancel_job(database, job_id))
 
-    is_done = service.run_import_step(replace(services, tasks=cancelling), job_id, seconds=LONG)
+    is_done = imports.run_import_step(replace(services, tasks=cancelling), job_id, seconds=LONG)
 
     job, _ = service.get_job(database, job_id)
     assert is_done is True  # the first piece was stored; the third was read beside the second
@@ -92,10 +92,10 @@ def test_a_step_that_fails_half_way_is_done_again_from_where_it_was(services, da
     job_id = start(database, people(100))
     failing = replace(services, tasks=Counting(services.tasks, 5, fail))
     with pytest.raises(ConnectionError):
-        service.run_import_step(failing, job_id, seconds=LONG)
+        imports.run_import_step(failing, job_id, seconds=LONG)
     before, _ = service.get_job(database, job_id)
 
-    service.run_import_step(services, job_id, seconds=LONG)
+    imports.run_import_step(services, job_id, seconds=LONG)
 
     job, refusals = service.get_job(database, job_id)
     assert 0 < before.created < 100
@@ -106,8 +106,8 @@ def test_a_step_that_fails_half_way_is_done_again_from_where_it_was(services, da
 def test_two_thousand_users_come_out_as_they_went_in(services, database, upload_format):
     new = people(2000)
 
-    service.run_import_step(services, start(database, new), seconds=LONG)
-    text = b"".join(service.export_users(database, upload_format)).decode()
+    imports.run_import_step(services, start(database, new), seconds=LONG)
+    text = b"".join(exports.export_users(database, upload_format)).decode()
 
     found = {
         UploadFormat.NDJSON: lambda: map(json.loads, text.splitlines()),
@@ -117,10 +117,10 @@ def test_two_thousand_users_come_out_as_they_went_in(services, database, upload_
 
 
 def test_the_end_of_an_import_is_logged_once_with_its_counts(services, database, caplog):
-    caplog.set_level("INFO", logger="userservice.jobs.service")
+    caplog.set_level("INFO", logger="userservice.jobs.imports")
     job_id = start(database, [*people(20), *people(1)])
 
-    service.run_import_step(services, job_id, seconds=LONG)
+    imports.run_import_step(services, job_id, seconds=LONG)
 
     [ended] = [record for record in caplog.records if record.message == "Import ended"]
     assert ended.job_id == str(job_id)

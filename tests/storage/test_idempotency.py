@@ -16,7 +16,7 @@ from chassis.storage import idempotency
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
 from tests.support.web import serve, wait_until
-from userservice.users import service
+from userservice.users import registration, service
 from userservice.users.errors import EmailTaken
 from userservice.users.schemas import UserCreate
 
@@ -203,7 +203,7 @@ def test_key_and_user_are_stored_together_or_not_at_all(database, services):
     new = UserCreate.model_validate(ADA)
     make_user(database, email=ADA["email"])
     with pytest.raises(EmailTaken):
-        service.register_user(database, services.hasher, new, joined=reserve)
+        registration.register_user(database, services.hasher, new, in_transaction=reserve)
 
     assert stored_keys(database) == []
 
@@ -213,8 +213,8 @@ def test_a_key_that_cannot_be_stored_leaves_no_user(database, services):
         raise Unavailable
 
     with pytest.raises(Unavailable):
-        service.register_user(
-            database, services.hasher, UserCreate.model_validate(ADA), joined=fail
+        registration.register_user(
+            database, services.hasher, UserCreate.model_validate(ADA), in_transaction=fail
         )
 
     assert count_users(database) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from chassis.security import PasswordHasher
-from userservice.users import service
+from userservice.users import registration
 from userservice.users.schemas import UserCreate
 
 ADA = {"email": "ada@example.com", "name": "Ada Lovelace"}
@@ -18,4 +18,4 @@ def make_user(database, *, is_superuser=False, **values):
     """Register a user with an address of its own."""
     defaults = {"email": f"user{next(_numbers)}@example.com", "name": "Test User"}
     new = UserCreate.model_validate(defaults | values)
-    return service.register_user(database, CHEAP_HASHER, new, is_superuser=is_superuser)
+    return registration.register_user(database, CHEAP_HASHER, new, is_superuser=is_superuser)

@@ -16,7 +16,7 @@ from chassis.telemetry import instrumentation, tracing
 from chassis.telemetry.tracing import baggage_item, span, trace_function
 from tests.support.factories import CHEAP_HASHER, make_user
 from tests.support.spans import current_name, in_trace, memory
-from userservice.users import service
+from userservice.users import credentials, registration
 from userservice.users.errors import EmailTaken
 from userservice.users.schemas import UserCreate
 
@@ -336,8 +336,8 @@ def test_creating_a_user_tells_the_source_to_whom_it_calls(sqlite_url):
     new = UserCreate(email=SECRET, name="Ada", source="web")
     seen = []
 
-    service.register_user(
-        database, CHEAP_HASHER, new, joined=lambda *_: seen.append(baggage.get_all())
+    registration.register_user(
+        database, CHEAP_HASHER, new, in_transaction=lambda *_: seen.append(baggage.get_all())
     )
     database.close()
 
@@ -347,7 +347,7 @@ def test_creating_a_user_tells_the_source_to_whom_it_calls(sqlite_url):
 def test_the_spans_of_a_new_user_hold_no_address(spans, database):
     user = make_user(database, email=SECRET, source="web")
 
-    service.find_credentials(database, SECRET)
+    credentials.find_credentials(database, SECRET)
 
     attributes = spans()["create_user_record"].attributes
     assert attributes["user.id"] == str(user.id)
@@ -361,7 +361,7 @@ def test_the_spans_of_a_new_user_hold_no_address(spans, database):
 def test_the_spans_hold_addresses_when_the_operator_wants_them(spans, database):
     make_user(database, email=SECRET)
 
-    service.find_credentials(database, SECRET)
+    credentials.find_credentials(database, SECRET)
 
     assert spans()["create_user_record"].attributes["user.email"] == SECRET
     found = spans()["user_service.get_user_by_email"].attributes

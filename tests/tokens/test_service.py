@@ -17,6 +17,7 @@ from tests.support.factories import CHEAP_HASHER, make_user
 from tests.support.web import wait_until
 from userservice.tokens import queries, service
 from userservice.tokens.errors import InvalidGrant
+from userservice.users import credentials
 from userservice.users import service as users
 from userservice.users.models import User
 
@@ -223,9 +224,9 @@ def test_a_hash_stays_when_the_password_was_wrong(database, issuer, user):
 
 def test_a_new_hash_does_not_undo_a_password_that_changed_meanwhile(database, user):
     old = stored_hash(database, user)
-    users.store_password_hash(database, user.id, old, "changed")
+    credentials.store_password_hash(database, user.id, old, "changed")
 
-    users.store_password_hash(database, user.id, old, "late")
+    credentials.store_password_hash(database, user.id, old, "late")
 
     assert stored_hash(database, user) == "changed"
 

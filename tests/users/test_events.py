@@ -12,7 +12,7 @@ from chassis.errors import Unavailable
 from chassis.storage.ids import uuid7
 from tests.support.factories import make_user
 from userservice.resources import EVENT_HANDLERS
-from userservice.users import service
+from userservice.users import registration, service
 from userservice.users.events import send_welcome_email
 from userservice.users.schemas import UserUpdate
 
@@ -28,7 +28,7 @@ def mailing(services, config, provider):
 def registered(user_id):
     now = datetime.now(UTC)
     payload = {"user_id": str(user_id)}
-    return Message(uuid7(), service.USER_REGISTERED, payload, {}, 1, now, now)
+    return Message(uuid7(), registration.USER_REGISTERED, payload, {}, 1, now, now)
 
 
 def test_a_new_user_is_welcomed_by_name(mailing, provider):
@@ -102,4 +102,4 @@ def test_a_failure_is_logged_with_the_user_and_without_the_address(mailing, prov
 
 
 def test_the_handler_is_known_by_the_topic_of_a_registration():
-    assert EVENT_HANDLERS[service.USER_REGISTERED] is send_welcome_email
+    assert EVENT_HANDLERS[registration.USER_REGISTERED] is send_welcome_email

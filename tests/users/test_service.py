@@ -80,10 +80,10 @@ def test_ids_ascend_with_the_time_of_registration(database):
 
 
 def test_a_registration_is_logged_without_personal_data(database, caplog):
-    with caplog.at_level(logging.INFO, logger="userservice.users.service"):
+    with caplog.at_level(logging.INFO, logger="userservice.users.registration"):
         user = make_user(database, **ADA, source="mobile")
 
-    (record,) = (each for each in caplog.records if each.name == "userservice.users.service")
+    (record,) = (each for each in caplog.records if each.name == "userservice.users.registration")
     assert record.getMessage() == "User created successfully"
     assert record.user_id == str(user.id)
     assert record.signup_source == "mobile"

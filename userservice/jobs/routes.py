@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
 from itertools import chain
@@ -16,7 +16,7 @@ from chassis.http.auth import Guard, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.web import empty_response, json_response, read_query
-from userservice.jobs import service
+from userservice.jobs import exports, service, uploads
 from userservice.jobs.errors import JobNotFound, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.jobs.queries import JobRow
@@ -42,19 +42,7 @@ READ_BYTES = 64 * 1024
 )
 def import_users() -> Response:
     """One user a line, as POST /users takes them. A refused line stops no other."""
-    upload_format = MEDIA_TYPES.get(request.mimetype)
-    if upload_format is None:
-        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(MEDIA_TYPES)}")
-    transfers = web_context().part(Transfers)
-    transfers.begin()
-    try:
-        job = service.start_import(backing_services().database, upload_format, _read_upload())
-    except RequestEntityTooLarge:
-        raise UploadTooLarge from None
-    except ClientDisconnected:
-        raise InvalidRequest("The upload broke off") from None
-    finally:
-        transfers.end()
+    job = _receive(_upload_format())
     return json_response(_document(job, ()), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
 
 
@@ -70,19 +58,8 @@ def import_users() -> Response:
 def export_users() -> Response:
     """All live users as of one moment, a line each. A file that breaks off is not complete."""
     upload_format = UploadFormat(read_query(ExportQuery).format)
-    media_type = next(name for name, each in MEDIA_TYPES.items() if each is upload_format)
-    disposition = {"Content-Disposition": f'attachment; filename="users.{upload_format}"'}
-    lines = service.export_users(backing_services().database, upload_format)
-    transfers = web_context().part(Transfers)
-    transfers.begin()
-    with ExitStack() as held:
-        held.callback(transfers.end)
-        held.callback(lines.close)
-        # Before the answer begins: what fails from then on can only break it off.
-        first = next(lines, b"")
-        response = Response(chain([first], lines), headers=disposition, mimetype=media_type)
-        response.call_on_close(held.pop_all().close)
-    return response
+    lines = exports.export_users(backing_services().database, upload_format)
+    return _send(lines, upload_format)
 
 
 @blueprint.get("/jobs/<uuid:job_id>")
@@ -100,6 +77,41 @@ def cancel_job(job_id: UUID) -> Response:
     """What was imported stays. A job that is over stays as it is."""
     service.cancel_job(backing_services().database, job_id)
     return empty_response(HTTPStatus.NO_CONTENT)
+
+
+def _upload_format() -> UploadFormat:
+    upload_format = MEDIA_TYPES.get(request.mimetype)
+    if upload_format is None:
+        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(MEDIA_TYPES)}")
+    return upload_format
+
+
+def _receive(upload_format: UploadFormat) -> JobRow:
+    transfers = web_context().part(Transfers)
+    transfers.begin()
+    try:
+        return uploads.start_import(backing_services().database, upload_format, _read_upload())
+    except RequestEntityTooLarge:
+        raise UploadTooLarge from None
+    except ClientDisconnected:
+        raise InvalidRequest("The upload broke off") from None
+    finally:
+        transfers.end()
+
+
+def _send(lines: Generator[bytes, None, None], upload_format: UploadFormat) -> Response:
+    media_type = next(name for name, each in MEDIA_TYPES.items() if each is upload_format)
+    disposition = {"Content-Disposition": f'attachment; filename="users.{upload_format}"'}
+    transfers = web_context().part(Transfers)
+    transfers.begin()
+    with ExitStack() as held:
+        held.callback(transfers.end)
+        held.callback(lines.close)
+        # Before the answer begins: a failure from then on can only break it off.
+        first = next(lines, b"")
+        response = Response(chain([first], lines), headers=disposition, mimetype=media_type)
+        response.call_on_close(held.pop_all().close)
+    return response
 
 
 def _read_upload() -> Iterator[bytes]:

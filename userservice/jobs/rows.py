@@ -1,13 +1,11 @@
-"""Bytes of an upload into users: what a process of the pool does with one batch."""
+"""Records of an upload into users: what a process of the pool does with one piece."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Self
 
@@ -15,11 +13,11 @@ from chassis.errors import InvalidRequest
 from chassis.schemas import MALFORMED, NOT_AN_OBJECT
 from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
-from userservice.users.queries import NewUsers
+from userservice.jobs.records import MAX_LINE_BYTES, Piece, read_csv, split
 from userservice.users.schemas import UserCreate
-from userservice.users.service import pack_users
+from userservice.users.transfer import pack_users
+from userservice.users.transfer_queries import NewUsers
 
-MAX_LINE_BYTES = 64 * 1024
 # So long a piece may take; then what has been read of it is a batch. It is far below
 # OUTBOX_LEASE_SECONDS, whatever a password costs.
 BATCH_SECONDS = 1.0
@@ -53,29 +51,6 @@ class Batch(NamedTuple):
     """Whether nothing of the upload can be read."""
 
 
-class Piece(NamedTuple):
-    """A piece of an upload, beginning at a record.
-
-    `is_last` says that nothing follows; otherwise an unfinished record at the end is left
-    for the next piece. `header` is the CSV's first line once it is known.
-    """
-
-    data: bytes
-    format: UploadFormat
-    line: int
-    header: str | None
-    is_last: bool
-
-
-class Record(NamedTuple):
-    """A record with the number of its first line, and where it ends."""
-
-    line: int
-    raw: bytes
-    end: int
-    lines: int
-
-
 def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> Batch:
     """Read and validate a piece, and hash its passwords.
 
@@ -88,7 +63,7 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
     refusals: list[Refusal] = []
     header, consumed, line = piece.header, 0, piece.line
     with _Candidates(hashing) as candidates:
-        for record in _records(piece):
+        for record in split(piece):
             if consumed and time.monotonic() >= deadline:
                 break
             consumed, line = record.end, record.line + record.lines
@@ -147,64 +122,6 @@ class _Candidates:
         self._threads.shutdown(cancel_futures=True)
 
 
-def _records(piece: Piece) -> Iterator[Record]:
-    """Split at line ends of any kind; in CSV a quoted cell may hold some."""
-    return _lines(piece) if piece.format is UploadFormat.NDJSON else _csv_records(piece)
-
-
-def _lines(piece: Piece) -> Iterator[Record]:
-    start = 0
-    ends = _line_ends(piece.data, start, is_last=piece.is_last)
-    for line, end in enumerate(ends, start=piece.line):
-        yield Record(line, piece.data[start:end], end, 1)
-        start = end
-
-
-def _csv_records(piece: Piece) -> Iterator[Record]:
-    start, line = 0, piece.line
-    while record := _next_record(piece, start, line):
-        yield record
-        start, line = record.end, record.line + record.lines
-
-
-def _next_record(piece: Piece, start: int, line: int) -> Record | None:
-    first = None
-    ends = _line_ends(piece.data, start, is_last=piece.is_last)
-    for lines, end in enumerate(ends, start=1):
-        record = Record(line, piece.data[start:end], end, lines)
-        first = first or record
-        if not _is_open(record.raw):
-            # A quote that does not belong there must not take other lines along.
-            return record if lines == 1 or _is_one_row(record.raw) else first
-    return first if piece.is_last else None
-
-
-def _is_open(raw: bytes) -> bool:
-    """Tell whether a quoted cell goes on in the next line; a huge one is a forgotten quote."""
-    return raw.count(b'"') % 2 == 1 and len(raw) <= MAX_LINE_BYTES
-
-
-def _is_one_row(raw: bytes) -> bool:
-    try:
-        return len(_rows(raw.decode("latin-1"))) == 1  # what the bytes mean does not matter here
-    except csv.Error:
-        return False
-
-
-def _line_ends(data: bytes, position: int, *, is_last: bool) -> Iterator[int]:
-    while position < len(data):
-        newline = data.find(b"\n", position)
-        end = newline + 1 if newline >= 0 else len(data)
-        if newline < 0 and not is_last and len(data) - position <= MAX_LINE_BYTES:
-            return
-        # Old Macintosh files end lines with a carriage return alone.
-        carriage = data.find(b"\r", position, end)
-        if 0 <= carriage < end - 2 or (newline < 0 and 0 <= carriage < end - 1):
-            end = carriage + 1
-        yield end
-        position = end
-
-
 def _document(raw: bytes, upload_format: UploadFormat, header: str | None) -> bytes:
     """Return a record as the JSON document that POST /users would take."""
     if len(raw) > MAX_LINE_BYTES:
@@ -239,14 +156,10 @@ def _decode(raw: bytes) -> str:
 
 def _cells(text: str) -> list[str]:
     try:
-        rows = _rows(text)
+        rows = read_csv(text)
     except csv.Error:
         raise InvalidRequest("The line is not valid CSV") from None
     return rows[0] if rows else []
-
-
-def _rows(text: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True))
 
 
 def _unescape(value: str) -> str:

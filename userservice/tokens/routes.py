@@ -23,11 +23,12 @@ from userservice.tokens.errors import (
     UnsupportedTokenType,
 )
 from userservice.tokens.schemas import RevocationRequest, TokenRequest, TokenResponse
-from userservice.tokens.service import TokenIssuer
+from userservice.tokens.service import TokenIssuer, TokenPair
 from userservice.users.service import email_key
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
 FormType = TypeVar("FormType", bound=Schema)
+JWT_DOTS = 2
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -45,28 +46,8 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 def issue_tokens() -> Response:
     """Grants: password (username is the e-mail address) and refresh_token, which is used up."""
     form = _read_form(TokenRequest)
-    services, issuer = backing_services(), _issuer()
-    if form.grant_type == "password":
-        if form.username is None or form.password is None:
-            raise OAuthError("username and password are required")
-        limit_address("login", email_key(form.username.strip()))
-        pair = service.log_in(
-            services.database,
-            services.hasher,
-            issuer,
-            email=form.username,
-            password=form.password.get_secret_value(),
-        )
-    else:
-        if form.refresh_token is None:
-            raise OAuthError("refresh_token is required")
-        pair = service.refresh(services.database, issuer, form.refresh_token.get_secret_value())
-    answer = TokenResponse(
-        access_token=pair.access_token,
-        expires_in=round(issuer.access_tokens.lifetime.total_seconds()),
-        refresh_token=pair.refresh_token,
-    )
-    return json_response(answer, headers=NO_STORE)
+    pair = _log_in(form) if form.grant_type == "password" else _refresh(form)
+    return json_response(_document(pair), headers=NO_STORE)
 
 
 @blueprint.post("/revoke")
@@ -88,7 +69,29 @@ def revoke_token() -> Response:
     return empty_response(HTTPStatus.OK, NO_STORE)
 
 
-JWT_DOTS = 2
+def _log_in(form: TokenRequest) -> TokenPair:
+    if form.username is None or form.password is None:
+        raise OAuthError("username and password are required")
+    limit_address("login", email_key(form.username.strip()))
+    services, password = backing_services(), form.password.get_secret_value()
+    return service.log_in(
+        services.database, services.hasher, _issuer(), email=form.username, password=password
+    )
+
+
+def _refresh(form: TokenRequest) -> TokenPair:
+    if form.refresh_token is None:
+        raise OAuthError("refresh_token is required")
+    token = form.refresh_token.get_secret_value()
+    return service.refresh(backing_services().database, _issuer(), token)
+
+
+def _document(pair: TokenPair) -> TokenResponse:
+    return TokenResponse(
+        access_token=pair.access_token,
+        expires_in=round(_issuer().access_tokens.lifetime.total_seconds()),
+        refresh_token=pair.refresh_token,
+    )
 
 
 def _issuer() -> TokenIssuer:

@@ -15,7 +15,7 @@ from chassis.storage.ids import uuid7
 from userservice.tokens import queries
 from userservice.tokens.errors import InvalidGrant
 from userservice.tokens.queries import TokenOwner
-from userservice.users import service as users
+from userservice.users import credentials
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +59,14 @@ def log_in(
         InvalidGrant: the address is unknown, has no password, or another one.
         Unavailable: too many log-ins at once.
     """
-    credentials = users.find_credentials(database, email)
-    known_hash = credentials.password_hash if credentials else None
-    if not hasher.verify(known_hash, password) or credentials is None or known_hash is None:
+    known = credentials.find_credentials(database, email)
+    known_hash = known.password_hash if known else None
+    if not hasher.verify(known_hash, password) or known is None or known_hash is None:
         raise InvalidGrant
     if hasher.is_outdated(known_hash):
-        users.store_password_hash(database, credentials.id, known_hash, hasher.hash(password))
+        credentials.store_password_hash(database, known.id, known_hash, hasher.hash(password))
     with database.connection() as connection:
-        return issuer.pair(connection, TokenOwner(credentials.id, uuid7()))
+        return issuer.pair(connection, TokenOwner(known.id, uuid7()))
 
 
 def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) -> TokenPair:
@@ -80,7 +80,7 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
     token_hash = fingerprint(refresh_token.encode())
     with database.transaction() as connection:
         owner = queries.spend_token(connection, token_hash, now=datetime.now(UTC))
-        if owner is not None and users.is_live(connection, owner.user_id):
+        if owner is not None and credentials.is_live(connection, owner.user_id):
             return issuer.pair(connection, owner)
         revoked = queries.delete_family(connection, token_hash)
     if revoked:

@@ -9,7 +9,7 @@ from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
-from userservice.users import service
+from userservice.users import registration, service
 from userservice.users.errors import UserNotFound
 
 logger = logging.getLogger(__name__)
@@ -40,4 +40,4 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
     return is_sent
 
 
-HANDLERS = {service.USER_REGISTERED: send_welcome_email}
+HANDLERS = {registration.USER_REGISTERED: send_welcome_email}

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chassis.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
-from chassis.schemas import Schema
+from chassis.schemas import Page, PageQuery, PageSize, Schema
 from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
 
 # Control characters and line separators: they hide text, or break a line in a log or a mail.
@@ -159,18 +159,14 @@ class UserRead(Schema):
     status: Status
 
 
-class UserPage(Schema):
+class UserPage(Page[UserRead]):
     """A page of users in the order of their ids, which is that of their registration."""
 
-    items: list[UserRead]
-    next_page_token: str | None = Field(description="Give it as page_token; null on the last page.")
 
-
-class UserQuery(Schema):
+class UserQuery(PageQuery):
     """Which users to list."""
 
-    page_size: int = Field(50, ge=1, le=200, description="Users on a page.")
-    page_token: str | None = Field(None, description="The next_page_token of the page before.")
+    page_size: PageSize = Field(50, description="Users on a page.")
     status: Literal["active", "deleted"] | None = Field(None, description="Default: the living.")
     email: str | None = Field(
         None,

@@ -1,0 +1,81 @@
+"""Answers that are sent again: a request with an Idempotency-Key is worked on once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from flask import Response, request
+from sqlalchemy import Connection
+
+from chassis.errors import InvalidRequest
+from chassis.http.auth import principal
+from chassis.http.context import backing_services
+from chassis.http.web import read_input
+from chassis.storage import idempotency
+
+RowType = TypeVar("RowType")
+RowType_co = TypeVar("RowType_co", covariant=True)
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_FRAMING = frozenset({"Content-Length"})
+
+
+class Create(Protocol[RowType_co]):
+    """Stores a row; in the same transaction, but before that, calls `in_transaction` with it."""
+
+    def __call__(
+        self, *, in_transaction: Callable[[Connection, RowType_co], None] | None
+    ) -> RowType_co:
+        """Return the row."""
+
+
+def create_once(create: Create[RowType], render: Callable[[RowType], Response]) -> Response:
+    """Create what the request asks for; if its Idempotency-Key was used, repeat the answer.
+
+    The answer is stored in the transaction of the work. A failure leaves the key free.
+
+    Raises:
+        InvalidRequest: the key is not 1 to 255 printable characters.
+        KeyReused: it belongs to another request.
+        KeyInFlight: the first request with it is still at work.
+    """
+    attempt = _keyed_request()
+    if attempt is None:
+        return render(create(in_transaction=None))
+
+    def reserve(connection: Connection, row: RowType) -> None:
+        idempotency.reserve(connection, attempt, dump_response(render(row)))
+
+    try:
+        idempotency.recall(backing_services().database, attempt)
+        row = create(in_transaction=reserve)
+    except idempotency.AlreadyAnswered as answered:
+        return load_response(answered.answer)
+    return render(row)
+
+
+def dump_response(response: Response) -> str:
+    """Turn a response into text that `load_response` turns back, to be sent again."""
+    kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
+    return json.dumps([response.status_code, kept, response.get_data(as_text=True)])
+
+
+def load_response(dumped: str) -> Response:
+    """Return a response that was sent before, marked as such."""
+    status, headers, body = json.loads(dumped)
+    return Response(body, status, headers | {"Idempotent-Replayed": "true"})
+
+
+def _keyed_request() -> idempotency.Request | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must have 1 to 255 printable ASCII characters")
+    caller = principal()
+    name = caller.name if caller is not None else "anonymous"
+    view = str(request.endpoint).rpartition(".")[2]
+    return idempotency.Request(f"{name} {view}", key, read_input())

@@ -1,0 +1,164 @@
+"""Imports: what a step does, piece after piece."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from chassis.backing_services import BackingServices
+from chassis.storage.database import DatabaseManager
+from userservice.jobs import queries, service, uploads
+from userservice.jobs.metrics import count_import
+from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat
+from userservice.jobs.queries import JobRow
+from userservice.jobs.records import Piece
+from userservice.jobs.rows import Batch, Refusal, parse
+from userservice.users import transfer
+from userservice.users.metrics import count_user_created
+
+logger = logging.getLogger(__name__)
+
+# Far below OUTBOX_LEASE_SECONDS, and long enough that what a message costs does not matter.
+STEP_SECONDS = 2.0
+
+
+class _Parsed(NamedTuple):
+    """A piece that was read: where its job was before, and will be once it is stored."""
+
+    before: JobRow
+    ahead: JobRow
+    batch: Batch
+    is_last: bool
+    """Whether the step ends with it, and the job goes on with a message."""
+
+
+def run_import_step(services: BackingServices, job_id: UUID, *, seconds: float = 0.0) -> bool:
+    """Import the next pieces of an upload; False when there was nothing left to do.
+
+    The users of a piece, its refused lines and the progress are one transaction, and with the
+    last piece so is the message for the next step: whoever dies half-way leaves the piece to be
+    done again, from its beginning.
+
+    Args:
+        services: What to work with.
+        job_id: Which import.
+        seconds: After this no further piece is begun; one always is.
+    """
+    deadline = time.monotonic() + seconds
+    with services.database.connection() as connection:
+        job = queries.find_job(connection, job_id)
+    if job is None or job.state not in UNFINISHED:
+        return False
+    parsing = _begin_piece(services, job)
+    has_stored, are_likely_free = False, True
+    while parsing is not None:
+        batch = parsing.result()
+        ahead = _progress(job, batch)
+        is_last = ahead.state not in OPEN or time.monotonic() >= deadline
+        # The next piece is read while this one is stored.
+        parsing = None if is_last else _begin_piece(services, ahead)
+        parsed = _Parsed(job, ahead, batch, is_last)
+        stored = _store_piece(services.database, parsed, are_likely_free=are_likely_free)
+        if stored is None:
+            return has_stored
+        # Taken addresses come together: a file that was imported before, a second half of it.
+        are_likely_free = stored.failed - job.failed == len(batch.refusals)
+        job, has_stored = stored, True
+    return has_stored
+
+
+def _begin_piece(services: BackingServices, job: JobRow) -> Future[Batch] | None:
+    """Read on where a job is, in another process: it would hold up this one.
+
+    None when the upload is gone.
+    """
+    data = uploads.read_piece(services.database, job)
+    if job.total_bytes and not data:
+        return None
+    is_last = job.done_bytes + len(data) >= job.total_bytes
+    piece = Piece(data, UploadFormat(job.format), job.line, job.header, is_last)
+    return services.tasks.submit_cpu_task(parse, piece, services.hasher.parameters)
+
+
+def _progress(job: JobRow, batch: Batch) -> JobRow:
+    """Return how far a job will have come with a batch."""
+    done = job.done_bytes + batch.consumed
+    state, reason = JobState.RUNNING, None
+    if batch.is_hopeless:
+        state, reason = JobState.FAILED, batch.refusals[0].reason
+    elif done >= job.total_bytes:
+        state = JobState.SUCCEEDED
+    return job._replace(
+        state=state,
+        reason=reason,
+        done_bytes=done,
+        line=batch.next_line,
+        header=batch.header,
+    )
+
+
+def _store_piece(
+    database: DatabaseManager, parsed: _Parsed, *, are_likely_free: bool
+) -> JobRow | None:
+    """Store a piece and how far its job comes by it.
+
+    None when another worker has done so, or the job is over.
+    """
+    job, batch = parsed.before, parsed.batch
+    with database.transaction() as connection:
+        if not queries.lock_step(connection, job, now=datetime.now(UTC)):
+            return None
+        created = transfer.import_users(connection, batch.users, are_likely_free=are_likely_free)
+        refusals = sorted([*batch.refusals, *_taken(batch, created)])
+        shown = refusals[: max(0, service.SHOWN_ERRORS - job.failed)]
+        queries.insert_errors(connection, job.id, shown)
+        stored = parsed.ahead._replace(
+            created=job.created + len(created), failed=job.failed + len(refusals)
+        )
+        _store_progress(connection, stored, is_last=parsed.is_last)
+    _tell(stored, created, refused=len(refusals))
+    return stored
+
+
+def _store_progress(connection: Connection, job: JobRow, *, is_last: bool) -> None:
+    if job.state not in OPEN:
+        queries.delete_chunks(connection, job.id)
+    elif is_last:
+        service.enqueue_step(connection, job.id)
+    queries.update_progress(connection, job)
+
+
+def _tell(job: JobRow, created: Mapping[str, str], *, refused: int) -> None:
+    """Count what came of a piece, and say when the job is over.
+
+    Args:
+        job: How far it has come.
+        created: Address, folded, -> tier of those who were created.
+        refused: Lines that were refused.
+    """
+    for tier, number in Counter(created.values()).items():
+        count_user_created("import", tier, number)
+    count_import(created=len(created), refused=refused)
+    if job.state not in OPEN:
+        outcome = {"state": job.state, "users": job.created, "refused": job.failed}
+        logger.info("Import ended", extra={"job_id": str(job.id), **outcome})
+
+
+def _taken(batch: Batch, created: Iterable[str]) -> list[Refusal]:
+    """Return the lines whose address is taken, by a user or by a line before."""
+    free = set(created)
+    refusals = []
+    for line, key in zip(batch.lines, batch.users.email_key, strict=True):
+        if key in free:
+            free.remove(key)
+        else:
+            refusals.append(Refusal(line, "/email", "User already exists"))
+    return refusals

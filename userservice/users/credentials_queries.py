@@ -1,0 +1,43 @@
+"""SQL about what users log in with; the caller owns the connection."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from userservice.users.queries import LIVE, users
+
+
+class CredentialsRow(NamedTuple):
+    """What a user logs in with."""
+
+    id: UUID
+    password_hash: str | None
+
+
+_GET_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
+_GET_CREDENTIALS = select(users.c.id, users.c.password_hash).where(
+    users.c.email_key == bindparam("email_key"), LIVE
+)
+
+
+def find_credentials(connection: Connection, email_key: str) -> CredentialsRow | None:
+    """Return what a live user logs in with."""
+    row = connection.execute(_GET_CREDENTIALS, {"email_key": email_key}).first()
+    return CredentialsRow(*row) if row is not None else None
+
+
+def find_is_superuser(connection: Connection, user_id: UUID) -> bool | None:
+    """Tell whether a live user is a superuser; None when there is no such user."""
+    is_superuser: bool | None = connection.scalar(_GET_IS_SUPERUSER, {"user_id": user_id})
+    return is_superuser
+
+
+def replace_password_hash(
+    connection: Connection, user_id: UUID, *, old_hash: str, new_hash: str
+) -> None:
+    """Store a new hash of the same password, unless the password has changed meanwhile."""
+    statement = update(users).where(users.c.id == user_id, users.c.password_hash == old_hash)
+    connection.execute(statement.values(password_hash=new_hash))

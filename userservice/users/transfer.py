@@ -1,0 +1,69 @@
+"""Users who come and go in numbers: rules and transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7_batch
+from userservice.users import transfer_queries as queries
+from userservice.users.models import Status
+from userservice.users.schemas import UserCreate
+from userservice.users.service import email_key
+from userservice.users.transfer_queries import NewUsers
+
+# What an export says of a user, in this order.
+EXPORTED = ("id", "email", "name", "source", "tier", "created_at")
+
+
+def stream_users(database: DatabaseManager) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield the users who live at one moment as EXPORTED, in id order, in pages of bounded size."""
+    with database.snapshot() as connection:
+        yield from queries.stream_users(connection)
+
+
+def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None]) -> NewUsers:
+    """Make users ready to be stored, in any process; they get their ids here, in their order."""
+    return NewUsers(
+        id=uuid7_batch(len(new)),
+        email=[each.email for each in new],
+        email_key=[email_key(each.email) for each in new],
+        name=[each.name for each in new],
+        signup_source=[each.source or "import" for each in new],
+        tier=[each.tier or "free" for each in new],
+        password_hash=password_hashes,
+    )
+
+
+def import_users(
+    connection: Connection, new: NewUsers, *, are_likely_free: bool = True
+) -> dict[str, str]:
+    """Create users in the caller's transaction, but not those whose address is taken.
+
+    No e-mails follow: who is imported has not just signed up.
+
+    Args:
+        connection: Where.
+        new: Who; of several with one address, the first is created.
+        are_likely_free: Whether no address is expected to be taken, which is the cheap case.
+
+    Returns:
+        Address, folded, -> tier of those who were created.
+    """
+    if not new.id:
+        return {}
+    now = datetime.now(UTC)
+    shared = {
+        "status": Status.ACTIVE,
+        "is_superuser": False,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
+    if are_likely_free and queries.copy_users(connection, new, shared):
+        return dict(zip(new.email_key, new.tier, strict=True))
+    return queries.insert_users(connection, new, shared)

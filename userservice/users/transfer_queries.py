@@ -1,0 +1,103 @@
+"""SQL about users who come and go in numbers; the caller owns the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pydantic_core import to_json
+from sqlalchemy import Connection, Row, bindparam, column, func, select, text
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.exc import IntegrityError
+
+from chassis.storage.copying import copy_rows
+from userservice.users.queries import LIVE, users
+
+
+class NewUsers(NamedTuple):
+    """Users who come in numbers, column by column; ids are hexadecimal digits.
+
+    Plain lists of text are cheap to hand from process to process.
+    """
+
+    id: Sequence[str]
+    email: Sequence[str]
+    email_key: Sequence[str]
+    name: Sequence[str]
+    signup_source: Sequence[str]
+    tier: Sequence[str]
+    password_hash: Sequence[str | None]
+
+    def rows(self) -> list[tuple[str | None, ...]]:
+        """Return them user by user."""
+        return list(zip(*self, strict=True))
+
+
+_EXPORTED = ("id", "email", "name", "signup_source", "tier", "created_at")
+
+_INSERT_NEW = (
+    insert_or_skip(users)
+    .on_conflict_do_nothing(index_elements=["email_key"], index_where=text("status <> 'deleted'"))
+    .returning(users.c.email_key, users.c.tier)
+)
+_DIFFERING = NewUsers._fields
+_SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
+_ROWS = (
+    func.json_to_recordset(bindparam("rows"))
+    .table_valued(*(column(name, users.c[name].type) for name in _DIFFERING))
+    .render_derived(with_types=True)
+)
+_INSERT_JSON = _INSERT_NEW.from_select(
+    [*_DIFFERING, *_SHARED],
+    select(*_ROWS.c, *(bindparam(name, type_=users.c[name].type) for name in _SHARED)),
+)
+
+
+def copy_users(connection: Connection, new: NewUsers, shared: Mapping[str, Any]) -> bool:
+    """Insert users on PostgreSQL at half of the cost of `insert_users`.
+
+    Args:
+        connection: Where.
+        new: Who.
+        shared: The columns in which they do not differ.
+
+    Returns:
+        False when an address is taken or comes twice, or the database is another; then none was
+        inserted.
+    """
+    if connection.dialect.name != "postgresql":
+        return False
+    try:
+        with connection.begin_nested():
+            copy_rows(connection, users.name, _DIFFERING, new.rows(), shared)
+    except IntegrityError:
+        return False
+    return True
+
+
+def insert_users(
+    connection: Connection, new: NewUsers, shared: Mapping[str, Any]
+) -> dict[str, str]:
+    """Insert users, but not those whose address is taken; return email_key -> tier of who is new.
+
+    Args:
+        connection: Where.
+        new: Who.
+        shared: The columns in which they do not differ.
+    """
+    rows = [dict(zip(_DIFFERING, row, strict=True)) for row in new.rows()]
+    if connection.dialect.name == "postgresql":
+        # One parameter instead of one for each value: a third of the CPU, here and there.
+        created = connection.execute(_INSERT_JSON, {"rows": to_json(rows).decode(), **shared})
+    else:
+        values = [{**row, **shared, "id": UUID(row["id"])} for row in rows]
+        created = connection.execute(_INSERT_NEW, values)
+    return dict(created.all())
+
+
+def stream_users(connection: Connection) -> Iterator[Sequence[Row[Any]]]:
+    """Yield the live users in id order, in pages: id, email, name, source, tier, created_at."""
+    columns = (users.c[name] for name in _EXPORTED)
+    result = connection.execute(select(*columns).where(LIVE).order_by(users.c.id))
+    yield from result.partitions()
