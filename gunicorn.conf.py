@@ -1,6 +1,5 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
-import gc
 import importlib
 import json
 import os
@@ -21,14 +20,14 @@ from chassis.http.context import context_of
 from chassis.http.headers import SAFE_HEADERS
 from chassis.http.problem import PROBLEM_JSON, document, names_of
 from chassis.http.server import Worker
+from chassis.process import garbage
 from chassis.storage import migrations
 from chassis.telemetry import instruments
 from config import AppConfig, ConfigError, Environment
 from observability import exporting_modules, setup_logging
 from workers import deliver_beside
 
-# See app.py; gunicorn reads this file again on a reload, and `pre_fork` ends it.
-gc.disable()
+garbage.pause()  # until `pre_fork`; gunicorn reads this file again on a reload
 
 try:
     app_config = AppConfig.from_env()
@@ -97,14 +96,12 @@ def on_starting(_server: Any) -> None:
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
     database.close()
-    gc.freeze()
+    garbage.spare_loaded()
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:
     """Keep the collector off what is shared: touching it would copy it."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    garbage.prepare_fork()
 
 
 def on_exit(_server: Any) -> None:
