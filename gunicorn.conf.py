@@ -166,8 +166,9 @@ wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
 bind = f"0.0.0.0:{app_config.port}"
 Worker.request_read_seconds = app_config.request_read_seconds
-Worker.drain_seconds = app_config.drain
-Worker.finish_seconds = app_config.finish
+stop_budget = app_config.stop_budget
+Worker.drain_seconds = stop_budget.drain_seconds
+Worker.finish_seconds = stop_budget.finish_seconds
 worker_class = Worker
 workers = app_config.web_concurrency
 # Spare threads answer probes, and refuse what is too much, while all others are at work.
@@ -176,8 +177,7 @@ limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
 keepalive = 75  # longer than common load balancers keep theirs, so that they close first
-# The master's limit for all of a worker's stop; a second less than the platform's.
-graceful_timeout = app_config.termination_grace_seconds - 1
+graceful_timeout = stop_budget.master_limit_seconds
 logger_class = Logger
 # A heartbeat file on disk stalls a worker when the disk does.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - see above

@@ -80,10 +80,6 @@ class WorkerManager:
         return self._io.close(end) + self._cpu.close(end)
 
 
-# Before the platform ends the process, it ends itself.
-SPARE_SECONDS = 2
-
-
 def run_worker(config: AppConfig) -> None:
     """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
     setup_logging(config, sys.stdout)
@@ -93,13 +89,15 @@ def run_worker(config: AppConfig) -> None:
     if telemetry.provider is not None:
         trace_statements(services.database.engine)
     delivery = make_delivery(config, services)
-    _stop_on_signals(delivery, config.termination_grace_seconds - SPARE_SECONDS)
+    _stop_on_signals(delivery, config.stop_budget.worker_limit_seconds)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:
         serve_worker_status(config.worker_metrics_port, delivery.is_alive)
     logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
     # In a thread of its own: this one must hear signals, so it may not wait in a driver.
-    ended = ThreadPoolExecutor(1, "loop").submit(_deliver, delivery, config.finish)
+    ended = ThreadPoolExecutor(1, "loop").submit(
+        _deliver, delivery, config.stop_budget.finish_seconds
+    )
     try:
         handed_back = ended.result()
         with _logged("pools"):
