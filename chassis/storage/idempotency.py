@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.errors import AppError, Conflict
 from chassis.security import fingerprint
 from chassis.storage.database import Base, DatabaseManager
+from chassis.storage.tables import Tables, purge_expired
 
 RETENTION = timedelta(hours=24)
 LOCK_NOT_AVAILABLE = "55P03"
@@ -144,6 +145,9 @@ def purge_expired_keys(database: DatabaseManager) -> Iterator[int]:
         return connection.execute(delete(keys).where(keys.c.id.in_(batch))).rowcount
 
     return database.purge(purge_batch)
+
+
+TABLES: Tables = {"idempotency_keys": purge_expired(count_expired_keys, purge_expired_keys)}
 
 
 def _expired() -> ColumnElement[bool]:
