@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
+from typing import Self
+
+from chassis.process.stop import CLOSE_SECONDS, StopBudget
+from chassis.settings.kinds import (
+    boolean,
+    choice,
+    integer,
+    member,
+    origins,
+    rate,
+    seconds,
+    subset,
+    text,
+    url,
+)
+from chassis.settings.variables import convert_all, mask, read, setting
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
-MASK = "***"
-# Of the time to stop: for pools, connections and telemetry, when all requests are answered.
-CLOSING_SECONDS = 5
 
 
 class ConfigError(ValueError):
@@ -34,173 +43,6 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How the text of a variable becomes a value.
-
-    `parse` raises ValueError for what `accepts`, a phrase for people, leaves out.
-    `mask` returns what may be shown of a secret.
-    """
-
-    accepts: str
-    parse: Callable[[str], Any]
-    mask: Callable[[str], str] = lambda _: MASK
-
-
-def text() -> Kind:
-    """Accept any text; bytes that are none would fail later, where the text is used."""
-
-    def parse(raw: str) -> str:
-        raw.encode()  # raises a ValueError
-        return raw
-
-    return Kind("text in UTF-8", parse)
-
-
-def integer(low: int, high: int) -> Kind:
-    """Accept whole numbers from `low` to `high`."""
-
-    def parse(raw: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", raw, re.ASCII) or not low <= int(raw) <= high:
-            raise ValueError(raw)
-        return int(raw)
-
-    return Kind(f"a whole number from {low} to {high}", parse)
-
-
-def seconds(low: float, high: float) -> Kind:
-    """Accept durations in seconds, fractions included."""
-
-    def parse(raw: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", raw, re.ASCII) or not low <= float(raw) <= high:
-            raise ValueError(raw)
-        return float(raw)
-
-    return Kind(f"seconds from {low:g} to {high:g}", parse)
-
-
-def boolean() -> Kind:
-    """Accept the usual spellings of true and false, in any case."""
-    spellings = dict.fromkeys(("true", "1", "yes", "on"), True)
-    spellings |= dict.fromkeys(("false", "0", "no", "off"), False)
-    return Kind("true, false, 1, 0, yes, no, on or off", _lookup(spellings))
-
-
-def choice(*values: str) -> Kind:
-    """Accept one of `values`, in any case."""
-    return Kind(_either(values), _lookup({value.lower(): value for value in values}))
-
-
-def environment() -> Kind:
-    """Accept the full name of an environment; short forms are not guessed at."""
-    return Kind(_either(list(Environment)), _lookup({str(each): each for each in Environment}))
-
-
-def subset(*values: str) -> Kind:
-    """Accept a comma-separated choice of `values`, none of them included."""
-
-    def parse(raw: str) -> frozenset[str]:
-        chosen = frozenset(part.strip().lower() for part in raw.split(",") if part.strip())
-        if not chosen <= set(values):
-            raise ValueError(raw)
-        return chosen
-
-    return Kind(f"a comma-separated list out of {', '.join(values)}", parse)
-
-
-def url(*schemes: str) -> Kind:
-    """Accept a URL with one of `schemes`, as strictly as whoever will use it."""
-
-    def parse(raw: str) -> str:
-        scheme = raw.partition("://")[0]
-        parts = urlsplit(raw)
-        is_readable = raw.isprintable() and raw == raw.strip()
-        if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
-            raise ValueError(raw)
-        _ = parts.port  # raises ValueError when it is no number
-        return raw
-
-    beginnings = _either([f"{scheme}://" for scheme in schemes])
-    return Kind(f"a URL that begins with {beginnings}", parse, _mask_url)
-
-
-def _has_host(parts: SplitResult, scheme: str) -> bool:
-    """Tell whether a URL names a host, where its scheme wants one."""
-    if scheme in {"sqlite", "unix"}:  # a path follows
-        return not parts.hostname
-    if scheme.startswith("postgres"):  # its client library has a default
-        return not parts.netloc.endswith(":")
-    return bool(parts.hostname)
-
-
-def _mask_url(shown: str) -> str:
-    shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
-    # Up to the last @: a password may hold any character, even one that should be escaped.
-    shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
-    # What stands alone before the @ is a token, or a password by mistake; to a database, a name.
-    return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)
-
-
-def rate() -> Kind:
-    """Accept a number of requests for a span of time."""
-
-    def parse(raw: str) -> str:
-        if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", raw, re.ASCII):
-            raise ValueError(raw)
-        return raw
-
-    return Kind("a rate such as 30/minute (second, minute, hour or day)", parse)
-
-
-def origins() -> Kind:
-    """Accept a comma-separated list of web origins."""
-
-    def parse(raw: str) -> frozenset[str]:
-        chosen = frozenset(part.strip() for part in raw.split(",") if part.strip())
-        if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", each) for each in chosen):
-            raise ValueError(raw)
-        return chosen
-
-    return Kind("a comma-separated list of origins such as https://app.example.com", parse)
-
-
-def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
-    def parse(raw: str) -> Any:
-        try:
-            return values[raw.strip().lower()]
-        except KeyError as error:
-            raise ValueError(raw) from error
-
-    return parse
-
-
-def _either(values: list[str] | tuple[str, ...] | list[Environment]) -> str:
-    return " or ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
-
-
-def setting(
-    default: Any,
-    kind: Kind,
-    doc: str,
-    *,
-    secret: bool = False,
-    empty: Any = None,
-) -> Any:
-    """Declare a setting; its variable is the field's name in capitals.
-
-    Args:
-        default: Value when the variable is absent.
-        kind: What is accepted.
-        doc: A sentence for the configuration table.
-        secret: Never shown, and readable from the file that `<variable>_FILE` names.
-        empty: Value of a variable that is set but empty; the default unless it says "none".
-    """
-    empty = default if empty is None else empty
-    return field(
-        default=default, metadata={"kind": kind, "doc": doc, "secret": secret, "empty": empty}
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AppConfig:
     """Everything that differs between deployments, and nothing else.
@@ -212,7 +54,9 @@ class AppConfig:
     """
 
     environment: Environment = setting(
-        Environment.DEVELOPMENT, environment(), "Where the service runs; decides what is refused."
+        Environment.DEVELOPMENT,
+        member(Environment),
+        "Where the service runs; decides what is refused.",
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
@@ -371,23 +215,20 @@ class AppConfig:
     node_name: str = setting("", text(), "Node, from the downward API.")
 
     def __post_init__(self) -> None:
-        problems = [problem for each in fields(self) if (problem := self._convert(each))]
+        problems = convert_all(self)
         problems += _contradictions(self)
         problems += _refusals(self) if self.environment is Environment.PRODUCTION else []
         if problems:
             raise ConfigError(problems)
 
     @property
-    def drain(self) -> float:
-        """How long a stopping process still serves, in seconds."""
-        if self.drain_seconds is not None:
-            return self.drain_seconds
-        return 5.0 if self.environment is Environment.PRODUCTION else 0.0
-
-    @property
-    def finish(self) -> float:
-        """How long requests in flight may then take, in seconds; the rest is for closing."""
-        return self.termination_grace_seconds - self.drain - CLOSING_SECONDS
+    def stop_budget(self) -> StopBudget:
+        """How the time to stop is spent; production still serves for a while."""
+        usual = 5.0 if self.environment is Environment.PRODUCTION else 0.0
+        return StopBudget(
+            grace_seconds=self.termination_grace_seconds,
+            drain_seconds=usual if self.drain_seconds is None else self.drain_seconds,
+        )
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
@@ -396,7 +237,7 @@ class AppConfig:
         Raises:
             ConfigError: naming every missing, malformed or refused variable at once.
         """
-        given, problems = _read(os.environ if variables is None else variables)
+        given, problems = read(fields(cls), os.environ if variables is None else variables)
         try:
             config = cls(**given)
         except ConfigError as error:
@@ -408,36 +249,19 @@ class AppConfig:
     def masked(self) -> dict[str, str]:
         """Return variable -> value as text, fit for logs: no secret, no password in a URL."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        values["drain_seconds"] = self.drain
-        return {each.name.upper(): _mask(each, values[each.name]) for each in fields(self)}
+        values["drain_seconds"] = self.stop_budget.drain_seconds
+        return {each.name.upper(): mask(each, values[each.name]) for each in fields(self)}
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name.lower()}={value!r}" for name, value in self.masked().items())
         return f"AppConfig({shown})"
 
-    def _convert(self, each: Field[Any]) -> str | None:
-        """Replace a field's text by its value, or say what is wrong with it."""
-        value = getattr(self, each.name)
-        raw = (
-            ",".join(value) if isinstance(value, frozenset) else str("" if value is None else value)
-        )
-        try:
-            value = each.metadata["kind"].parse(raw) if raw else each.metadata["empty"]
-        except ValueError:
-            # Back to the default, so that the rules of production can still be looked at.
-            value = each.default
-            shown = "" if each.metadata["secret"] else f", not {raw!r}"
-            return f"{each.name.upper()} must be {each.metadata['kind'].accepts}{shown}"
-        finally:
-            object.__setattr__(self, each.name, value)
-        return None
-
 
 def _contradictions(config: AppConfig) -> list[str]:
     """Say which settings do not go together."""
     rules = {
-        f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSING_SECONDS + 1}": (
-            config.finish < 1
+        f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
+            config.stop_budget.finish_seconds < 1
         ),
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url
@@ -470,29 +294,3 @@ def _refusals(config: AppConfig) -> list[str]:
 
 def _is_short(secret: str) -> bool:
     return len(secret.encode()) < SECRET_BYTES
-
-
-def _read(variables: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the texts that were given, by field name, and what is wrong with files."""
-    given: dict[str, Any] = {}
-    problems = []
-    for each in fields(AppConfig):
-        variable = each.name.upper()
-        value = variables.get(variable)
-        path = variables.get(f"{variable}_FILE") if each.metadata["secret"] else None
-        if value and path:
-            problems.append(f"{variable} and {variable}_FILE are both set; keep one of them")
-        elif path:
-            try:
-                value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                problems.append(f"{variable}_FILE must name a readable file: {path}: {reason}")
-        if value is not None:
-            given[each.name] = value
-    return given, problems
-
-
-def _mask(each: Field[Any], value: object) -> str:
-    shown = ",".join(sorted(value)) if isinstance(value, frozenset) else str(value)
-    return each.metadata["kind"].mask(shown) if each.metadata["secret"] and shown else shown

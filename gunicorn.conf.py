@@ -1,6 +1,5 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
-import gc
 import importlib
 import json
 import os
@@ -21,14 +20,14 @@ from chassis.http.context import context_of
 from chassis.http.headers import SAFE_HEADERS
 from chassis.http.problem import PROBLEM_JSON, document, names_of
 from chassis.http.server import Worker
+from chassis.process import garbage
 from chassis.storage import migrations
 from chassis.telemetry import instruments
 from config import AppConfig, ConfigError, Environment
 from observability import exporting_modules, setup_logging
 from workers import deliver_beside
 
-# See app.py; gunicorn reads this file again on a reload, and `pre_fork` ends it.
-gc.disable()
+garbage.pause()  # until `pre_fork`; gunicorn reads this file again on a reload
 
 try:
     app_config = AppConfig.from_env()
@@ -97,14 +96,12 @@ def on_starting(_server: Any) -> None:
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
     database.close()
-    gc.freeze()
+    garbage.spare_loaded()
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:
     """Keep the collector off what is shared: touching it would copy it."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    garbage.prepare_fork()
 
 
 def on_exit(_server: Any) -> None:
@@ -169,8 +166,9 @@ wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
 bind = f"0.0.0.0:{app_config.port}"
 Worker.request_read_seconds = app_config.request_read_seconds
-Worker.drain_seconds = app_config.drain
-Worker.finish_seconds = app_config.finish
+stop_budget = app_config.stop_budget
+Worker.drain_seconds = stop_budget.drain_seconds
+Worker.finish_seconds = stop_budget.finish_seconds
 worker_class = Worker
 workers = app_config.web_concurrency
 # Spare threads answer probes, and refuse what is too much, while all others are at work.
@@ -179,8 +177,7 @@ limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
 keepalive = 75  # longer than common load balancers keep theirs, so that they close first
-# The master's limit for all of a worker's stop; a second less than the platform's.
-graceful_timeout = app_config.termination_grace_seconds - 1
+graceful_timeout = stop_budget.master_limit_seconds
 logger_class = Logger
 # A heartbeat file on disk stalls a worker when the disk does.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - see above

@@ -19,6 +19,7 @@ if not os.environ.get("OTEL_PROPAGATORS"):
 from opentelemetry import propagate, trace
 
 from chassis.once import once_property
+from chassis.process.stop import FLUSH_SECONDS
 from chassis.telemetry import instrumentation, tracing
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from config import AppConfig
 
-FLUSH_SECONDS = 0.6
 PUSH_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)

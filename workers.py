@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from chassis.background.delivery import Delivery
 from chassis.background.dispatch import Dispatcher, DramatiqDispatcher, LocalDispatcher
 from chassis.background.pools import Pool, ProcessPool
 from chassis.backing_services import BackingServices
+from chassis.process import garbage
 from chassis.telemetry import instruments
 from chassis.telemetry.instrumentation import trace_statements
 from config import AppConfig, Environment
@@ -80,10 +80,6 @@ class WorkerManager:
         return self._io.close(end) + self._cpu.close(end)
 
 
-# Before the platform ends the process, it ends itself.
-SPARE_SECONDS = 2
-
-
 def run_worker(config: AppConfig) -> None:
     """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
     setup_logging(config, sys.stdout)
@@ -93,13 +89,15 @@ def run_worker(config: AppConfig) -> None:
     if telemetry.provider is not None:
         trace_statements(services.database.engine)
     delivery = make_delivery(config, services)
-    _stop_on_signals(delivery, config.termination_grace_seconds - SPARE_SECONDS)
+    _stop_on_signals(delivery, config.stop_budget.worker_limit_seconds)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:
         serve_worker_status(config.worker_metrics_port, delivery.is_alive)
     logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
     # In a thread of its own: this one must hear signals, so it may not wait in a driver.
-    ended = ThreadPoolExecutor(1, "loop").submit(_deliver, delivery, config.finish)
+    ended = ThreadPoolExecutor(1, "loop").submit(
+        _deliver, delivery, config.stop_budget.finish_seconds
+    )
     try:
         handed_back = ended.result()
         with _logged("pools"):
@@ -168,8 +166,7 @@ def _prepare_child(config: AppConfig) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup_logging(config, sys.stdout)
     Telemetry(config)
-    # What is loaded stays. The collector's looking through it took a seventh of an import's CPU.
-    gc.freeze()
+    garbage.spare_loaded()
 
 
 def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:

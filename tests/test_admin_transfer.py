@@ -10,7 +10,7 @@ import pty
 import signal
 import stat
 import subprocess
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -115,12 +115,16 @@ def test_a_table_without_a_header_fails_and_says_why(run, database):
 
 
 def test_an_import_that_somebody_cancels_fails(config, services, database):
-    class Cancelled(AdminCommands):
-        def finish_import(self, job, advance):
-            jobs.cancel_job(self.database, job.id)
-            return super().finish_import(jobs.get_job(self.database, job.id)[0], advance)
+    class Cancelled:
+        def submit_cpu_task(self, *task):
+            with database.connection() as connection:
+                job_id = connection.scalar(select(Job.id))
+            jobs.cancel_job(database, job_id)
+            return services.tasks.submit_cpu_task(*task)
 
-    result = invoke(Cancelled(config, services), "import", "-", input=lines(2))
+    commands = AdminCommands(config, replace(services, tasks=Cancelled()))
+
+    result = invoke(commands, "import", "-", input=lines(2))
 
     assert result.exit_code == 1
     assert result.stderr == "Error: Import cancelled\n"
@@ -191,16 +195,29 @@ def test_an_export_to_standard_output_is_nothing_but_users(run, database):
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [str(user.id)]
 
 
-def test_an_export_that_breaks_off_leaves_the_file_as_it_was(config, services, tmp_path):
-    class Broken(AdminCommands):
-        def export_users(self, _upload_format):
-            yield b"half of it\n"
-            raise Unavailable
+class Leaving:
+    """A database that is away when all of a snapshot but its end has been read."""
 
+    def __init__(self, database):
+        self._database = database
+
+    def __getattr__(self, name):
+        return getattr(self._database, name)
+
+    @contextmanager
+    def snapshot(self):
+        with self._database.snapshot() as connection:
+            yield connection
+        raise Unavailable
+
+
+def test_an_export_that_breaks_off_leaves_the_file_as_it_was(config, services, database, tmp_path):
+    make_user(database)
     file = tmp_path / "users"
     file.write_text("as it was")
+    commands = AdminCommands(config, replace(services, database=Leaving(database)))
 
-    result = invoke(Broken(config, services), "export", str(file))
+    result = invoke(commands, "export", str(file))
 
     assert result.exit_code == 1
     assert file.read_text() == "as it was"

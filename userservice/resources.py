@@ -1,32 +1,40 @@
-"""Every blueprint; a new resource is listed here."""
+"""Every resource: a new one is a line in RESOURCES, and the processes find its parts."""
 
 from __future__ import annotations
 
+from chassis.background import outbox
 from chassis.http import docs, health, metrics
 from chassis.http.openapi import Api
-from chassis.storage import idempotency  # noqa: F401 - idempotency has a table
-from userservice.jobs import events as jobs_events
-from userservice.jobs import routes as jobs
-from userservice.tokens import routes as tokens
+from chassis.resource import Resource, merge
+from chassis.storage import idempotency
+from chassis.storage.tables import Purge
+from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.tokens.errors import oauth_members
-from userservice.users import events as users_events
-from userservice.users import routes as users
+from userservice.tokens.resource import RESOURCE as TOKENS
+from userservice.tokens.routes import blueprint as tokens
+from userservice.users.resource import RESOURCE as USERS
 
-EVENT_HANDLERS = {**users_events.HANDLERS, **jobs_events.HANDLERS}
-ABANDONED_HANDLERS = jobs_events.ABANDONED
-
-BLUEPRINTS = (
-    users.blueprint,
-    jobs.blueprint,
-    tokens.blueprint,
-    health.blueprint,
-    metrics.blueprint,
-    docs.blueprint,
+# Below those that its rows speak of: a cleanup goes from the end to the beginning.
+RESOURCES = (
+    USERS,
+    JOBS,
+    Resource(name="outbox", tables=outbox.TABLES),
+    TOKENS,
+    Resource(name="idempotency", tables=idempotency.TABLES),
+    Resource(name="health", blueprint=health.blueprint),
+    Resource(name="metrics", blueprint=metrics.blueprint),
+    Resource(name="docs", blueprint=docs.blueprint),
 )
+
+BLUEPRINTS = tuple(each.blueprint for each in RESOURCES if each.blueprint is not None)
+EVENT_HANDLERS = merge(each.handlers for each in RESOURCES)
+ABANDONED_HANDLERS = merge(each.abandoned_handlers for each in RESOURCES)
+TABLES = merge(each.tables for each in RESOURCES)
+PURGES = {table: rule for table, rule in reversed(TABLES.items()) if isinstance(rule, Purge)}
 
 API = Api(
     description="Registers users and keeps what is known of them.",
-    token_path=f"{tokens.blueprint.url_prefix}/token",
+    token_path=f"{tokens.url_prefix}/token",
 )
 # Path -> what problem documents below it say besides.
-PROBLEM_MEMBERS = {f"{tokens.blueprint.url_prefix}/": oauth_members}
+PROBLEM_MEMBERS = {f"{tokens.url_prefix}/": oauth_members}

@@ -32,6 +32,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
+from chassis.storage.tables import Purge, Tables
 from chassis.telemetry.propagation import outgoing_headers
 
 PATIENCE = timedelta(days=1)
@@ -254,6 +255,9 @@ def purge_settled(database: DatabaseManager, *, before: datetime) -> Iterator[in
         return connection.execute(delete(messages).where(messages.c.id.in_(batch))).rowcount
 
     return database.purge(purge_batch)
+
+
+TABLES: Tables = {"outbox_messages": Purge(count_settled, purge_settled)}
 
 
 def _settled_before(before: datetime) -> tuple[Any, ...]:

@@ -139,7 +139,7 @@ def _require_schema(database: DatabaseManager) -> None:
     except Unavailable:
         return  # that is for the database's own check to say
     if behind:
-        raise Unavailable("The schema is behind; run: python app.py admin migrate")
+        raise Unavailable(f"The schema is behind; {migrations.REMEDY}")
 
 
 def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:

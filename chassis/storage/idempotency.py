@@ -16,6 +16,7 @@ from chassis.errors import AppError, Conflict
 from chassis.security import fingerprint
 from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager
+from chassis.storage.tables import Tables, purge_expired
 
 RETENTION = timedelta(hours=24)
 LOCK_NOT_AVAILABLE = "55P03"
@@ -145,6 +146,9 @@ def purge_expired_keys(database: DatabaseManager) -> Iterator[int]:
         return connection.execute(delete(keys).where(keys.c.id.in_(batch))).rowcount
 
     return database.purge(purge_batch)
+
+
+TABLES: Tables = {"idempotency_keys": purge_expired(count_expired_keys, purge_expired_keys)}
 
 
 def _expired() -> ColumnElement[bool]:

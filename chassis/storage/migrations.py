@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DIRECTORY = Path(__file__).resolve().parents[2] / "migrations"
 LOCK = 0x75736572  # any number, the same in every process
 POLL_SECONDS = 0.2
+REMEDY = "run: python app.py admin migrate"  # for a schema that is behind
 # A migration that waits for a table makes all later readers wait behind it.
 LOCK_TIMEOUT = "10s"
 
@@ -73,6 +74,16 @@ def is_behind(database: DatabaseManager) -> bool:
     """
     revision = current(database)
     return revision is None or revision in set(revisions()) - {head()}
+
+
+def require_current(database: DatabaseManager) -> None:
+    """Refuse to go on with a schema that is behind.
+
+    Raises:
+        Unavailable: it is, or the database did not answer.
+    """
+    if is_behind(database):
+        raise Unavailable(f"The schema is behind; {REMEDY}")
 
 
 def pending(database: DatabaseManager) -> list[str]:

@@ -118,8 +118,8 @@ def test_every_process_accepts_its_environment(overlay):
         config = AppConfig.from_env(environment(overlay, container))
 
         assert config.termination_grace_seconds == spec["terminationGracePeriodSeconds"]
-        assert config.drain == 5
-        assert config.finish > 10
+        assert config.stop_budget.drain_seconds == 5
+        assert config.stop_budget.finish_seconds > 10
         assert "lifecycle" not in container  # a preStop would take from the same seconds
 
 

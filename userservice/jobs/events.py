@@ -23,4 +23,4 @@ def fail_import(services: BackingServices, message: Message, reason: str) -> Non
 
 
 HANDLERS = {service.IMPORT_STEP: import_step}
-ABANDONED = {service.IMPORT_STEP: fail_import}
+ABANDONED_HANDLERS = {service.IMPORT_STEP: fail_import}

@@ -1,0 +1,1 @@
+"""The command line for operators: how commands fail, report and write, whatever they are about."""

@@ -1,0 +1,109 @@
+"""Checks of all that a service needs, each with advice for whoever operates it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+import click
+from sqlalchemy import text
+
+from chassis.backing_services import BackingServices
+from chassis.errors import Unavailable
+from chassis.storage import migrations
+from chassis.storage.database import DatabaseManager
+
+NO_ANSWER = "the database did not answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check.
+
+    `is_fatal` says that the service cannot do its work like this; `advice`, how to mend it.
+    """
+
+    check: str
+    passed: bool
+    is_fatal: bool = False
+    advice: str = ""
+
+
+def check_services(
+    services: BackingServices,
+    *,
+    advice: Mapping[str, str],
+    required: Collection[str],
+    connections: int,
+) -> Iterator[Finding]:
+    """Look at the attached resources and at the schema.
+
+    Args:
+        services: The attached resources.
+        advice: Attached resource -> remedy when it is away.
+        required: Those without which the service cannot do its work.
+        connections: Database connections that one replica may open.
+    """
+    for name, ping in services.pings().items():
+        yield _attempt(name, ping, advice[name], is_fatal=name in required)
+        if name == "database":
+            yield _check_schema(services.database)
+    yield _check_connections(services.database, connections)
+
+
+def refused(problem: str) -> Finding:
+    """Report a configuration that cannot be used."""
+    return Finding("configuration", passed=False, is_fatal=True, advice=problem)
+
+
+def report(findings: list[Finding], *, is_deploy: bool, is_json: bool) -> None:
+    """Print what was found; exit status 1 when the service cannot work like this."""
+    if is_json:
+        click.echo(json.dumps([asdict(each) for each in findings]))
+    else:
+        click.echo("\n".join(_describe(each, is_deploy=is_deploy) for each in findings))
+    if any(not each.passed and (each.is_fatal or is_deploy) for each in findings):
+        click.get_current_context().exit(1)
+
+
+def _attempt(name: str, ping: Callable[[], None], advice: str, *, is_fatal: bool) -> Finding:
+    try:
+        ping()
+    except Unavailable:
+        return Finding(name, passed=False, is_fatal=is_fatal, advice=advice)
+    return Finding(name, passed=True, is_fatal=is_fatal)
+
+
+def _check_schema(database: DatabaseManager) -> Finding:
+    try:
+        is_behind = migrations.is_behind(database)
+    except Unavailable:
+        return Finding("schema", passed=False, is_fatal=True, advice=NO_ANSWER)
+    advice = migrations.REMEDY if is_behind else ""
+    return Finding("schema", passed=not is_behind, is_fatal=True, advice=advice)
+
+
+def _check_connections(database: DatabaseManager, wanted: int) -> Finding:
+    """Compare what one replica may open with what the server allows all of them."""
+    if database.is_sqlite:
+        return Finding("connections", passed=True)
+    try:
+        with database.connection() as connection:
+            allowed = int(connection.scalar(text("SHOW max_connections")) or 0)
+    except Unavailable:
+        return Finding("connections", passed=False, advice=NO_ANSWER)
+    if wanted * 2 <= allowed:  # during a rollout there are two
+        return Finding("connections", passed=True)
+    advice = (
+        f"a replica may open {wanted} connections and the server allows {allowed} in all: "
+        "lower WEB_CONCURRENCY, WEB_THREADS or DATABASE_POOL_SIZE, or raise max_connections"
+    )
+    return Finding("connections", passed=False, advice=advice)
+
+
+def _describe(finding: Finding, *, is_deploy: bool) -> str:
+    if finding.passed:
+        return f"ok       {finding.check}"
+    label = "error" if finding.is_fatal or is_deploy else "warning"
+    return f"{label:8} {finding.check}: {finding.advice}"

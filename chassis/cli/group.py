@@ -1,0 +1,77 @@
+"""The group of all commands: expected failures are one line, and the exit status is 1."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import click
+
+from chassis.backing_services import BackingServices
+from chassis.errors import AppError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Operator(Protocol):
+    """Whoever has the attached resources that commands work with."""
+
+    @property
+    def services(self) -> BackingServices:
+        """The attached resources, opened on first use."""
+
+
+class AdminGroup(click.Group):
+    """Reports expected failures as one line and exit status 1.
+
+    Args:
+        open_operator: Called for the first command that runs; --help needs no environment.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        open_operator: Callable[[click.Context], Operator],
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.open_operator = open_operator
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except AppError as error:
+            raise click.ClickException(_sentence(error)) from error
+        except BrokenPipeError:
+            raise  # click knows: whoever read the result has had enough
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.Abort, click.exceptions.Exit, EOFError):
+            raise
+        except Exception as error:
+            logger.exception("Command failed", extra={"error_type": type(error).__name__})
+            raise click.ClickException(f"{AppError.title}; the log says more") from error
+
+
+def operator_of(ctx: click.Context) -> Any:
+    """Return the operator of a command, opened if this is the first to ask."""
+    root = ctx.find_root().command
+    return ctx.obj or (root.open_operator(ctx) if isinstance(root, AdminGroup) else None)
+
+
+def require_command(ctx: click.Context) -> None:
+    """Show how a group is used, and exit with status 2, unless a command of it is named."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def _sentence(error: AppError) -> str:
+    """Return the error's text and, where a driver caused it, what the driver says."""
+    driver = getattr(error.__cause__, "orig", None)
+    reason = str(driver or "").partition("\n")[0]
+    return (
+        f"{error.detail}: {reason}" if isinstance(error, Unavailable) and reason else error.detail
+    )

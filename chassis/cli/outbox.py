@@ -1,0 +1,70 @@
+"""Commands about messages that are stored to be delivered."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+import click
+
+from chassis.background import outbox
+from chassis.background.outbox import MessageStatus
+from chassis.backing_services import BackingServices
+from chassis.cli.group import require_command
+from chassis.cli.options import as_json, with_services
+from chassis.storage import migrations
+
+
+@click.group("outbox", invoke_without_command=True)
+@click.pass_context
+def outbox_group(ctx: click.Context) -> None:
+    """Look at messages, and try again what was given up."""
+    require_command(ctx)
+
+
+@outbox_group.command("list")
+@click.option(
+    "--status",
+    type=click.Choice([str(each) for each in MessageStatus]),
+    default=str(MessageStatus.ABANDONED),
+    show_default=True,
+)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@with_services
+def list_messages(services: BackingServices, *, status: str, limit: int, is_json: bool) -> None:
+    """List messages, oldest first, without what they carry."""
+    migrations.require_current(services.database)
+    with services.database.connection() as connection:
+        found = outbox.list_messages(connection, MessageStatus(status), limit=limit)
+    if is_json:
+        click.echo(json.dumps([row | {"id": str(row["id"])} for row in found], default=_iso))
+        return
+    for row in found:
+        error = row["last_error"] or "-"
+        due_at = _iso(row["due_at"])
+        click.echo(f"{row['id']}  {row['topic']}  {row['attempts']} attempts  {due_at}  {error}")
+
+
+@outbox_group.command()
+@click.argument("ids", nargs=-1, type=click.UUID)
+@click.option("--all", "is_all", is_flag=True, help="Every abandoned message.")
+@as_json
+@with_services
+def requeue(
+    services: BackingServices, *, ids: tuple[UUID, ...], is_all: bool, is_json: bool
+) -> None:
+    """Try abandoned messages for another day. Exit 1 when one of IDS is not abandoned."""
+    if bool(ids) == is_all:
+        raise click.UsageError("Give the ids of messages, or --all")
+    migrations.require_current(services.database)
+    with services.database.connection() as connection:
+        number = outbox.requeue(connection, None if is_all else ids, now=datetime.now(UTC))
+    click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
+    if ids and number < len(set(ids)):
+        raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

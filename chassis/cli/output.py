@@ -1,0 +1,41 @@
+"""Files that are written whole, and progress on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that comes to be, or replaces the one before it, when the block ended well."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()  # or a reader that is gone would show at the exit only
+    elif path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
+        with path.open("wb") as file:
+            yield file
+    else:
+        path = path.resolve()  # a link stays, and leads to what was written
+        partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with partial_file.open("xb") as file:
+                if path.exists():  # who may read the file is not for us to change
+                    partial_file.chmod(path.stat().st_mode)
+                yield file
+            partial_file.replace(path)
+        finally:
+            partial_file.unlink(missing_ok=True)
+
+
+def progress(label: str, length: int | None) -> Any:
+    """Show progress on a terminal, and nothing elsewhere."""
+    return click.progressbar(
+        length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    )

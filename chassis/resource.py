@@ -1,0 +1,58 @@
+"""Declarations of resources: processes take the parts that they need from one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from flask import Blueprint
+
+from chassis.background.delivery import AbandonedHandler, Handler
+from chassis.storage.tables import StoredMetric, Tables
+
+if TYPE_CHECKING:
+    import click  # for one-off processes only
+
+T = TypeVar("T")
+
+
+def _no_commands() -> tuple[()]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """All parts that a resource adds to the processes of a service.
+
+    Args:
+        name: In the plural, as in addresses.
+        blueprint: Its routes.
+        handlers: Topic -> work that follows from a message.
+        abandoned_handlers: Topic -> work to be done before a message is given up.
+        tables: Table -> how its rows go.
+        metrics: Numbers that the database knows of it.
+        commands: Imports and returns its commands, which only one-off processes need.
+    """
+
+    name: str
+    blueprint: Blueprint | None = None
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    abandoned_handlers: Mapping[str, AbandonedHandler] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
+    metrics: tuple[StoredMetric, ...] = ()
+    commands: Callable[[], Sequence[click.Command]] = _no_commands
+
+
+def merge(declared: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    """Return all that was declared, in its order.
+
+    Raises:
+        ValueError: two resources declare the same topic or table.
+    """
+    merged: dict[str, T] = {}
+    for each in declared:
+        if twice := merged.keys() & each.keys():
+            raise ValueError(f"Declared twice: {', '.join(sorted(twice))}")
+        merged |= each
+    return merged

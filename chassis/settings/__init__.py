@@ -1,0 +1,1 @@
+"""How the text of variables becomes the values of a configuration, and is shown again."""

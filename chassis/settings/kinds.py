@@ -1,0 +1,149 @@
+"""The kinds of settings: which text a variable accepts, and the value that it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from chassis.settings.masking import mask_all, mask_url
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the text of a variable becomes a value.
+
+    `parse` raises ValueError for what `accepts`, a phrase for people, leaves out.
+    `mask` returns what may be shown of a secret.
+    """
+
+    accepts: str
+    parse: Callable[[str], Any]
+    mask: Callable[[str], str] = mask_all
+
+
+def text() -> Kind:
+    """Accept any text; bytes that are none would fail later, where the text is used."""
+
+    def parse(raw: str) -> str:
+        raw.encode()  # raises a ValueError
+        return raw
+
+    return Kind("text in UTF-8", parse)
+
+
+def integer(low: int, high: int) -> Kind:
+    """Accept whole numbers from `low` to `high`."""
+
+    def parse(raw: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", raw, re.ASCII) or not low <= int(raw) <= high:
+            raise ValueError(raw)
+        return int(raw)
+
+    return Kind(f"a whole number from {low} to {high}", parse)
+
+
+def seconds(low: float, high: float) -> Kind:
+    """Accept durations in seconds, fractions included."""
+
+    def parse(raw: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", raw, re.ASCII) or not low <= float(raw) <= high:
+            raise ValueError(raw)
+        return float(raw)
+
+    return Kind(f"seconds from {low:g} to {high:g}", parse)
+
+
+def boolean() -> Kind:
+    """Accept the usual spellings of true and false, in any case."""
+    spellings = dict.fromkeys(("true", "1", "yes", "on"), True)
+    spellings |= dict.fromkeys(("false", "0", "no", "off"), False)
+    return Kind("true, false, 1, 0, yes, no, on or off", _lookup(spellings))
+
+
+def choice(*values: str) -> Kind:
+    """Accept one of `values`, in any case."""
+    return Kind(_either(values), _lookup({value.lower(): value for value in values}))
+
+
+def member(enum: type[StrEnum]) -> Kind:
+    """Accept the full value of a member, in any case; short forms are not guessed at."""
+    return Kind(_either(map(str, enum)), _lookup({str(each): each for each in enum}))
+
+
+def subset(*values: str) -> Kind:
+    """Accept a comma-separated choice of `values`, none of them included."""
+
+    def parse(raw: str) -> frozenset[str]:
+        chosen = frozenset(part.strip().lower() for part in raw.split(",") if part.strip())
+        if not chosen <= set(values):
+            raise ValueError(raw)
+        return chosen
+
+    return Kind(f"a comma-separated list out of {', '.join(values)}", parse)
+
+
+def url(*schemes: str) -> Kind:
+    """Accept a URL with one of `schemes`, as strictly as whoever will use it."""
+
+    def parse(raw: str) -> str:
+        scheme = raw.partition("://")[0]
+        parts = urlsplit(raw)
+        is_readable = raw.isprintable() and raw == raw.strip()
+        if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
+            raise ValueError(raw)
+        _ = parts.port  # raises ValueError when it is no number
+        return raw
+
+    beginnings = _either([f"{scheme}://" for scheme in schemes])
+    return Kind(f"a URL that begins with {beginnings}", parse, mask_url)
+
+
+def _has_host(parts: SplitResult, scheme: str) -> bool:
+    """Tell whether a URL names a host, where its scheme wants one."""
+    if scheme in {"sqlite", "unix"}:  # a path follows
+        return not parts.hostname
+    if scheme.startswith("postgres"):  # its client library has a default
+        return not parts.netloc.endswith(":")
+    return bool(parts.hostname)
+
+
+def rate() -> Kind:
+    """Accept a number of requests for a span of time."""
+
+    def parse(raw: str) -> str:
+        if not re.fullmatch(r"[1-9]\d{0,8}/(second|minute|hour|day)", raw, re.ASCII):
+            raise ValueError(raw)
+        return raw
+
+    return Kind("a rate such as 30/minute (second, minute, hour or day)", parse)
+
+
+def origins() -> Kind:
+    """Accept a comma-separated list of web origins."""
+
+    def parse(raw: str) -> frozenset[str]:
+        chosen = frozenset(part.strip() for part in raw.split(",") if part.strip())
+        if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", each) for each in chosen):
+            raise ValueError(raw)
+        return chosen
+
+    return Kind("a comma-separated list of origins such as https://app.example.com", parse)
+
+
+def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
+    def parse(raw: str) -> Any:
+        try:
+            return values[raw.strip().lower()]
+        except KeyError as error:
+            raise ValueError(raw) from error
+
+    return parse
+
+
+def _either(values: Iterable[str]) -> str:
+    *others, last = values
+    return " or ".join(filter(None, [", ".join(others), last]))

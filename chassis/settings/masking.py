@@ -1,0 +1,21 @@
+"""How much of a secret may be shown."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "***"
+
+
+def mask_all(_: str) -> str:
+    """Show nothing of a secret."""
+    return MASK
+
+
+def mask_url(shown: str) -> str:
+    """Show a URL without its password, a token before the host, and secret parameters."""
+    shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
+    # Up to the last @: a password may hold any character, even one that should be escaped.
+    shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
+    # What stands alone before the @ is a token, or a password by mistake; to a database, a name.
+    return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)

@@ -1,0 +1,101 @@
+"""Settings as fields of a dataclass, each of which is read from the variable of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chassis.settings.kinds import Kind
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def setting(
+    default: Any,
+    kind: Kind,
+    doc: str,
+    *,
+    secret: bool = False,
+    empty: Any = None,
+) -> Any:
+    """Declare a setting; its variable is the field's name in capitals.
+
+    Args:
+        default: Value when the variable is absent.
+        kind: What is accepted.
+        doc: A sentence for the configuration table.
+        secret: Never shown, and readable from the file that `<variable>_FILE` names.
+        empty: Value of a variable that is set but empty; the default unless it says "none".
+    """
+    empty = default if empty is None else empty
+    return field(
+        default=default, metadata={"kind": kind, "doc": doc, "secret": secret, "empty": empty}
+    )
+
+
+def read(
+    settings: Iterable[Field[Any]], variables: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the texts that were given, by field name, and what is wrong with files."""
+    given: dict[str, Any] = {}
+    problems = []
+    for each in settings:
+        variable = each.name.upper()
+        value = variables.get(variable)
+        path = variables.get(f"{variable}_FILE") if each.metadata["secret"] else None
+        if value and path:
+            problems.append(f"{variable} and {variable}_FILE are both set; keep one of them")
+        elif path:
+            try:
+                value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "not UTF-8 text"
+                problems.append(f"{variable}_FILE must name a readable file: {path}: {reason}")
+        if value is not None:
+            given[each.name] = value
+    return given, problems
+
+
+def convert_all(config: DataclassInstance) -> list[str]:
+    """Replace the text of each setting by its value, frozen or not; return what is wrong."""
+    problems = []
+    for each in fields(config):
+        # The default, when it is wrong, so that other rules can still be looked at.
+        value = each.default
+        try:
+            value = _convert(each, getattr(config, each.name))
+        except ValueError as error:
+            problems.append(str(error))
+        object.__setattr__(config, each.name, value)
+    return problems
+
+
+def mask(each: Field[Any], value: object) -> str:
+    """Return a setting's value as text that is fit for logs."""
+    shown = _text(value)
+    return each.metadata["kind"].mask(shown) if each.metadata["secret"] and shown else shown
+
+
+def _text(value: object) -> str:
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value))
+    return "" if value is None else str(value)
+
+
+def _convert(each: Field[Any], value: Any) -> Any:
+    """Return a setting's value, which may be given as such, or as the text of its variable.
+
+    Raises:
+        ValueError: with a sentence that names the variable and says which text it accepts.
+    """
+    kind: Kind = each.metadata["kind"]
+    raw = _text(value)
+    try:
+        return kind.parse(raw) if raw else each.metadata["empty"]
+    except ValueError:
+        shown = "" if each.metadata["secret"] else f", not {raw!r}"
+        # Without a cause: a traceback must not show a secret.
+        raise ValueError(f"{each.name.upper()} must be {kind.accepts}{shown}") from None

@@ -1,0 +1,15 @@
+"""The parts that tokens add to the processes."""
+
+from __future__ import annotations
+
+from chassis.resource import Resource
+from chassis.storage.tables import purge_expired
+from userservice.tokens import routes, service
+
+RESOURCE = Resource(
+    name="tokens",
+    blueprint=routes.blueprint,
+    tables={
+        "refresh_tokens": purge_expired(service.count_expired_tokens, service.purge_expired_tokens)
+    },
+)
