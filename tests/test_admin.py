@@ -21,7 +21,7 @@ from chassis.storage.database import uuid7
 from config import AppConfig
 from tests.support import processes
 from tests.support.factories import make_user
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port
 from userservice.users import service
 from userservice.users.errors import EmailTaken
 from userservice.users.models import User

@@ -11,7 +11,7 @@ from chassis.clients.mailer import HttpMailer, LoggingMailer
 from chassis.clients.resilience import BreakerOpen, BreakerState, CircuitBreaker
 from chassis.errors import Unavailable
 from tests.support.faults import GARBAGE, HANG
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"

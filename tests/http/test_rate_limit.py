@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -299,10 +298,8 @@ def test_without_redis_the_process_counts_for_itself(redis_url, caplog):
 def test_a_redis_that_hangs_costs_one_timeout_and_is_left_alone_for_a_while(silent_redis, clock):
     url, taken = silent_redis
     limiter = RateLimiter(LIMITS, redis_url=url, timeout=TIMEOUT)
-    began = time.monotonic()
 
     first = [limiter.hit("registration", "client").is_allowed for _ in range(3)]
-    took = time.monotonic() - began
     asked_at_first = taken()
     clock.now += rate_limit.PAUSE_SECONDS - 0.1
     limiter.hit("registration", "client")
@@ -312,7 +309,6 @@ def test_a_redis_that_hangs_costs_one_timeout_and_is_left_alone_for_a_while(sile
     asked_after_it = taken()
 
     assert first == [True] * 3
-    assert took < 2
     assert (asked_at_first, asked_during_the_pause, asked_after_it) == (1, 0, 1)
 
 

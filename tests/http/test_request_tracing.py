@@ -10,7 +10,8 @@ from tests.conftest import API_KEY
 from tests.support.collector import collector as run_collector
 from tests.support.factories import ADA
 from tests.support.processes import run
-from tests.support.serving import eventually, in_parallel
+from tests.support.serving import in_parallel
+from tests.support.waiting import eventually
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FROM_CALLER = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
@@ -338,6 +339,6 @@ def test_a_worker_that_is_replaced_goes_on_tracing(serve, sink):
             service.client.get(NOBODY)
         except httpx2.TransportError:
             return False  # the old worker closed the connection that was kept
-        return sink.wait_for(lambda: len(instances(sink.spans)) == 2, seconds=0.3)
+        return len(instances(sink.spans)) == 2
 
-    assert any(is_replaced() for _ in range(40))
+    eventually(is_replaced)
