@@ -5,6 +5,8 @@ uv := $(shell command -v uv 2>/dev/null)
 
 # One environment has everything. `make run` and `make migrate` take it while it is
 # up to date, and otherwise install the runtime packages alone.
+# Programs are modules there: a script names the folder that it was installed in, and would end
+# when the clone is moved.
 DEV := .venv
 MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
@@ -25,31 +27,31 @@ run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redi
 	@exec $(RUN)/bin/python app.py
 
 test: $(DEV)/stamp ## Run the tests, in random order on every core
-	$(DEV)/bin/pytest -n logical
+	$(DEV)/bin/python -m pytest -n logical
 
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
 	PYTHONPATH=. $(DEV)/bin/python tests/support/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 # The check comes last: what the formatter repairs is no failure.
 define tidy
-$(DEV)/bin/ruff check --fix-only --quiet $(1)
-$(DEV)/bin/ruff format --quiet $(1)
-$(DEV)/bin/ruff check --quiet $(1)
+$(DEV)/bin/python -m ruff check --fix-only --quiet $(1)
+$(DEV)/bin/python -m ruff format --quiet $(1)
+$(DEV)/bin/python -m ruff check --quiet $(1)
 endef
 
 lint: $(DEV)/stamp ## Check style, format and spelling
-	$(DEV)/bin/ruff check
-	$(DEV)/bin/ruff format --check
-	$(DEV)/bin/codespell
+	$(DEV)/bin/python -m ruff check
+	$(DEV)/bin/python -m ruff format --check
+	$(DEV)/bin/python -m codespell_lib
 
 format: $(DEV)/stamp ## Repair style and format where a tool can
 	$(call tidy)
 
 types: $(DEV)/stamp ## Check the types
-	$(DEV)/bin/mypy
+	$(DEV)/bin/python -m mypy
 
 contracts: $(DEV)/stamp ## Check who imports whom
-	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 check: lint types contracts test ## Do all that CI does
 
@@ -69,14 +71,14 @@ docs: $(DEV)/stamp ## Write the generated documentation anew
 
 manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and YAML with the tools of the trade
 	$(MANIFESTS)/bin/hadolint Dockerfile
-	$(MANIFESTS)/bin/yamllint --strict .
+	$(MANIFESTS)/bin/python -m yamllint --strict .
 	@mkdir -p build/rendered
 	for overlay in $(notdir $(wildcard k8s/overlays/*)); do \
 		$(DEV)/bin/python -m tests.support.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \
 	done
-	$(DEV)/bin/kubernetes-validate --strict --quiet -k 1.33 -k 1.35 -k 1.37 build/rendered/*.yaml
-	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework kubernetes -d build/rendered
-	LOG_LEVEL=ERROR $(MANIFESTS)/bin/checkov --config-file .checkov.yaml --framework dockerfile -f Dockerfile
+	$(DEV)/bin/python -m kubernetes_validate --strict --quiet -k 1.33 -k 1.35 -k 1.37 build/rendered/*.yaml
+	LOG_LEVEL=ERROR $(MANIFESTS)/bin/python -m checkov.main --config-file .checkov.yaml --framework kubernetes -d build/rendered
+	LOG_LEVEL=ERROR $(MANIFESTS)/bin/python -m checkov.main --config-file .checkov.yaml --framework dockerfile -f Dockerfile
 
 image: $(DEV)/stamp ## Build the image with docker, podman or buildah
 	$(DEV)/bin/python -m tests.support.image build
@@ -112,7 +114,7 @@ bench-profile: $(DEV)/stamp .venv-run/stamp ## Show where the time goes, functio
 	$(benchmarks) profile
 
 bench-micro: $(DEV)/stamp ## Measure parts of a request by themselves
-	$(DEV)/bin/pytest -p pytest_benchmark.plugin -p no:randomly -p no:xdist benchmarks/micro
+	$(DEV)/bin/python -m pytest -p pytest_benchmark.plugin -p no:randomly -p no:xdist benchmarks/micro
 
 bench-record: $(DEV)/stamp ## Make the latest runs those that docs/performance.md shows
 	$(benchmarks) record

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.database import Database
 from benchmarks.subjects import API_KEY, ENVIRONMENTS, PEERS, ROOT, Subject
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
 START_SECONDS = 60

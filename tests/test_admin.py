@@ -21,7 +21,7 @@ from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.support import processes
 from tests.support.factories import make_user
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port
 from userservice.users import service
 from userservice.users.errors import EmailTaken
 from userservice.users.models import User
@@ -434,7 +434,7 @@ def test_check_fails_and_says_what_to_do_when_the_schema_is_behind(run_empty):
 
 def test_check_fails_when_the_database_is_away(dead_url):
     address = dead_url.removeprefix("redis://")
-    config = AppConfig(database_url=f"postgresql://app:hidden@{address}/app", redis_url="")
+    config = AppConfig(database_url=f"postgresql://app:hidden-3907@{address}/app", redis_url="")
 
     result = CliRunner().invoke(cli, ["check"], obj=AdminCommands(config))
 
@@ -495,7 +495,11 @@ def test_more_connections_than_the_server_allows_are_a_warning(postgresql_url):
 
 
 def test_config_shows_effective_values_and_masks_secrets(run):
-    settings = {"redis_url": "redis://:hidden@cache:6379", "api_key": "hidden", "port": 9000}
+    settings = {
+        "redis_url": "redis://:hidden-3907@cache:6379",
+        "api_key": "hidden-3907",
+        "port": 9000,
+    }
 
     text = run("config", settings=settings)
     machine = run("config", "--json", settings=settings)
@@ -505,7 +509,7 @@ def test_config_shows_effective_values_and_masks_secrets(run):
     assert "DRAIN_SECONDS=0.0" in lines  # what an empty one comes to in development
     assert {"PORT=9000", "API_KEY=***", "REDIS_URL=redis://:***@cache:6379"} <= set(lines)
     assert json.loads(machine.stdout) == dict(line.split("=", 1) for line in lines)
-    assert "hidden" not in text.output + machine.output
+    assert "hidden-3907" not in text.output + machine.output
 
 
 @pytest.mark.parametrize(
@@ -536,14 +540,14 @@ def test_a_command_on_a_database_without_tables_says_in_one_line_what_to_do(run_
 )
 def test_a_command_without_its_database_fails_in_one_line_with_the_reason(dead_url, arguments):
     address = dead_url.removeprefix("redis://")
-    config = AppConfig(database_url=f"postgresql://app:hidden@{address}/app", redis_url="")
+    config = AppConfig(database_url=f"postgresql://app:hidden-3907@{address}/app", redis_url="")
 
     result = CliRunner().invoke(cli, arguments, obj=AdminCommands(config))
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Error: Service temporarily unavailable: connection to server")
-    assert "hidden" not in result.stderr
+    assert "hidden-3907" not in result.stderr
 
 
 def test_a_bug_is_reported_in_one_line_and_logged_with_its_place(caplog):
@@ -651,13 +655,13 @@ def test_a_process_that_checks_a_bad_environment_reports_every_problem_and_ends_
 
 def test_a_process_shows_its_configuration_in_the_environment_that_it_runs_in(tmp_path):
     file = tmp_path / "key"
-    file.write_text("hidden")
+    file.write_text("hidden-3907")
 
     result = admin("sqlite:///x.db", "config", "--json", API_KEY_FILE=str(file), PORT="9000")
 
     shown = json.loads(result.stdout)
     assert (shown["PORT"], shown["API_KEY"]) == ("9000", "***")
-    assert "hidden" not in result.stdout + result.stderr
+    assert "hidden-3907" not in result.stdout + result.stderr
 
 
 def test_a_terminal_shows_the_progress_of_a_cleanup(database, database_url):

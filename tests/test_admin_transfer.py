@@ -21,8 +21,8 @@ from admin import AdminCommands, cli
 from chassis.errors import Unavailable
 from chassis.storage.database import DatabaseManager
 from tests.support import processes
-from tests.support.deployment import eventually
 from tests.support.factories import make_user
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 from userservice.jobs import imports
 from userservice.jobs import service as jobs
 from userservice.jobs.models import Job, JobChunk
@@ -298,7 +298,7 @@ def test_ctrl_c_during_the_upload_leaves_nothing(variables, sqlite_url):
         eventually(lambda: count(database, JobChunk.start))
 
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=DEADLINE_SECONDS)
 
         assert process.returncode == 1
         assert errors.endswith(b"Aborted!\n")

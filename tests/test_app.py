@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from subprocess import Popen
@@ -17,11 +17,12 @@ import pytest
 from chassis.http.web import MAX_BODY_BYTES
 from tests.conftest import API_KEY
 from tests.support.factories import ADA
+from tests.support.ports import HOST, free_port, is_served_by
 from tests.support.processes import APP, GUNICORN, finish, run, start
-from tests.support.servers import HOST, free_port
+from tests.support.waiting import DEADLINE_SECONDS, POLL_SECONDS
 
-START_SECONDS = 30
-QUICK_SECONDS = 10  # half of what a worker gets that does not end by itself
+# Longer than any test waits: a stop that does not end by itself is seen.
+PATIENCE = "3600"
 SECRET = "a secret of more than thirty-two bytes"
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -43,14 +44,14 @@ class Server:
         headers = {"X-API-Key": API_KEY} | (headers or {})
         if isinstance(body, dict):
             body, headers["Content-Type"] = json.dumps(body), "application/json"
-        with closing(HTTPConnection(HOST, self.port, timeout=20)) as connection:
+        with closing(HTTPConnection(HOST, self.port, timeout=DEADLINE_SECONDS)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response, response.read()
 
     def send(self, raw):
         """Send bytes and nothing more; return response and body."""
-        with socket.create_connection((HOST, self.port), timeout=20) as connection:
+        with socket.create_connection((HOST, self.port), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(raw)
             connection.shutdown(socket.SHUT_WR)
             response = HTTPResponse(connection)
@@ -58,18 +59,22 @@ class Server:
             return response, response.read()
 
     def stop(self, number=signal.SIGTERM):
-        """Ask the process to end; return what it wrote, its status, and the seconds it took."""
-        started = time.monotonic()
+        """Ask the process to end; return what it wrote, and its status."""
         self.process.send_signal(number)
-        result = finish(self.process)
-        return result, time.monotonic() - started
+        return finish(self.process)
 
 
 @contextmanager
 def serving(*command, **variables):
     """Start a web process, wait until it answers, and end it."""
     port = free_port()
-    defaults = {"PORT": str(port), "REDIS_URL": "", "API_KEY": API_KEY, "WEB_CONCURRENCY": "1"}
+    defaults = {
+        "PORT": str(port),
+        "REDIS_URL": "",
+        "API_KEY": API_KEY,
+        "WEB_CONCURRENCY": "1",
+        "TERMINATION_GRACE_SECONDS": PATIENCE,
+    }
     server = Server(port, start(*command, variables=defaults | variables))
     try:
         wait_for_answer(server)
@@ -81,14 +86,13 @@ def serving(*command, **variables):
 
 def wait_for_answer(server):
     """Wait until the process answers; one that died or never does fails the test."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + DEADLINE_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:
-        try:
-            server.request("GET", "/health")
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
+        if is_served_by(server.process.pid, server.port):
+            with suppress(OSError):
+                server.request("GET", "/health")
+                return
+        time.sleep(POLL_SECONDS)
     server.process.kill()
     result = finish(server.process)
     pytest.fail(f"{result.args} does not serve:\n{result.stdout}{result.stderr}")
@@ -118,13 +122,12 @@ def test_the_web_process_serves_a_whole_life_and_ends_well(command, empty_databa
         deleted, _ = server.request("DELETE", address)
         gone, _ = server.request("GET", address)
         ready, _ = server.request("GET", "/ready")
-        result, seconds = server.stop()
+        result = server.stop()
 
     statuses = [each.status for each in (created, read, changed, deleted, gone, ready)]
     assert statuses == [201, 200, 200, 204, 404, 200]
     assert read_body == body
     assert result.returncode == 0
-    assert seconds < QUICK_SECONDS
     assert result.stderr == ""
     lines = log_lines(result)
     assert any(each["message"] == "User created successfully" for each in lines)
@@ -147,7 +150,7 @@ def test_several_processes_serve_one_new_database(empty_database):
     with serving(*APP, DATABASE_URL=empty_database, WEB_CONCURRENCY="2") as server:
         created, _ = server.request("POST", "/users", ADA)
         statuses = {server.request("GET", created.headers["Location"])[0].status for _ in range(8)}
-        result, _ = server.stop()
+        result = server.stop()
 
     assert statuses == {200}
     assert result.returncode == 0
@@ -157,10 +160,9 @@ def test_several_processes_serve_one_new_database(empty_database):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_web_process_ends_quickly_on_a_signal(empty_database, number):
     with serving(*APP, DATABASE_URL=empty_database) as server:
-        result, seconds = server.stop(number)
+        result = server.stop(number)
 
     assert result.returncode == 0
-    assert seconds < QUICK_SECONDS
     assert log_lines(result)
     assert result.stderr == ""
 
@@ -169,15 +171,12 @@ def test_without_a_database_the_web_process_serves_all_that_needs_none():
     variables = {"DATABASE_URL": f"postgresql://app@{HOST}:{free_port()}/app"}
     with serving(*APP, **variables, ENVIRONMENT="staging") as server:
         health, _ = server.request("GET", "/health")
-        started = time.monotonic()
         refused, body = server.request("POST", "/users", ADA)
-        seconds = time.monotonic() - started
 
     assert health.status == 200
     assert refused.status == 503
     assert int(refused.headers["Retry-After"]) >= 1
     assert json.loads(body)["code"] == "unavailable"
-    assert seconds < 5
 
 
 def test_the_development_server_serves_with_readable_logs(empty_database):
@@ -261,7 +260,7 @@ def server(tmp_path_factory):
     file = tmp_path_factory.mktemp("hostile") / "app.db"
     with serving(*APP, DATABASE_URL=f"sqlite:///{file}", WEB_THREADS="4") as running:
         yield running
-        result, _ = running.stop()
+        result = running.stop()
     levels = {each["level"] for each in log_lines(result)}
     assert levels <= {"INFO", "WARNING"}
     assert result.stderr == ""
@@ -421,7 +420,7 @@ def test_a_chunked_body_is_read(server):
 
 
 def test_a_connection_serves_the_next_request_after_a_refused_body(server):
-    with closing(HTTPConnection(HOST, server.port, timeout=20)) as connection:
+    with closing(HTTPConnection(HOST, server.port, timeout=DEADLINE_SECONDS)) as connection:
         connection.request("POST", "/users", b"x" * 1000, {"Content-Type": "text/plain"})
         refused = connection.getresponse()
         refused.read()

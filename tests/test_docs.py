@@ -7,9 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,14 +16,13 @@ from admin import cli
 from chassis.errors import AppError
 from config import AppConfig
 from docs import generate
-from tests.support.servers import free_port
+from tests.support.ports import free_port, is_served_by
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 ADRS = ROOT / "docs" / "adr"
-START_SECONDS = 30
-STOP_SECONDS = 30
 MARK = "-- end of an answer --"
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,12 +59,12 @@ def server(tmp_path):
         subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output) as process,
     ):
         try:
-            await_health(f"http://localhost:{port}", process, log)
+            eventually(lambda: is_served(process, port, log))
             yield f"http://localhost:{port}"
         finally:
             process.terminate()
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(DEADLINE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -254,16 +250,10 @@ docs/         generate.py
     }
 
 
-def await_health(address, process, log):
-    """Wait until a service answers; fail with its log when it ends, or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=1):  # noqa: S310 - our own
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    pytest.fail(f"The service did not start:\n{read(log)}")
+def is_served(process, port, log):
+    """Tell whether a service takes connections; fail with its log when it has ended."""
+    assert process.poll() is None, read(log)
+    return is_served_by(process.pid, port)
 
 
 def read_session(file):
@@ -281,7 +271,7 @@ def run(commands, address):
         ["sh", "-e", "-c", script.replace("http://localhost:8080", address)],
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

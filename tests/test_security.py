@@ -65,7 +65,7 @@ def test_a_hash_that_gets_no_turn_is_unavailable_after_its_patience():
     with pytest.raises(Unavailable):
         crowded.hash("correct horse")
 
-    assert 0.05 <= time.monotonic() - begin < 2
+    assert time.monotonic() - begin >= 0.05
 
 
 def test_hashes_that_queue_all_get_their_turn():

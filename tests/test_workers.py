@@ -6,7 +6,6 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
@@ -17,8 +16,8 @@ from chassis.background import outbox
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.pools import TaskKilled
-from tests.support.deployment import eventually
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port, listening
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 from userservice.jobs import service as jobs
 from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat
@@ -26,7 +25,7 @@ from workers import make_delivery, serve_worker_status
 
 
 def ask(port, path):
-    return httpx2.get(f"http://{HOST}:{port}{path}", timeout=30)
+    return httpx2.get(f"http://{HOST}:{port}{path}", timeout=DEADLINE_SECONDS)
 
 
 def test_a_worker_is_healthy_while_its_loop_goes_round():
@@ -74,7 +73,7 @@ def delivering(config, services):
         yield
     finally:
         delivery.stop()
-        thread.join(20)
+        thread.join(DEADLINE_SECONDS)
         delivery.close(10)
 
 
@@ -116,12 +115,3 @@ def test_a_worker_answers_on_its_port_and_without_one_on_none(deployment):
     assert listening(worker.process.pid) == {port}
     assert listening(silent.process.pid) == set()
     assert [worker.stop()[0], silent.stop()[0]] == [0, 0]
-
-
-def listening(pid):
-    """Return the ports on which a process takes connections."""
-    process = Path(f"/proc/{pid}")
-    rows = [line.split() for line in (process / "net" / "tcp").read_text().splitlines()[1:]]
-    ports = {f"socket:[{row[9]}]": int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A"}
-    own = {str(each.readlink()) for each in (process / "fd").iterdir()}
-    return {port for name, port in ports.items() if name in own}

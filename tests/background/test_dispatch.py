@@ -17,8 +17,9 @@ from chassis.background.dispatch import OUTAGE_SECONDS, QUEUE, DramatiqDispatche
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
 from chassis.storage.ids import uuid7
-from tests.support.deployment import eventually
-from tests.support.servers import HOST, ValkeyServer, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.servers import ValkeyServer
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 DAY = timedelta(days=1)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -125,7 +126,7 @@ def test_there_is_room_for_few_ids_that_wait(redis_url, queue):
     leave = threading.Event()
 
     with running(
-        redis_url, lambda _: leave.wait(30), lambda *_: message(), threads=1
+        redis_url, lambda _: leave.wait(DEADLINE_SECONDS), lambda *_: message(), threads=1
     ) as dispatcher:
         empty = dispatcher.room(0)
         for _ in range(5):
@@ -178,12 +179,12 @@ def test_ids_that_a_process_took_and_did_not_begin_go_to_another_when_it_stops(r
 
     def hold(_message):
         begun.set()
-        leave.wait(30)
+        leave.wait(DEADLINE_SECONDS)
 
     with running(redis_url, hold, lambda *_claim: message(), threads=1) as stopping:
         for _ in range(2):
             stopping.submit(message())
-        assert begun.wait(30)
+        assert begun.wait(DEADLINE_SECONDS)
         eventually(lambda: not queue.llen(f"dramatiq:{QUEUE}"))
         stopping.stop()
         with running(redis_url, worked_on.append, lambda *_claim: message()):
@@ -201,7 +202,7 @@ def test_a_stop_hands_back_what_was_taken_from_the_queue_and_does_not_finish(ser
 
     def handler(_services, _message):
         begun.set()
-        return leave.wait(30)
+        return leave.wait(DEADLINE_SECONDS)
 
     row = outbox.new_message("test.happened", {})
     with services.database.transaction() as connection:
@@ -211,7 +212,7 @@ def test_a_stop_hands_back_what_was_taken_from_the_queue_and_does_not_finish(ser
     )
     loop = threading.Thread(target=delivery.run)
     loop.start()
-    assert begun.wait(30)
+    assert begun.wait(DEADLINE_SECONDS)
 
     delivery.stop()
     loop.join()
@@ -231,7 +232,7 @@ def test_an_engine_whose_queue_is_away_stops_all_the_same():
 
     def work(_message):
         begun.release()
-        leave.wait(30)
+        leave.wait(DEADLINE_SECONDS)
 
     with ValkeyServer() as server:
         client = redis_library.Redis.from_url(server.url)
@@ -239,7 +240,7 @@ def test_an_engine_whose_queue_is_away_stops_all_the_same():
         dispatcher.start(work, lambda *_claim: message())
         for _ in range(2):
             dispatcher.submit(message())
-        assert begun.acquire(timeout=30)
+        assert begun.acquire(timeout=DEADLINE_SECONDS)
         eventually(lambda: not client.llen(f"dramatiq:{QUEUE}"))  # the second was taken as well
         client.close()
         server.stop(immediate=True)

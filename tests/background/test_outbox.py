@@ -14,6 +14,7 @@ from chassis.background.outbox import Message, MessageStatus, Settlement, messag
 from chassis.storage.idempotency import IdempotencyKey
 from chassis.storage.ids import uuid7
 from tests.support.factories import ADA, make_user
+from tests.support.waiting import DEADLINE_SECONDS
 from userservice.users import queries
 from userservice.users.errors import EmailTaken
 from userservice.users.models import Status, User
@@ -116,7 +117,7 @@ def test_workers_that_claim_at_once_share_nothing_and_leave_nothing(database):
     together = threading.Barrier(4)
 
     def work(_number):
-        together.wait(10)
+        together.wait(DEADLINE_SECONDS)
         taken = []
         while batch := claim_ids(database, limit=5):
             taken += batch
@@ -393,7 +394,7 @@ def test_requests_with_one_key_at_once_store_one_user_and_one_message(app, datab
     together = threading.Barrier(4)
 
     def post(_number):
-        together.wait(10)
+        together.wait(DEADLINE_SECONDS)
         headers = {"Idempotency-Key": "many"}
         return app.test_client().post("/users", json=ADA, headers=headers).status_code
 

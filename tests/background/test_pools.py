@@ -18,7 +18,7 @@ from chassis.tasks import InlineTasks
 from chassis.telemetry.log_fields import log_fields
 from config import AppConfig
 from tests.support import pooled
-from tests.support.deployment import eventually
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 from workers import QUEUED_PER_SLOT, WorkerManager
 
 TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
@@ -41,12 +41,12 @@ def threads():
 
 def hold(started, gate):
     started.set()
-    return gate.wait(50)
+    return gate.wait(DEADLINE_SECONDS)
 
 
 def test_cpu_tasks_run_in_other_processes_and_io_tasks_in_other_threads(manager):
-    process = manager.submit_cpu_task(os.getpid).result(timeout=50)
-    thread = manager.submit_io_task(threading.get_ident).result(timeout=50)
+    process = manager.submit_cpu_task(os.getpid).result(timeout=DEADLINE_SECONDS)
+    thread = manager.submit_io_task(threading.get_ident).result(timeout=DEADLINE_SECONDS)
 
     assert process != os.getpid()
     assert thread != threading.get_ident()
@@ -54,9 +54,9 @@ def test_cpu_tasks_run_in_other_processes_and_io_tasks_in_other_threads(manager)
 
 def test_what_a_task_raises_reaches_whoever_waits_for_it(manager):
     with pytest.raises(ValueError, match="math domain"):
-        manager.submit_cpu_task(math.sqrt, -1).result(timeout=50)
+        manager.submit_cpu_task(math.sqrt, -1).result(timeout=DEADLINE_SECONDS)
     with pytest.raises(ValueError, match="math domain"):
-        manager.submit_io_task(math.sqrt, -1).result(timeout=50)
+        manager.submit_io_task(math.sqrt, -1).result(timeout=DEADLINE_SECONDS)
 
 
 def test_a_task_that_kills_its_process_harms_no_other(manager):
@@ -65,9 +65,9 @@ def test_a_task_that_kills_its_process_harms_no_other(manager):
     after = [manager.submit_cpu_task(math.factorial, 6) for _ in range(4)]
 
     with pytest.raises(TaskKilled):
-        killer.result(timeout=50)
-    assert [each.result(timeout=50) for each in before] == [120] * 4
-    assert [each.result(timeout=50) for each in after] == [720] * 4
+        killer.result(timeout=DEADLINE_SECONDS)
+    assert [each.result(timeout=DEADLINE_SECONDS) for each in before] == [120] * 4
+    assert [each.result(timeout=DEADLINE_SECONDS) for each in after] == [720] * 4
 
 
 def test_the_trace_and_the_log_fields_travel_into_both_pools(manager):
@@ -76,8 +76,8 @@ def test_the_trace_and_the_log_fields_travel_into_both_pools(manager):
     token = context.attach(baggage.set_baggage("user.signup_source", "web", around))
     fields = log_fields.set({"request_id": "r1"})
 
-    in_process = manager.submit_cpu_task(pooled.surroundings).result(timeout=50)
-    in_thread = manager.submit_io_task(pooled.surroundings).result(timeout=50)
+    in_process = manager.submit_cpu_task(pooled.surroundings).result(timeout=DEADLINE_SECONDS)
+    in_thread = manager.submit_io_task(pooled.surroundings).result(timeout=DEADLINE_SECONDS)
     log_fields.reset(fields)
     context.detach(token)
 
@@ -86,7 +86,7 @@ def test_the_trace_and_the_log_fields_travel_into_both_pools(manager):
 
 
 def test_processes_are_not_forked_from_here_where_threads_run(manager):
-    parent = manager.submit_cpu_task(os.getppid).result(timeout=50)
+    parent = manager.submit_cpu_task(os.getppid).result(timeout=DEADLINE_SECONDS)
 
     assert parent != os.getpid()
 
@@ -97,10 +97,10 @@ def test_there_are_as_many_processes_as_configured_and_four_times_as_many_thread
     barrier = threading.Barrier(4 * 2)
 
     processes = [manager.submit_cpu_task(pooled.meet, tmp_path, 2) for _ in range(2)]
-    threads = [manager.submit_io_task(barrier.wait, 50) for _ in range(4 * 2)]
+    threads = [manager.submit_io_task(barrier.wait, DEADLINE_SECONDS) for _ in range(4 * 2)]
 
-    assert len({each.result(timeout=60) for each in processes}) == 2
-    assert sorted(each.result(timeout=60) for each in threads) == [*range(4 * 2)]
+    assert len({each.result(timeout=DEADLINE_SECONDS) for each in processes}) == 2
+    assert sorted(each.result(timeout=DEADLINE_SECONDS) for each in threads) == [*range(4 * 2)]
 
 
 def test_the_queue_of_a_pool_is_bounded(manager):
@@ -108,28 +108,28 @@ def test_the_queue_of_a_pool_is_bounded(manager):
 
     def hold():
         started.release()
-        return gate.wait(50)
+        return gate.wait(DEADLINE_SECONDS)
 
     running = [manager.submit_io_task(hold) for _ in range(8)]
     for _ in running:
-        assert started.acquire(timeout=50)
+        assert started.acquire(timeout=DEADLINE_SECONDS)
     waiting = [manager.submit_io_task(int) for _ in range(8 * QUEUED_PER_SLOT)]
 
     with pytest.raises(PoolFull):
         manager.submit_io_task(int)
 
     gate.set()
-    assert [each.result(timeout=50) for each in waiting] == [0] * len(waiting)
+    assert [each.result(timeout=DEADLINE_SECONDS) for each in waiting] == [0] * len(waiting)
 
 
 def test_a_process_that_died_idle_fails_no_task():
     pool = ProcessPool("test", size=1, capacity=1)
-    first = pool.submit(os.getpid).result(timeout=50)
+    first = pool.submit(os.getpid).result(timeout=DEADLINE_SECONDS)
     (executor,) = pool._executors  # noqa: SLF001 - nothing else tells that its end was noticed
 
     os.kill(first, signal.SIGKILL)
     eventually(lambda: executor._broken)  # noqa: SLF001
-    second = pool.submit(os.getpid).result(timeout=50)
+    second = pool.submit(os.getpid).result(timeout=DEADLINE_SECONDS)
     pool.close(time.monotonic())
 
     assert second != first
@@ -174,8 +174,8 @@ def test_what_pools_do_is_measured(threads):
     failing = threads.submit(math.sqrt, -1)
     depth = measured("worker_pool_queue_depth")
     gate.set()
-    running.result(timeout=50)
-    assert failing.exception(timeout=50)
+    running.result(timeout=DEADLINE_SECONDS)
+    assert failing.exception(timeout=DEADLINE_SECONDS)
 
     assert depth == 1
     eventually(lambda: count_tasks() == (waited + 2, succeeded + 1, failed + 1))
@@ -193,8 +193,8 @@ def test_a_pool_refuses_instead_of_growing(threads):
         threads.submit(int)
 
     gate.set()
-    assert running.result(timeout=50) is True
-    assert [each.result(timeout=50) for each in waiting] == [0, 0]
+    assert running.result(timeout=DEADLINE_SECONDS) is True
+    assert [each.result(timeout=DEADLINE_SECONDS) for each in waiting] == [0, 0]
 
 
 def test_a_closed_pool_takes_no_tasks_and_cancels_those_that_wait(threads):
@@ -224,15 +224,13 @@ def test_closing_waits_for_what_gets_done_in_time(threads):
 
 def test_closing_ends_a_process_that_is_busy():
     pool = ProcessPool("test", size=1, capacity=1)
-    pool.submit(int).result(timeout=50)
+    pool.submit(int).result(timeout=DEADLINE_SECONDS)
     busy = pool.submit(time.sleep, 600)
-    deadline = time.monotonic() + 50
-    while not busy.running() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(busy.running)
 
     pool.close(time.monotonic())
 
-    assert isinstance(busy.exception(timeout=50), TaskKilled)
+    assert isinstance(busy.exception(timeout=DEADLINE_SECONDS), TaskKilled)
 
 
 def test_nothing_is_started_before_the_first_task():

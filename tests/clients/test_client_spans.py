@@ -20,8 +20,8 @@ from chassis.telemetry import instrumentation
 from chassis.telemetry.tracing import span
 from tests.support.collector import collector as run_collector
 from tests.support.faults import MailProvider
+from tests.support.ports import HOST, free_port
 from tests.support.processes import run
-from tests.support.servers import HOST, free_port
 from tests.support.spans import in_trace, memory
 
 SECRET = "s3cr3t"

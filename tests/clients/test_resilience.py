@@ -16,6 +16,7 @@ from chassis.clients.resilience import (
     CircuitBreaker,
     backoff,
 )
+from tests.support.waiting import DEADLINE_SECONDS
 
 jitters = st.floats(0, 1, allow_nan=False)
 
@@ -136,7 +137,7 @@ def test_one_of_many_callers_that_come_at_once_makes_the_trial(breaker, clock):
     def call():
         try:
             with breaker.call():
-                return leave.wait(10)
+                return leave.wait(DEADLINE_SECONDS)
         except BreakerOpen:
             refused.release()
             raise
@@ -144,7 +145,7 @@ def test_one_of_many_callers_that_come_at_once_makes_the_trial(breaker, clock):
     with ThreadPoolExecutor(16) as threads:
         calls = [threads.submit(call) for _ in range(16)]
         for _ in range(15):
-            assert refused.acquire(timeout=10)
+            assert refused.acquire(timeout=DEADLINE_SECONDS)
         leave.set()
         errors = [each.exception() for each in calls]
 
@@ -168,7 +169,7 @@ def test_callers_of_a_breaker_do_not_wait_for_each_other(breaker):
 
     def call():
         with breaker.call():
-            return everyone.wait(10)  # returns when all eight are inside
+            return everyone.wait(DEADLINE_SECONDS)  # returns when all eight are inside
 
     with ThreadPoolExecutor(8) as threads:
         calls = [threads.submit(call) for _ in range(8)]
@@ -182,7 +183,7 @@ def test_failures_of_callers_at_once_are_all_counted(breaker):
 
     def call():
         with breaker.call():
-            everyone.wait(10)
+            everyone.wait(DEADLINE_SECONDS)
             raise ZeroDivisionError
 
     with ThreadPoolExecutor(5) as threads:

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import API_KEY
 from tests.support.deployment import Worker
+from tests.support.ports import HOST, free_port
 from tests.support.processes import ROOT
-from tests.support.servers import HOST, free_port
-from tests.support.serving import eventually
+from tests.support.waiting import eventually
 
 MONITORING = ROOT / "monitoring"
 RULES = MONITORING / "alerts.yaml"

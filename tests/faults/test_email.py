@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import signal
-import statistics
 
 import pytest
 
-from tests.support.deployment import eventually
 from tests.support.faults import GARBAGE, HANG
 from tests.support.load import Stored, missing_mails, registering, violations
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
+# Longer than any test waits for the provider, and for a stop.
+ENDLESS = {
+    "EMAIL_TIMEOUT_SECONDS": "300",
+    "OUTBOX_LEASE_SECONDS": "3600",
+    "TERMINATION_GRACE_SECONDS": "3600",
+}
+
 
 def await_all_mails(database_url, provider):
-    eventually(lambda: not missing_mails(Stored.read(database_url), provider.taken), 45)
+    eventually(lambda: not missing_mails(Stored.read(database_url), provider.taken))
 
 
 def assert_promises_kept(load, database_url, provider):
@@ -31,21 +37,17 @@ def register_some(web, number):
 
 
 @pytest.mark.parametrize("answer", [503, HANG, GARBAGE])
-def test_creation_is_as_fast_as_before_when_the_provider_fails(
+def test_creation_does_not_wait_for_a_provider_that_fails(
     deployment, postgresql_server, provider, answer
 ):
-    web, _ = deployment.both()
-    before = register_some(web, 25)
-    await_all_mails(postgresql_server.url, provider)
-
+    web, _ = deployment.both(**ENDLESS)
     provider.answer = answer
+
     with registering(web.url) as load:
         eventually(lambda: len(provider.attempts) > len(provider.taken))
         eventually(lambda: load.count(201) >= 25)
         provider.answer = 202
 
-    usual = statistics.median(each.seconds for each in before.attempts)
-    assert statistics.median(each.seconds for each in load.attempts) < 3 * usual + 0.05
     assert_promises_kept(load, postgresql_server.url, provider)
 
 
@@ -82,14 +84,13 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight(
     load = register_some(web, 40)
     eventually(lambda: provider.at_once)
 
-    status, seconds = worker.stop()
+    status, _ = worker.stop()
     sent = len(provider.attempts)
     stopped = worker.logged("Stopped: delivery")
     provider.delay_seconds = 0.0
     deployment.worker()
 
     assert status == 0
-    assert seconds < 10
     assert stopped[0]["handed_back"] == 0
     assert_promises_kept(load, postgresql_server.url, provider)
     assert len(provider.attempts) > sent  # there was more to do
@@ -97,21 +98,16 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight(
 
 
 def test_a_worker_that_is_stopped_twice_ends_at_once(deployment, provider):
-    web, worker = deployment.both()
-    provider.delay_seconds = 5.0
+    web, worker = deployment.both(**ENDLESS)
+    provider.answer = HANG
     register_some(web, 5)
     eventually(lambda: provider.at_once)
 
+    def is_stopped_again():
+        worker.send(signal.SIGTERM)  # is lost while the first one is pending
+        return not worker.is_alive
+
     worker.send(signal.SIGTERM)
-    # A signal that arrives while the same one is pending is lost.
-    eventually(lambda: not is_pending(worker, signal.SIGTERM))
-    status, seconds = worker.stop()
+    eventually(is_stopped_again)
 
-    assert status == 128 + signal.SIGTERM
-    assert seconds < 3
-
-
-def is_pending(process, number):
-    with open(f"/proc/{process.process.pid}/status") as status:  # noqa: PTH123 - one line of it
-        masks = [int(line.split()[1], 16) for line in status if line.startswith("ShdPnd")]
-    return bool(masks[0] >> (number - 1) & 1)
+    assert worker.wait() == 128 + signal.SIGTERM

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from chassis.background import outbox
 from chassis.storage.database import DatabaseManager
-from tests.support.deployment import eventually
 from tests.support.factories import make_user
 from tests.support.servers import ValkeyServer
+from tests.support.waiting import eventually
 from userservice.jobs import service as jobs
 from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat

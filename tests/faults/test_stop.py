@@ -8,33 +8,26 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
 
 import httpx2
 import pytest
 from sqlalchemy import create_engine, text
 
 from chassis.storage.database import with_driver
-from tests.support.deployment import eventually
 from tests.support.factories import ADA
 from tests.support.load import registering
-from tests.support.servers import HOST
+from tests.support.ports import HOST
+from tests.support.waiting import ANSWER_SECONDS, DEADLINE_SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
-# The end of the drain is logged a moment after it has come.
-LOGGING_SECONDS = 0.05
-
-
-def drain_ended_at(web):
-    """Return when the first of the processes had served for long enough."""
-    return min(
-        datetime.fromisoformat(line["timestamp"]).timestamp()
-        for line in web.logged("Stopped: drain")
-    )
+DRAIN_SECONDS = 5  # long enough to look at it while it lasts
+# Longer than any test waits: a stop that goes on until then is seen.
+ENDLESS = {"TERMINATION_GRACE_SECONDS": "3600", "DATABASE_STATEMENT_TIMEOUT_SECONDS": "3600"}
 
 
 def seconds_of(web, phase):
@@ -54,26 +47,26 @@ def locked(table, database_url):
 
 
 def test_no_request_sent_before_the_drain_ended_is_dropped(deployment):
-    web = deployment.web(WEB_CONCURRENCY="2", DRAIN_SECONDS="2")
+    web = deployment.web(WEB_CONCURRENCY="2", DRAIN_SECONDS=str(DRAIN_SECONDS))
     web.await_ready()
 
     with registering(web.url, clients=6) as load:
         before = len(load.attempts)
+        drained_until = time.time() + DRAIN_SECONDS  # at the earliest
         web.send(signal.SIGTERM)
         eventually(lambda: web.get("/ready") == 503)
         health = web.get("/health")
         status = web.wait()
 
-    ended_at = drain_ended_at(web)
-    sent_before = [each for each in load.attempts if each.sent_at < ended_at - LOGGING_SECONDS]
+    sent_before = [each for each in load.attempts if each.sent_at < drained_until]
     assert status == 0
     assert health == 200
     assert {each.status for each in sent_before} == {201}
-    assert len(sent_before) > before + 20  # while it drained
+    assert len(sent_before) > before  # some came while it drained
 
 
 def test_idle_connections_are_served_until_the_drain_ends(deployment):
-    web = deployment.web(DRAIN_SECONDS="3")
+    web = deployment.web(DRAIN_SECONDS=str(DRAIN_SECONDS))
     web.await_ready()
 
     with httpx2.Client(base_url=web.url) as client:
@@ -90,12 +83,14 @@ def test_idle_connections_are_served_until_the_drain_ends(deployment):
 def test_when_the_drain_ends_who_is_in_flight_is_answered_and_who_comes_is_refused(
     deployment, postgresql_server
 ):
-    web = deployment.web(DRAIN_SECONDS="0", DATABASE_STATEMENT_TIMEOUT_SECONDS="20")
+    web = deployment.web(DRAIN_SECONDS="0", **ENDLESS)
     web.await_ready()
 
     with ThreadPoolExecutor(1) as caller:
         with locked("users", postgresql_server.url):
-            waiting = caller.submit(httpx2.post, f"{web.url}/users", json=ADA, timeout=30)
+            waiting = caller.submit(
+                httpx2.post, f"{web.url}/users", json=ADA, timeout=DEADLINE_SECONDS
+            )
             eventually(lambda: is_locked_out(postgresql_server.url))
             web.send(signal.SIGTERM)
             eventually(lambda: web.logged("Stopped: drain"))
@@ -108,7 +103,7 @@ def test_when_the_drain_ends_who_is_in_flight_is_answered_and_who_comes_is_refus
 
 
 def test_a_request_that_was_sent_slowly_is_answered_after_the_drain(deployment):
-    web = deployment.web(DRAIN_SECONDS="0")
+    web = deployment.web(DRAIN_SECONDS="0", REQUEST_READ_SECONDS="600", **ENDLESS)
     web.await_ready()
 
     with socket.create_connection((HOST, web.port)) as connection:
@@ -124,7 +119,8 @@ def test_a_request_that_was_sent_slowly_is_answered_after_the_drain(deployment):
 
 
 def test_the_phases_of_the_stop_are_logged_and_fit_into_the_grace_period(deployment):
-    web = deployment.web(WEB_CONCURRENCY="2", DRAIN_SECONDS="1", TERMINATION_GRACE_SECONDS="15")
+    # One process, since the lines of several come in any order.
+    web = deployment.web(DRAIN_SECONDS="1", TERMINATION_GRACE_SECONDS=f"{ANSWER_SECONDS:.0f}")
     web.await_ready()
 
     with registering(web.url):
@@ -135,29 +131,29 @@ def test_the_phases_of_the_stop_are_logged_and_fit_into_the_grace_period(deploym
     assert status == 0
     assert order == sorted(order)
     assert seconds_of(web, "drain") >= 1
-    assert sum(seconds_of(web, phase) for phase in phases) < 15
-    assert seconds < 15
+    assert sum(seconds_of(web, phase) for phase in phases) < ANSWER_SECONDS
+    assert seconds < ANSWER_SECONDS
 
 
 def test_the_stop_ends_in_time_although_a_request_does_not(deployment, postgresql_server):
     web = deployment.web(
         DRAIN_SECONDS="1",
         TERMINATION_GRACE_SECONDS="10",
-        DATABASE_STATEMENT_TIMEOUT_SECONDS="60",
+        DATABASE_STATEMENT_TIMEOUT_SECONDS="3600",
     )
     web.await_ready()
 
     with locked("users", postgresql_server.url), ThreadPoolExecutor(1) as caller:
-        caller.submit(httpx2.post, f"{web.url}/users", json=ADA, timeout=30)
+        caller.submit(httpx2.post, f"{web.url}/users", json=ADA, timeout=DEADLINE_SECONDS)
         eventually(lambda: is_locked_out(postgresql_server.url))
         _, seconds = web.stop()
 
-    assert seconds < 10
+    assert seconds < ANSWER_SECONDS
 
 
 def test_a_worker_ends_in_time_although_the_database_does_not_answer(deployment, postgresql_server):
     worker = deployment.worker(
-        TERMINATION_GRACE_SECONDS="10", DATABASE_STATEMENT_TIMEOUT_SECONDS="60"
+        TERMINATION_GRACE_SECONDS="10", DATABASE_STATEMENT_TIMEOUT_SECONDS="3600"
     )
     worker.await_ready()
 
@@ -166,40 +162,38 @@ def test_a_worker_ends_in_time_although_the_database_does_not_answer(deployment,
         status, seconds = worker.stop()
 
     assert status == 1
-    assert seconds < 10
+    assert seconds < ANSWER_SECONDS
 
 
 def test_a_drain_of_no_seconds_ends_at_once(deployment):
-    web = deployment.web(DRAIN_SECONDS="0")
+    web = deployment.web(DRAIN_SECONDS="0", **ENDLESS)
     web.await_ready()
 
-    status, seconds = web.stop()
+    status, _ = web.stop()
 
     assert status == 0
-    assert seconds < 5
 
 
 def test_a_second_signal_ends_the_drain_now(deployment):
-    web = deployment.web(DRAIN_SECONDS="20")
+    web = deployment.web(DRAIN_SECONDS="600", **ENDLESS)
     web.await_ready()
     children = web.children
 
     web.send(signal.SIGTERM)
     eventually(lambda: web.get("/ready") == 503)
-    status, seconds = web.stop()
+    status, _ = web.stop()
 
     assert status == 1
-    assert seconds < 5
     eventually(lambda: not any(is_running(pid) for pid in children))
 
 
 def test_ctrl_c_does_not_wait_for_the_drain(deployment):
-    web = deployment.web(DRAIN_SECONDS="20")
+    web = deployment.web(DRAIN_SECONDS="600", **ENDLESS)
     web.await_ready()
 
     os.killpg(web.process.pid, signal.SIGINT)  # a terminal tells all processes
 
-    assert web.wait(10) == 0
+    assert web.wait() == 0
 
 
 @pytest.mark.parametrize("kind", ["web", "worker"])
@@ -213,7 +207,7 @@ def test_the_first_process_of_a_container_stops_like_any_other(deployment, kind)
 
     os.kill(process.children[0], signal.SIGTERM)
 
-    assert process.wait(10) == 0
+    assert process.wait() == 0
     assert process.logged("Stopped: ")
 
 

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from chassis.telemetry.instruments import bounded, files_in
 from tests.conftest import API_KEY
 from tests.support.collector import attributes_of
-from tests.support.servers import HOST, free_port
-from tests.support.serving import eventually, in_parallel
+from tests.support.ports import HOST, free_port
+from tests.support.serving import in_parallel
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 CREATED = {"method": "POST", "status_code": "201", "endpoint": "users.create_user"}
 CUMULATIVE = 2
@@ -89,7 +90,7 @@ def test_requests_in_progress_are_counted_and_a_killed_workers_are_forgotten(ser
         cursor.execute("LOCK TABLE users")
 
         def blocked():
-            with httpx2.Client(base_url=url, timeout=30) as client:
+            with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:
                 try:
                     return create(client, 1)
                 except httpx2.TransportError:

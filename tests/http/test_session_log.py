@@ -8,6 +8,7 @@ import uuid
 import pytest
 import requests
 
+from tests.support.waiting import DEADLINE_SECONDS
 from tests.support.web import serve
 
 API_KEY = "api-key-that-stands-nowhere"
@@ -36,7 +37,9 @@ class Session:
         self._http.close()
 
     def send(self, method, path, **options):
-        response = self._http.request(method, f"{self._url}{path}", timeout=30, **options)
+        response = self._http.request(
+            method, f"{self._url}{path}", timeout=DEADLINE_SECONDS, **options
+        )
         self.statuses.append(response.status_code)
         return response
 

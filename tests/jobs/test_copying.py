@@ -9,7 +9,7 @@ from sqlalchemy import event, func, select, text
 
 from benchmarks.imports import lines, people
 from tests.support.factories import make_user
-from tests.support.web import wait_until
+from tests.support.waiting import eventually
 from userservice.jobs import imports, service, uploads
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.users.models import User
@@ -101,7 +101,7 @@ def test_an_address_that_is_taken_while_its_piece_is_copied_is_refused(services,
             connection.execute(RENAMED)
             importing = thread.submit(import_all, services, people(20))
             with database.connection() as watching:
-                wait_until(lambda: watching.scalar(BLOCKED))
+                eventually(lambda: watching.scalar(BLOCKED))
         job, refusals = importing.result()
 
     assert [(each.line, each.reason) for each in refusals] == [(8, "User already exists")]

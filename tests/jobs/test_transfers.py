@@ -14,8 +14,9 @@ from sqlalchemy import select as sql_select
 
 from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
-from tests.support.servers import HOST
-from tests.support.web import serve, wait_until
+from tests.support.ports import HOST
+from tests.support.waiting import DEADLINE_SECONDS, eventually
+from tests.support.web import serve
 from userservice.jobs.models import Job, JobChunk
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -112,13 +113,13 @@ def test_an_upload_that_breaks_off_leaves_nothing(web, database, framing, beginn
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         start = head("POST", "/users/import", *fields) + beginning
         connection.sendall(start + b"x" * 600_000)
-        wait_until(lambda: count(database, JobChunk.start))
+        eventually(lambda: count(database, JobChunk.start))
         if not is_reset:
             connection.shutdown(socket.SHUT_WR)
             answer = first_line(connection)
             assert answer.startswith(b"HTTP/1.1 400 ")
 
-    wait_until(lambda: not count(database, Job.id))
+    eventually(lambda: not count(database, Job.id))
     assert count(database, JobChunk.start) == 0
     assert '"level":"ERROR"' not in web.output()
 
@@ -136,11 +137,13 @@ def test_a_client_that_goes_away_in_an_export_leaves_its_place_and_its_connectio
         answer = first_line(leaving)
         with database.connection() as connection:
             # The process waits for its client, which does not read on.
-            wait_until(lambda: connection.scalar(STREAMING))
-        refused = requests.get(url, headers=headers, timeout=30)
+            eventually(lambda: connection.scalar(STREAMING))
+        refused = requests.get(url, headers=headers, timeout=DEADLINE_SECONDS)
     with database.connection() as connection:
-        wait_until(lambda: not connection.scalar(STREAMING))
-    again = wait_until(lambda: answered(requests.get(url, headers=headers, timeout=30)))
+        eventually(lambda: not connection.scalar(STREAMING))
+    again = eventually(
+        lambda: answered(requests.get(url, headers=headers, timeout=DEADLINE_SECONDS))
+    )
 
     assert answer == b"HTTP/1.1 200 OK"
     assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)

@@ -15,7 +15,8 @@ from chassis.errors import Unavailable
 from chassis.storage import idempotency
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
-from tests.support.web import serve, wait_until
+from tests.support.waiting import DEADLINE_SECONDS, eventually
+from tests.support.web import serve
 from userservice.users import registration, service
 from userservice.users.errors import EmailTaken
 from userservice.users.schemas import UserCreate
@@ -258,7 +259,7 @@ def test_a_request_whose_key_is_in_flight_for_short_waits_and_is_replayed(databa
         with database.transaction() as connection:
             idempotency.reserve(connection, request, answer)
             waiting = pool.submit(client.post, "/users", data=body, headers=KEY | JSON)
-            wait_until(lambda: someone_waits(database))
+            eventually(lambda: someone_waits(database))
         response = waiting.result()
 
     assert (response.status_code, response.data) == (201, b"{}")
@@ -282,7 +283,7 @@ def test_of_many_requests_with_one_key_one_creates_a_user(postgresql_url):
 
     def register(web):
         barrier.wait()
-        return requests.post(f"{web.url}/users", json=ADA, headers=KEY, timeout=30)
+        return requests.post(f"{web.url}/users", json=ADA, headers=KEY, timeout=DEADLINE_SECONDS)
 
     with (
         serve(
@@ -291,7 +292,9 @@ def test_of_many_requests_with_one_key_one_creates_a_user(postgresql_url):
         ThreadPoolExecutor(PARALLEL) as pool,
     ):
         answers = list(pool.map(register, [web] * PARALLEL))
-        listed = requests.get(f"{web.url}/users", headers={"X-API-Key": API_KEY}, timeout=30)
+        listed = requests.get(
+            f"{web.url}/users", headers={"X-API-Key": API_KEY}, timeout=DEADLINE_SECONDS
+        )
 
     created = [answer for answer in answers if answer.status_code == 201]
     refused = [answer for answer in answers if answer.status_code != 201]

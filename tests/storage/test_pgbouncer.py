@@ -16,7 +16,8 @@ from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from config import AppConfig
 from tests.support.manifests import ROOT
-from tests.support.servers import HOST, NOBODY, PostgreSQLServer, Server
+from tests.support.ports import HOST
+from tests.support.servers import NOBODY, PostgreSQLServer, Server
 from tests.upgrades.record import KEY, act, deliver
 
 EXAMPLE = (ROOT / "k8s" / "examples" / "pgbouncer.yaml").read_text(encoding="utf-8")

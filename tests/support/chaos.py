@@ -21,10 +21,11 @@ from sqlalchemy import create_engine, text
 
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager, with_driver
-from tests.support.deployment import Deployment, Web, Worker, eventually
+from tests.support.deployment import Deployment, Web, Worker
 from tests.support.faults import GARBAGE, HANG, FaultProxy, MailProvider, Mode
 from tests.support.load import Load, Stored, missing_mails, violations
 from tests.support.servers import PostgreSQLServer, ValkeyServer
+from tests.support.waiting import eventually
 
 RECOVERY_SECONDS = 20.0
 # Timeouts of 1 and 2 s, one after the other, on a machine that does all of this at once.
@@ -231,13 +232,15 @@ def happen(chaos: Chaos, names: list[str], seconds: float) -> None:
             time.sleep(0.2)
     served = chaos.load.count(201)
     try:
-        took = eventually(
+        recovers_from = time.monotonic()
+        eventually(
             lambda: chaos.load.count(201) > served + 5 and chaos.web.get("/ready") == 200,
             RECOVERY_SECONDS,
         )
     except AssertionError:
         chaos.check(False, f"users are registered again {RECOVERY_SECONDS:.0f} s after it")  # noqa: FBT003
         return
+    took = time.monotonic() - recovers_from
     ended = [attempt.status for attempt in chaos.load.attempts[before:]]
     counts = ", ".join(f"{ended.count(status)} times {status}" for status in sorted(set(ended)))
     say(f"served  again after {took:.1f} s; answers meanwhile: {counts}")

@@ -24,11 +24,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.waiting import DEADLINE_SECONDS
 
 PROTOCOLS = ("http/protobuf", "grpc")
 SLOW_SECONDS = 1.0
-DEADLINE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)

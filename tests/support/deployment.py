@@ -8,18 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx2
 
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, children, free_port, is_served_by
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APP = (sys.executable, str(ROOT / "app.py"))
-DEADLINE_SECONDS = 30.0
 API_KEY = "test-api-key"
 
 
@@ -73,8 +73,7 @@ class Process:
     @property
     def children(self) -> list[int]:
         """The ids of the process's children."""
-        file = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(number) for number in file.read_text().split()]
+        return children(self.process.pid)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -120,7 +119,7 @@ class Web(Process):
 
         def is_ready() -> bool:
             assert self.is_alive, self.output
-            return self.get("/ready") == 200
+            return is_served_by(self.process.pid, self.port) and self.get("/ready") == 200
 
         eventually(is_ready)
 
@@ -184,12 +183,3 @@ class Deployment:
     def _keep(self, process: AnyProcess) -> AnyProcess:
         self._processes.append(process)
         return process
-
-
-def eventually(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> float:
-    """Wait until a condition holds; return how long it took, and fail when it does not."""
-    started_at = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started_at < seconds, "it did not come about"
-        time.sleep(0.02)
-    return time.monotonic() - started_at

@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
 
-from tests.support import kustomize, servers
+from tests.support import kustomize, ports, servers
 from tests.support.containers import (
     IMAGE,
     builder,
@@ -98,8 +98,8 @@ def test() -> None:
             "JWT_SECRET": uuid4().hex,
             "EMAIL_SERVICE_URL": email_url,
             # Of this machine, whose network the containers share.
-            "PORT": str(servers.free_port()),
-            "WORKER_METRICS_PORT": str(servers.free_port()),
+            "PORT": str(ports.free_port()),
+            "WORKER_METRICS_PORT": str(ports.free_port()),
         }
         web = find(objects, "Deployment", "cloudnative-app")
         migrate(objects, web, made_up)
@@ -289,9 +289,9 @@ def catch_emails() -> Iterator[tuple[str, list[Any]]]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    server = Server((servers.HOST, 0), Handler)
+    server = Server((ports.HOST, 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://{servers.HOST}:{server.server_port}/send", emails
+    yield f"http://{ports.HOST}:{server.server_port}/send", emails
     server.shutdown()
 
 
@@ -301,7 +301,7 @@ def ask(
     """Ask the service; 0 when it does not answer."""
     is_raw = isinstance(document, bytes) or document is None
     request = urllib.request.Request(
-        f"http://{servers.HOST}:{port}{path}",
+        f"http://{ports.HOST}:{port}{path}",
         data=document if is_raw else json.dumps(document).encode(),
         headers={"Content-Type": media_type, "X-API-Key": API_KEY},
     )

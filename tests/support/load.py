@@ -17,8 +17,8 @@ from sqlalchemy import create_engine, text
 
 from chassis.storage.database import with_driver
 from tests.support.faults import Mail
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
-PATIENCE_SECONDS = 20.0
 THINKING_SECONDS = 0.02
 
 
@@ -86,7 +86,7 @@ class Load:
 
     def _run(self, keeps_connection: bool) -> None:  # noqa: FBT001 - a thread's only argument
         limits = httpx2.Limits(max_keepalive_connections=int(keeps_connection))
-        with httpx2.Client(timeout=PATIENCE_SECONDS, limits=limits) as client:
+        with httpx2.Client(timeout=DEADLINE_SECONDS, limits=limits) as client:
             while not self._stopping.is_set():
                 self.attempts.append(self._register(client))
                 self._stopping.wait(THINKING_SECONDS)
@@ -172,8 +172,5 @@ def _wrong_mails(stored: Stored, mails: Sequence[Mail]) -> Iterator[str]:
 def registering(url: str, *, clients: int = 4) -> Iterator[Load]:
     """Let clients register users, from the first answer to the end of the block."""
     with Load(url, clients=clients) as load:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not load.count(201):
-            assert time.monotonic() < deadline, load.attempts
-            time.sleep(0.01)
+        eventually(lambda: load.count(201))
         yield load

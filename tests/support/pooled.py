@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from opentelemetry import baggage, trace
 
 from chassis.telemetry.log_fields import log_fields
+from tests.support.waiting import eventually
 
 
 def surroundings():
@@ -20,8 +20,5 @@ def surroundings():
 def meet(folder, number):
     """Wait until as many processes are here at once, and return this one's id."""
     Path(folder, str(os.getpid())).touch()
-    deadline = time.monotonic() + 50
-    while len(list(Path(folder).iterdir())) < number:
-        assert time.monotonic() < deadline, "the others did not come"
-        time.sleep(0.01)
+    eventually(lambda: len(list(Path(folder).iterdir())) >= number)
     return os.getpid()

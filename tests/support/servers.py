@@ -10,10 +10,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,10 +22,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
-HOST = "127.0.0.1"
+from tests.support.ports import HOST, free_port
+from tests.support.waiting import DEADLINE_SECONDS, POLL_SECONDS
+
 NOBODY = 65534
-START_SECONDS = 30
-STOP_SECONDS = 20
 ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 # Arguments: folder, signal. Its standard input is a pipe from the test process, which
@@ -37,7 +35,7 @@ cat
 if read -r pid < "$1/pid"; then
     kill -s "$2" "$pid"
     kill -s CONT "$pid"
-    for _ in $(seq 100); do kill -0 "$pid" || break; sleep 0.1; done
+    for _ in $(seq 1200); do kill -0 "$pid" || break; sleep 0.1; done
 fi
 rm -rf "$1"
 """
@@ -106,7 +104,7 @@ class Server(ABC):
         """Start and wait until the server takes connections.
 
         Raises:
-            ServerFailed: it died, or was not ready within `START_SECONDS`.
+            ServerFailed: it died, or was not ready within `DEADLINE_SECONDS`.
         """
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -132,7 +130,7 @@ class Server(ABC):
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)  # a test may have frozen it
             with suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
+                process.wait(DEADLINE_SECONDS)
                 break
         self._process = None
         self._pid_file.unlink()
@@ -174,13 +172,13 @@ class Server(ABC):
         return self._process
 
     def _await_readiness(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while self._running().poll() is None:
             if self.readiness in self._log.read_text(errors="replace").lower():
                 return
             if time.monotonic() > deadline:
                 raise ServerFailed(self._report("is not ready"))
-            time.sleep(0.01)
+            time.sleep(POLL_SECONDS)
         raise ServerFailed(self._report("died"))
 
     def _report(self, what: str) -> str:
@@ -251,19 +249,6 @@ class ValkeyServer(Server):
         sync = "always" if self.durable else "no"
         log = ["--save", "", "--appendonly", "yes", "--appendfsync", sync]
         return [find_valkey(), "--bind", HOST, "--port", str(self.port), *log]
-
-
-def free_port() -> int:
-    """Return a free port below those that outgoing connections get.
-
-    Such a one could be taken while its server is stopped, even by a client that tries to
-    reach the server: it would be connected to itself.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(20_000)  # `random` has the same seed in all processes
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 def temporary_folder(user: int | None) -> Path:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -18,10 +17,10 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import API_KEY
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, children, free_port, is_served_by
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEADLINE_SECONDS = 40.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -53,7 +52,7 @@ class Service:
                 stderr=errors,
                 start_new_session=True,
             )
-        self.client = httpx2.Client(base_url=f"http://{HOST}:{self.port}", timeout=30)
+        self.client = httpx2.Client(base_url=f"http://{HOST}:{self.port}", timeout=DEADLINE_SECONDS)
 
     @property
     def output(self) -> str:
@@ -77,8 +76,7 @@ class Service:
     @property
     def workers(self) -> list[int]:
         """The ids of the worker processes."""
-        children = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return [int(number) for number in Path(children).read_text().split()]
+        return children(self.process.pid)
 
     def samples(self) -> Samples:
         """Scrape once: (name, labels) -> value."""
@@ -95,13 +93,11 @@ class Service:
         found = self.samples().items()
         return sum(value for (each, own), value in found if each == name and wanted <= own)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """Ask the process to end; return how many seconds it took."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the process to end, and wait until it has."""
         self.client.close()
-        started = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(DEADLINE_SECONDS)
-        return time.monotonic() - started
 
     def close(self) -> None:
         """End the process, one way or another."""
@@ -129,25 +125,19 @@ def serving(folder: Path, **variables: str) -> Iterator[Service]:
 
 def _is_serving(service: Service) -> bool:
     assert service.process.poll() is None, service.output + service.errors
+    if not is_served_by(service.process.pid, service.port):
+        return False
     try:
         return service.client.get("/health").status_code == 200
     except httpx2.TransportError:
         return False
 
 
-def eventually(condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
-    """Wait until a condition holds, and fail when it does not come to that."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
 def in_parallel(calls: int, clients: int, call: Callable[[httpx2.Client, int], Any], url: str):
     """Make numbered calls by several clients, each with connections of its own."""
 
     def work(client_number: int) -> list[Any]:
-        with httpx2.Client(base_url=url, timeout=30) as client:
+        with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:
             return [call(client, number) for number in range(client_number, calls, clients)]
 
     with ThreadPoolExecutor(clients) as threads:

@@ -8,18 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
-from tests.support.servers import HOST, free_port
+from tests.support.ports import HOST, free_port, is_served_by
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 APP = Path(__file__).resolve().parent.parent.parent / "app.py"
-START_SECONDS = 30
-STOP_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Web:
     def url(self):
         return f"http://{HOST}:{self.port}"
 
-    def connect(self, timeout=15):
+    def connect(self, timeout=DEADLINE_SECONDS):
         """Open a connection of one's own; reading from it fails after `timeout` seconds."""
         return socket.create_connection((HOST, self.port), timeout)
 
@@ -44,7 +42,7 @@ class Web:
     def stop(self, number=signal.SIGTERM):
         """Ask the process to end and return its status."""
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
+        return self.process.wait(DEADLINE_SECONDS)
 
 
 @contextmanager
@@ -65,7 +63,7 @@ def serve(**variables):
             )
         try:
             web = Web(port, process, log)
-            _await_answer(web)
+            eventually(lambda: _is_answering(web))
             yield web
         finally:
             if process.poll() is None:
@@ -75,21 +73,10 @@ def serve(**variables):
             process.wait()
 
 
-def wait_until(condition, seconds=15):
-    """Wait for a condition and return its value; fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
-    return value
-
-
-def _await_answer(web):
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        assert web.process.poll() is None, f"the process died:\n{web.output()}"
-        assert time.monotonic() < deadline, f"no answer:\n{web.output()}"
-        with suppress(requests.ConnectionError):
-            requests.get(f"{web.url}/health", timeout=START_SECONDS)
-            return
-        time.sleep(0.02)
+def _is_answering(web):
+    assert web.process.poll() is None, f"the process died:\n{web.output()}"
+    if not is_served_by(web.process.pid, web.port):
+        return False
+    with suppress(requests.ConnectionError):
+        return requests.get(f"{web.url}/health", timeout=DEADLINE_SECONDS)
+    return False

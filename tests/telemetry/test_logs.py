@@ -18,8 +18,8 @@ from config import AppConfig
 from observability import setup_logging
 from tests.conftest import API_KEY
 from tests.support.factories import ADA
-from tests.support.servers import HOST
-from tests.support.serving import eventually
+from tests.support.ports import HOST
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 FIELDS = {
     "timestamp",
@@ -184,7 +184,7 @@ def log_exception(message):
 
 
 def send_raw(service, data):
-    with socket.create_connection((HOST, service.port), timeout=20) as connection:
+    with socket.create_connection((HOST, service.port), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         while connection.recv(4096):

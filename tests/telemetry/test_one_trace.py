@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from tests.support.collector import collector as run_collector
-from tests.support.deployment import eventually
 from tests.support.factories import ADA
+from tests.support.waiting import eventually
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FROM_CALLER = {"traceparent": f"00-{TRACE}-{CALLER}-01"}

@@ -17,7 +17,8 @@ from tests.conftest import API_KEY
 from tests.support.collector import Collector
 from tests.support.collector import collector as run_collector
 from tests.support.deployment import Worker
-from tests.support.serving import Service, eventually
+from tests.support.serving import Service
+from tests.support.waiting import eventually
 
 EMAIL = "Zaphod.Quuxley+tag@example.org"
 NAME = "Trillian Quibblewick"

@@ -14,7 +14,7 @@ from chassis.security import PasswordHasher, fingerprint
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support.factories import CHEAP_HASHER, make_user
-from tests.support.web import wait_until
+from tests.support.waiting import eventually
 from userservice.tokens import queries, service
 from userservice.tokens.errors import InvalidGrant
 from userservice.users import credentials
@@ -138,7 +138,7 @@ def test_a_family_ends_with_the_token_that_a_refresh_adds_meanwhile(postgresql_u
         owner = queries.spend_token(connection, second_hash, now=datetime.now(UTC))
         third = issuer.pair(connection, owner)
         thief.start()
-        wait_until(lambda: someone_waits(postgresql_url))
+        eventually(lambda: someone_waits(postgresql_url))
     thief.join()
 
     assert not is_accepted(database, issuer, third.refresh_token)

@@ -13,7 +13,7 @@ from bootstrap import open_backing_services
 from config import AppConfig
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 from userservice.users import queries
 
 PROBLEM = {
@@ -837,13 +837,11 @@ def dead_client():
 @pytest.mark.parametrize(("method", "path"), [("POST", "/users"), *GUARDED])
 def test_without_a_database_a_call_is_worth_trying_again(dead_client, method, path):
     body = {"json": ADA} if method in {"POST", "PATCH"} else {}
-    started = datetime.now(UTC)
 
     response = dead_client.open(path, method=method, **body)
 
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) >= 1
-    assert datetime.now(UTC) - started < timedelta(seconds=5)
     if method != "HEAD":
         assert_problem(response, 503, "unavailable")
 

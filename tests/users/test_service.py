@@ -11,6 +11,7 @@ import pytest
 from chassis.errors import PreconditionFailed
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
+from tests.support.waiting import DEADLINE_SECONDS
 from userservice.users import queries, service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
@@ -47,7 +48,7 @@ def purge(database, days):
 
 def all_at_once(action, count=AT_ONCE):
     """Call `action(number)` from as many threads, which start together; return the results."""
-    barrier = Barrier(count, timeout=30)
+    barrier = Barrier(count, timeout=DEADLINE_SECONDS)
 
     def wait_and_act(number):
         barrier.wait()
