@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from chassis.once import once
 
 MIN_LENGTH = 8
 MAX_LENGTH = 128
-SERVICE_WORDS = ("cloudnative", "userservice", "userapi")
 
 
-def is_guessable(password: str, *context: str) -> bool:
+def is_guessable(password: str, *context: str, names: Collection[str] = ()) -> bool:
     """Tell whether a password is among the first that an attacker tries.
 
     Args:
         password: What is to become a password.
-        context: Texts that belong to the user, such as the address and the name.
+        context: Texts that belong to the user, such as the address and the name; their words
+            count as well.
+        names: Names of the service, which count as a whole.
     """
     folded = password.casefold()
     letters = _letters(folded)
-    words = {_letters(word) for text in context for word in (text, *re.split(r"[\s@._-]+", text))}
+    parts = (part for text in context for part in (text, *re.split(r"[\s@._-]+", text)))
+    words = {_letters(each) for each in (*names, *parts)}
     # Digits and signs around a known word do not hide it: ada.lovelace1! is still her name.
-    return folded in _common() or letters in (words - {""}) | set(SERVICE_WORDS)
+    return folded in _common() or letters in words - {""}
 
 
 def _letters(text: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from chassis.passwords import is_guessable
 from tests.support.factories import ADA
+from userservice import SERVICE_NAME, SERVICE_WORDS
 
 COMMON = ["password", "12345678", "PassWord1", "qwertyuiop", "iloveyou", "trustno1"]
 CONTEXT = [
@@ -13,8 +14,8 @@ CONTEXT = [
     "LOVELACE",
     "lovelace1815",
     "example1",
-    "cloudnative",
-    "UserService42",
+    SERVICE_WORDS[1],
+    f"{SERVICE_WORDS[0].title()}42",
 ]
 FINE = [
     "correct horse battery",
@@ -33,12 +34,14 @@ def test_common_passwords_are_guessable_in_any_case(password):
 
 @pytest.mark.parametrize("password", CONTEXT)
 def test_passwords_made_of_what_is_known_of_the_user_are_guessable(password):
-    assert is_guessable(password, "ada.lovelace@example.com", "Ada Lovelace")
+    assert is_guessable(password, "ada.lovelace@example.com", "Ada Lovelace", names=SERVICE_WORDS)
 
 
 @pytest.mark.parametrize("password", FINE)
 def test_other_passwords_are_not(password):
-    assert not is_guessable(password, "ada.lovelace@example.com", "Ada Lovelace")
+    assert not is_guessable(
+        password, "ada.lovelace@example.com", "Ada Lovelace", names=SERVICE_WORDS
+    )
 
 
 def test_what_is_known_of_one_user_does_not_hinder_another():
@@ -72,6 +75,7 @@ def test_characters_count_not_bytes(client):
         ("password1", "Password is too easy to guess"),
         ("ADA@example.com", "Password is too easy to guess"),
         ("Ada Lovelace", "Password is too easy to guess"),
+        (f"{SERVICE_WORDS[2] or SERVICE_NAME}-20242025", "Password is too easy to guess"),
     ],
 )
 def test_a_password_that_breaks_a_rule_is_refused_and_not_repeated(client, password, detail):
@@ -89,3 +93,9 @@ def test_a_password_is_in_no_answer(client):
 
     assert "password" not in response.json
     assert password not in response.text
+
+
+def test_the_names_of_a_service_count_as_a_whole_and_only_where_they_are_handed_in():
+    assert is_guessable("orders-api-1", names=["orders-api"])
+    assert not is_guessable("orders-zq-1", names=["orders-api"])
+    assert not is_guessable("orders-api-1")

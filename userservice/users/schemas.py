@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from chassis.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
 from chassis.schemas import Schema
+from userservice import SERVICE_WORDS
 from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
 
 # Control characters and line separators: they hide text, or break a line in a log or a mail.
@@ -135,7 +136,9 @@ class UserCreate(Schema):
     @classmethod
     def _refuse_guessable(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         context = (info.data.get("email", ""), info.data.get("name", ""))
-        if value is not None and is_guessable(value.get_secret_value(), *context):
+        if value is None:
+            return None
+        if is_guessable(value.get_secret_value(), *context, names=SERVICE_WORDS):
             raise ValueError("is too easy to guess")
         return value
 
