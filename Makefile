@@ -12,6 +12,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
+.PHONY: rename
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
 help: ## Show this list
@@ -52,6 +53,9 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 	$(DEV)/bin/python -m tests.upgrades.record
 	$(DEV)/bin/alembic revision --autogenerate -m "$$m"
 	$(DEV)/bin/ruff check --fix --quiet migrations && $(DEV)/bin/ruff format --quiet migrations
+
+rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders
+	@$(python) tools/rename.py --name="$(name)" --package="$(package)"
 
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate

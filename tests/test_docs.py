@@ -229,7 +229,7 @@ def test_the_tree_in_the_architecture_names_every_module_and_no_other():
         *(python_files(ROOT / package, "**/*.py") for package in ("chassis", "userservice"))
     )
     others = set().union(
-        *(python_files(ROOT / name, "**/*.py") for name in ("docs", "migrations", "tests"))
+        *(python_files(ROOT / name, "**/*.py") for name in ("docs", "migrations", "tests", "tools"))
     )
 
     named = set(re.findall(r"[\w.]+\.py\b", tree))
