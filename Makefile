@@ -12,7 +12,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
-.PHONY: rename
+.PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
 help: ## Show this list
@@ -47,6 +47,9 @@ contracts: $(DEV)/stamp ## Check who imports whom
 	$(DEV)/bin/lint-imports
 
 check: lint types contracts test ## Do all that CI does
+
+exercise: $(DEV)/stamp ## Add a resource to a clone as CONTRIBUTING.md says, and check it there
+	$(DEV)/bin/python -m tests.exercise.steps
 
 migration: $(DEV)/stamp ## Write a migration from the models: make migration m="add teams"
 	@[ -n "$$m" ] || { echo 'Say what changes: make migration m="add teams"' >&2; exit 2; }
