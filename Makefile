@@ -14,6 +14,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
+.PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
 help: ## Show this list
@@ -55,10 +56,16 @@ contracts: $(DEV)/stamp ## Check who imports whom
 
 check: lint types contracts test ## Do all that CI does
 
+exercise: $(DEV)/stamp ## Add a resource to a clone as CONTRIBUTING.md says, and check it there
+	$(DEV)/bin/python -m tests.exercise.steps
+
 migration: $(DEV)/stamp ## Write a migration from the models: make migration m="add teams"
 	@[ -n "$$m" ] || { echo 'Say what changes: make migration m="add teams"' >&2; exit 2; }
 	$(DEV)/bin/python -m tests.upgrades.revision "$$m"
 	$(call tidy,migrations)
+
+rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders
+	@$(python) tools/rename.py --name="$(name)" --package="$(package)"
 
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate

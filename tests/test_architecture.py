@@ -225,8 +225,8 @@ def test_a_contract_notices_an_import_that_breaks_it(copy, contract):
 @pytest.mark.parametrize(
     ("module", "contract"),
     [
-        ("userservice/teams.py", "A resource may use those below it"),
-        ("chassis/teams.py", "The rooms of the chassis"),
+        ("userservice/strangers.py", "A resource may use those below it"),
+        ("chassis/strangers.py", "The rooms of the chassis"),
     ],
 )
 def test_a_new_resource_and_a_new_room_must_say_where_they_belong(copy, module, contract):

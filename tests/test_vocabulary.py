@@ -38,16 +38,11 @@ ALLOWED = {
     ("chassis/security.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }
-ALLOWED_FOR_NOW = {
-    ("chassis/passwords.py", r'"(?:cloudnative|userservice|userapi)"'): (
-        "its words are about to be handed in"
-    ),
-}
 
 
 def words(path, text):
     """Return the words of this service in a file's text, each with its line."""
-    for file, use in {**ALLOWED, **ALLOWED_FOR_NOW}:
+    for file, use in ALLOWED:
         if file in {"", path}:
             text = re.sub(use, "", text)
     return [

@@ -17,7 +17,7 @@ import yaml
 
 from config import AppConfig
 from tests.support import mail_bridge
-from tests.support.manifests import ROOT
+from tests.support.manifests import OUR_IMAGE, ROOT
 
 FILES = ROOT / "monitoring" / "compose"
 
@@ -44,7 +44,7 @@ def test_a_file_follows_its_schema(schema, file):
 
 
 def ours(compose):
-    return [each for each in compose["services"].values() if "cloudnative" in each["image"]]
+    return [each for each in compose["services"].values() if OUR_IMAGE in each["image"]]
 
 
 def test_every_variable_is_one_that_the_code_reads(compose):

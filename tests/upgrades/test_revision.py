@@ -92,8 +92,8 @@ def test_a_migration_is_written_in_one_go_and_stays_as_it_is(
     written = file.read_text(encoding="utf-8")
     assert f'\nrevision = "{NEXT}"\ndown_revision = "{HEAD}"\n' in written
     assert written.startswith('"""Add teams."""\n')
-    run(".venv/bin/ruff", "check", "migrations", cwd=clone)
-    run(".venv/bin/ruff", "format", "--check", "migrations", cwd=clone)
+    run(".venv/bin/python", "-m", "ruff", "check", "migrations", cwd=clone)
+    run(".venv/bin/python", "-m", "ruff", "format", "--check", "migrations", cwd=clone)
     steps = ("upgrade head", "check", f"downgrade {HEAD}", "upgrade head")
     for url in (empty_sqlite_url, empty_postgresql_url):
         run(".venv/bin/python", "-c", ALEMBIC, *steps, cwd=clone, DATABASE_URL=url)
@@ -110,5 +110,5 @@ def test_what_a_tool_can_repair_fails_neither_format_nor_lint(clone):
 
     run("make", "format", cwd=clone)
 
-    run(".venv/bin/ruff", "check", cwd=clone)
-    run(".venv/bin/ruff", "format", "--check", cwd=clone)
+    run(".venv/bin/python", "-m", "ruff", "check", cwd=clone)
+    run(".venv/bin/python", "-m", "ruff", "format", "--check", cwd=clone)

@@ -1,0 +1,1 @@
+"""Teams: users found them, and find them again."""

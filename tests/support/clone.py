@@ -1,0 +1,80 @@
+"""Clones of this repository that tests may change, with the files as they are now."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+DEADLINE_SECONDS = 500
+# Not resolved: a virtual environment is known by the link to its interpreter.
+ENVIRONMENT = Path(sys.executable).parent.parent
+# With the environment of these tests; it is older than a clone's locks, and yet up to date.
+MAKE = (
+    *("make", "--no-print-directory", "-o", f"{ENVIRONMENT}/stamp"),
+    *(f"DEV={ENVIRONMENT}", f"RUN={ENVIRONMENT}", f"PYTHON={sys.executable}"),
+)
+needs_git = pytest.mark.skipif(
+    not (ROOT / ".git").exists() or not all(map(shutil.which, ("git", "make"))),
+    reason="cloning needs the repository, git and make",
+)
+
+
+def clone(folder):
+    """Fill a folder with the files of this repository, and commit them."""
+    listing = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in listing.rstrip("\0").split("\0"):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    git(folder, "init", "--quiet")
+    commit(folder)
+    return folder
+
+
+def commit(folder):
+    """Commit all that has changed in a clone."""
+    git(folder, "add", "--all")
+    git(folder, *("-c", "user.name=t", "-c", "user.email=t@example.com"), "commit", "-qm", "test")
+
+
+def git(folder, *arguments):
+    """Return what git says."""
+    return checked(folder, "git", "-c", "safe.directory=*", *arguments).stdout
+
+
+def tool(folder, name, *arguments):
+    """Run a tool of this environment in a clone."""
+    return checked(folder, sys.executable, "-m", name, *arguments)
+
+
+def checked(folder, *command):
+    """Run a program in a clone; it fails the test when it fails."""
+    done = run_in(folder, *command)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-8000:]}{done.stderr[-4000:]}"
+    return done
+
+
+def run_in(folder, *command):
+    """Run a program in a clone; tests that it runs start servers of their own."""
+    ours = {"TEST_DATABASE_URL", "TEST_REDIS_URL", "PYTHONPATH"}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and not name.startswith(("PYTEST_", "COV_", "GIT_", "MAKE", "MFLAGS"))
+    }
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+    )

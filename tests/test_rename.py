@@ -1,0 +1,151 @@
+"""A clone gets its own names, and nothing of the first ones stays."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.support.clone import MAKE, checked, clone, git, needs_git, run_in, tool
+from tools.rename import Names
+
+pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(300)]
+RENAME = (sys.executable, "tools/rename.py")
+OLD = re.compile(r"\buser[-_ ]?service|cloud[-_ ]?native", re.IGNORECASE)
+# The spans of the resource users, which keeps its name.
+SPANS = re.compile(r"\buser_service\.(\w+|\*)")
+RECORDED = ("benchmarks/results/", "LICENSE")
+MEASURED = re.compile(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", re.DOTALL)
+QUICK = ("tests/test_docs.py", "tests/test_passwords.py", "tests/deploy")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A clone that stays as it is."""
+    return clone(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory):
+    """A clone that was renamed, and in which was done what `make rename` says comes next."""
+    folder = clone(tmp_path_factory.mktemp("renamed"))
+    done = checked(folder, *MAKE, "rename", "name=orders-api", "package=orders")
+    assert "make format docs check" in done.stdout
+    checked(folder, *MAKE, "format", "docs")
+    return folder
+
+
+def texts(folder):
+    """Yield the repository's files as path, text; what is no text is left out."""
+    for path in git(folder, "ls-files", "-z").rstrip("\0").split("\0"):
+        try:
+            yield path, (folder / path).read_bytes().decode()
+        except UnicodeDecodeError:
+            continue
+
+
+def refusal(folder, name, package):
+    """Return the line that says why a clone is not renamed; the clone stays as it is."""
+    before = git(folder, "status", "--porcelain")
+    done = run_in(folder, *RENAME, f"--name={name}", f"--package={package}")
+    assert done.returncode == 2, done.stdout
+    assert git(folder, "status", "--porcelain") == before
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_nothing_of_the_old_names_is_left(renamed):
+    left = [
+        f"{path}: {line.strip()}"
+        for path, text in texts(renamed)
+        if not path.startswith((*RECORDED, "tools/rename.py"))
+        for line in (path, *MEASURED.sub("", text).splitlines())
+        if OLD.search(SPANS.sub("", line))
+    ]
+
+    assert left == []
+
+
+def test_files_and_objects_have_the_new_names(renamed):
+    assert not (renamed / "userservice").exists()
+    assert (renamed / "orders" / "users" / "service.py").exists()
+    assert (renamed / "monitoring" / "dashboards" / "orders-api.json").exists()
+    assert "name: orders-api-worker\n" in (renamed / "k8s/base/worker.yaml").read_text()
+    assert "job_name: orders-api\n" in (renamed / "monitoring/compose/prometheus.yaml").read_text()
+
+
+def test_what_was_recorded_stays_as_it_was(fresh, renamed):
+    recorded = {
+        path: text
+        for path, text in texts(fresh)
+        if path.startswith(RECORDED) or re.search(r"requirements[\w-]*\.(in|txt)$", path)
+    }
+    measured = [
+        [found[0] for found in MEASURED.finditer((folder / "docs/performance.md").read_text())]
+        for folder in (fresh, renamed)
+    ]
+
+    assert len(recorded) > 10
+    assert {path: (renamed / path).read_text() for path in recorded} == recorded
+    assert measured[0] == measured[1] != []
+
+
+def test_the_changelog_begins_anew(renamed):
+    _, _, changes = (renamed / "CHANGELOG.md").read_text().partition("## Unreleased\n")
+
+    assert changes == "\n### Added\n\n- The first version.\n"
+
+
+def test_a_renamed_clone_passes_its_checks(renamed):
+    tool(renamed, "ruff", "check", "--no-cache")
+    tool(renamed, "ruff", "format", "--check", "--no-cache")
+    tool(renamed, "codespell")
+    tool(renamed, "lint-imports", "--no-cache")
+    checked(
+        renamed, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK,
+        "-m", "not slow and not integration",
+    )  # fmt: skip
+
+
+def test_a_clone_is_renamed_once(renamed):
+    assert refusal(renamed, "orders-api", "orders") == (
+        "There is no userservice/ any more: a clone is renamed once, at its beginning"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "reason"),
+    [
+        ("", "orders", "must be a DNS label"),
+        ("Orders", "orders", "must be a DNS label"),
+        ("orders_api", "orders", "must be a DNS label"),
+        ("-orders", "orders", "must be a DNS label"),
+        ("orders-", "orders", "must be a DNS label"),
+        ("o" * 41, "orders", "must be a DNS label of at most 40 characters"),
+        ("orders-api", "", "must be a Python name"),
+        ("orders-api", "orders-api", "must be a Python name"),
+        ("orders-api", "class", "must be a Python name"),
+        ("orders-api", "email", "would hide the installed module"),
+        ("orders-api", "sqlalchemy", "would hide the installed module"),
+        ("orders-api", "chassis", "the project has a chassis already"),
+        ("orders-api", "config", "the project has a config already"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_in_one_line(fresh, name, package, reason):
+    assert reason in refusal(fresh, name, package)
+
+
+def test_work_that_is_not_committed_is_safe(tmp_path):
+    folder = clone(tmp_path)
+    (folder / "README.md").write_text("Mine.\n")
+
+    assert "Commit or stash" in refusal(folder, "orders-api", "orders")
+    assert (folder / "README.md").read_text() == "Mine.\n"
+
+
+def test_columns_behind_a_name_stay_where_they_are():
+    names = Names(name="orders-api", package="orders")
+
+    assert names.put_into("userservice/users/     a package") == "orders/users/          a package"
+    assert names.put_into("app=cloudnative-app  # ours") == "app=orders-api  # ours"
