@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.clone import MAKE, checked, clone, git, needs_git, run_in, tool
+from tests.support.clone import MAKE, checked, clone, git, needs_git, run_in
 from tools.rename import Names
 
 pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -98,10 +98,7 @@ def test_the_changelog_begins_anew(renamed):
 
 
 def test_a_renamed_clone_passes_its_checks(renamed):
-    tool(renamed, "ruff", "check", "--no-cache")
-    tool(renamed, "ruff", "format", "--check", "--no-cache")
-    tool(renamed, "codespell")
-    tool(renamed, "lint-imports", "--no-cache")
+    checked(renamed, *MAKE, "lint", "contracts")
     checked(
         renamed, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK,
         "-m", "not slow and not integration",

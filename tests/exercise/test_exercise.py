@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.exercise import steps
-from tests.support.clone import checked, clone, git, needs_git, tool
+from tests.support.clone import MAKE, checked, clone, git, needs_git
 
 pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(600)]
 STRUCTURE = (
@@ -53,11 +53,8 @@ def test_nothing_else_was_touched_but_by_the_tools(extended):
 
 
 def test_the_new_resource_passes_the_checks(extended):
-    tool(extended, "ruff", "check", "--no-cache")
-    tool(extended, "ruff", "format", "--check", "--no-cache")
-    tool(extended, "codespell")
-    tool(extended, "lint-imports", "--no-cache")
-    tool(extended, "mypy", "userservice", "tests/teams", "migrations")
+    checked(extended, *MAKE, "lint", "contracts")
+    checked(extended, sys.executable, "-m", "mypy", "userservice", "tests/teams", "migrations")
 
 
 def test_the_new_resource_passes_its_tests_and_those_of_the_structure(extended):

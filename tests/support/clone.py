@@ -49,11 +49,6 @@ def git(folder, *arguments):
     return checked(folder, "git", "-c", "safe.directory=*", *arguments).stdout
 
 
-def tool(folder, name, *arguments):
-    """Run a tool of this environment in a clone."""
-    return checked(folder, sys.executable, "-m", name, *arguments)
-
-
 def checked(folder, *command):
     """Run a program in a clone; it fails the test when it fails."""
     done = run_in(folder, *command)
