@@ -20,6 +20,7 @@ RUN python -m venv --without-pip /opt/venv \
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 COPY *.py alembic.ini LICENSE ./
 COPY migrations migrations
+COPY chassis chassis
 COPY userservice userservice
 RUN python -m compileall -q --invalidation-mode unchecked-hash .
 

@@ -12,13 +12,16 @@ from threading import BoundedSemaphore
 from typing import NoReturn
 from uuid import UUID
 
+from chassis.first_process import hear_sigterm
+
 if __name__ == "__main__":
+    hear_sigterm()
     gc.disable()  # looking for garbage in what is imported, and stays, is a tenth of the start
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bootstrap import open_backing_services
+from chassis.http.proxies import TrustedProxies
 from config import AppConfig, ConfigError, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME, migrations
@@ -97,7 +100,7 @@ def create_app(
         app.register_blueprint(blueprint)
     if config.trusted_proxy_hops:
         hops = config.trusted_proxy_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = TrustedProxies(app.wsgi_app, hops)  # type: ignore[method-assign]
     if config.cors_origins:
         from flask_cors import CORS  # noqa: PLC0415 - rarely configured
 

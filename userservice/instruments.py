@@ -54,7 +54,8 @@ def active_requests() -> Gauge:
 @cache
 def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     """Return the histogram of one kind of request; routes bound the number of kinds."""
-    return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
+    name = method if method in METHODS else "_OTHER"
+    return _requests().labels(name, str(status_code), endpoint)
 
 
 def count_user_created(signup_source: str, tier: str, number: int = 1) -> None:
