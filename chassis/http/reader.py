@@ -102,6 +102,9 @@ class Reader:
         self._status = HTTPStatus.BAD_REQUEST
         self._is_in_body = False
         self._is_repeated = False
+        self._head_bytes: int
+        self._body_bytes: int
+        self._idle_bytes: int  # since the last of the content
         self.on_message_begin()
         self._has_begun = False
 
@@ -212,10 +215,7 @@ class Reader:
         self._has_begun = True
         self._environ = self._base.copy()
         self._target = b""
-        self._fields: int = 0
-        self._head_bytes: int = 0
-        self._body_bytes: int = 0
-        self._idle_bytes: int = 0  # since content has arrived
+        self._fields = self._head_bytes = self._body_bytes = self._idle_bytes = 0
         self._content: list[bytes] = []
         self._content_bytes = 0
         self._upload: Upload | None = None
