@@ -98,7 +98,7 @@ class Reader:
         self._at = 0
         self._line = bytearray()  # of a head: what has no line end yet
         self._piece = b""
-        self._host = ""
+        self._host: str | None = None
         self._status = HTTPStatus.BAD_REQUEST
         self._is_in_body = False
         self._is_repeated = False
@@ -263,8 +263,11 @@ class Reader:
         self._is_repeated = "HTTP_UPGRADE" in environ and parser.should_upgrade()
 
     def _judge_host(self, host: str | None, *, is_needed: bool) -> None:
-        if host != self._host and (is_needed or host is not None):
-            if host is None or not is_host(host):
+        if host is None:
+            if is_needed:
+                raise Rejected
+        elif host != self._host:
+            if not is_host(host):
                 raise Rejected
             self._host = host
 
