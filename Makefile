@@ -10,7 +10,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs check \
+.PHONY: help setup run test chaos fuzz lint format types contracts migration migrate requirements docs check \
 	manifests image image-test image-report
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
 
@@ -29,6 +29,9 @@ test: $(DEV)/stamp ## Run the tests, in random order on every core
 
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
 	PYTHONPATH=. $(DEV)/bin/python tests/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+
+fuzz: $(DEV)/stamp ## Compare our reader of HTTP with another parser: make fuzz inputs=100000 seed=1
+	PYTHONPATH=. $(DEV)/bin/python tests/http/fuzz.py $(if $(inputs),--inputs $(inputs)) $(if $(seed),--seed $(seed))
 
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/ruff check

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from chassis.first_process import hear_sigterm
+
+if __name__ == "__main__":
+    hear_sigterm()
+
 import gc
 import sys
 from dataclasses import replace
@@ -12,10 +17,7 @@ from threading import BoundedSemaphore
 from typing import NoReturn
 from uuid import UUID
 
-from chassis.first_process import hear_sigterm
-
 if __name__ == "__main__":
-    hear_sigterm()
     gc.disable()  # looking for garbage in what is imported, and stays, is a tenth of the start
 
 from flask import Flask

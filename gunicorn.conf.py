@@ -1,5 +1,10 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
+from chassis.first_process import hear_sigterm
+
+if __name__ != "__main__":  # but gunicorn's, whose own imports have taken a while
+    hear_sigterm()
+
 import gc
 import importlib
 import os
@@ -15,7 +20,6 @@ from gunicorn import glogging
 from prometheus_client import multiprocess
 
 from bootstrap import open_database
-from chassis.first_process import hear_sigterm
 from chassis.http import balance
 from chassis.http.entrance import addresses
 from chassis.http.reader import Limits
@@ -27,8 +31,6 @@ from userservice.metrics import count_refusal
 from userservice.problem import refusal
 from userservice.web import MAX_BODY_BYTES
 from workers import deliver_beside
-
-hear_sigterm()  # `gunicorn` may be the first process as well
 
 # See app.py; gunicorn reads this file again on a reload, and `pre_fork` ends it.
 gc.disable()

@@ -11,7 +11,8 @@ from types import FrameType
 def hear_sigterm() -> None:
     """End on SIGTERM until something better is set up for it.
 
-    The kernel keeps from the first process a signal that it has no handler for.
+    The kernel keeps from the first process a signal that it has no handler for. Call it before
+    anything that takes time is imported.
     """
     if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)

@@ -111,7 +111,7 @@ class Reader:
     @property
     def has_begun(self) -> bool:
         """Whether a request has arrived in part."""
-        return self._has_begun or bool(self._line)
+        return self._has_begun or bool(self._line.strip(b"\r"))
 
     def feed(self, data: bytes) -> None:
         """Take in what has arrived."""

@@ -145,6 +145,17 @@ def read_to_end(client: socket.socket) -> bytes:
     return received
 
 
+def read_to_reset(client: socket.socket) -> int:
+    """Return how much comes before the connection is reset; -1 when it ends without."""
+    received = 0
+    try:
+        while data := client.recv(65536):
+            received += len(data)
+    except ConnectionResetError:
+        return received
+    return -1
+
+
 def request(path: str = "/", *headers: str, method: str = "GET", body: bytes = b"") -> bytes:
     """Return a request of HTTP/1.1."""
     lines = [f"{method} {path} HTTP/1.1", "Host: test", *headers]

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.http.harness import read_to_end, request, serving
+from tests.http.harness import read_to_end, read_to_reset, request, serving
 
 ROUTES = [
     *("/", "/echo", "/ignore", "/large", "/stream", "/short", "/short_stream", "/long"),
@@ -105,9 +105,7 @@ def test_an_answer_that_breaks_off_does_not_look_whole(web):
         head = request("/broken_stream", "Connection: close").replace(b"1.1", version.encode())
         with web.connect() as client:
             client.sendall(head)
-            with pytest.raises(ConnectionResetError):
-                while client.recv(65536):
-                    pass
+            assert read_to_reset(client) >= 0
 
 
 def test_an_application_that_fails_is_answered_for(web):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from chassis.http.pace import Pace
-from tests.http.harness import request, serving
+from tests.http.harness import read_to_reset, request, serving
 
 CLIENTS = 20
 IMPATIENT = (
@@ -70,12 +70,9 @@ def test_a_client_that_does_not_read_is_parted_from():
     with serving(*IMPATIENT) as impatient, impatient.connect(buffer=SMALL) as client:
         client.sendall(request("/large"))
         time.sleep(4)
-        received = 0
-        with pytest.raises(ConnectionResetError):
-            while True:
-                received += len(client.recv(65536))
+        received = read_to_reset(client)
 
-    assert received < 4 * 1024 * 1024
+    assert 0 <= received < 4 * 1024 * 1024
 
 
 def test_a_client_has_a_time_of_grace_then_a_rate_and_an_end():
