@@ -69,8 +69,10 @@ class Answer:
         self._status, self._headers = status, headers
         return self._written.append
 
-    def begin(self, application: WSGIApplication) -> bytes:
+    def begin(self, application: WSGIApplication) -> list[bytes]:
         """Call the application; return the head, and what there is of the body or a piece.
+
+        A large body is not copied: it may be one that many answers share.
 
         Raises:
             InvalidAnswer: it has no head that can be sent.
@@ -80,13 +82,13 @@ class Answer:
         body = self._collect()
         if not self.is_started:
             raise InvalidAnswer("start_response was not called")
-        data = self._make_head(len(body)) + self._frame(body)
+        head, body = self._make_head(len(body)), self._frame(body)
         self.has_head = True
         if self.is_over:
             self.close()
-        return data
+        return [head + body] if len(body) <= PIECE_BYTES else [head, body]
 
-    def more(self) -> bytes:
+    def more(self) -> list[bytes]:
         """Return the next piece, which ends the answer when it is the last.
 
         Raises:
@@ -95,7 +97,7 @@ class Answer:
         data = self._frame(self._collect())
         if self.is_over:
             self.close()
-        return data
+        return [data]
 
     def close(self) -> None:
         """Let the application clean up: at once when all is made, whoever has yet to read it."""
@@ -164,7 +166,9 @@ class Answer:
         if len(body) > self._left:
             body = body[: self._left]
         self._left -= len(body)
-        if self.is_over and self._left:
+        if self._left == 0:
+            self.is_over = True
+        elif self.is_over:
             raise InvalidAnswer("the body is shorter than its Content-Length")
         return body
 

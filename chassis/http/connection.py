@@ -229,7 +229,7 @@ class Connection(Link):
             self._worker.count_refusal(method, status, time.monotonic() - self.began_at)
         headers, body = self._worker.refusal(status)
         try:
-            if self._send(refuse(status, headers, body)):
+            if self._send([refuse(status, headers, body)]):
                 self._finish()
         except Gone:
             self._abandon()

@@ -93,17 +93,17 @@ class Link(ABC):
             self._on_sent()
 
     def _stop_sending(self) -> None:
-        self._wire.unsent = None
+        self._wire.unsent.clear()
         self._loop.remove_writer(self._wire.number)
         self._lose()
 
     def _watch_writable(self) -> None:
-        if self._wire.unsent is not None and not self._is_closed:
+        if self._wire.unsent and not self._is_closed:
             self._loop.add_writer(self._wire.number, self._on_writable)
 
     # In a thread, or where nobody waits in the loop.
 
-    def _send(self, data: bytes) -> bool:
+    def _send(self, data: list[bytes]) -> bool:
         """Send what the client takes at once; the rest is the loop's to send.
 
         Raises:

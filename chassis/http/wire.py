@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import time
+from collections import deque
 from contextlib import suppress
 
 from chassis.http.pace import Pace
@@ -35,7 +36,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self.number = sock.fileno()
-        self.unsent: memoryview | None = None
+        self.unsent: deque[memoryview] = deque()
         self.pace: Pace | None = None
         self._socket = sock
         self._is_limited = False
@@ -77,16 +78,18 @@ class Wire:
         pace.move(len(data))
         return data
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: list[bytes]) -> bool:
         """Send what the client takes at once; tell whether that was all.
 
         Raises:
             Gone: there is no client any more.
         """
-        sent = self._send(data)
-        if sent == len(data):
+        first = data[0]
+        sent = self._send(first)
+        if sent == len(first) and len(data) == 1:
             return True
-        self.unsent = memoryview(data)[sent:]
+        self.unsent.append(memoryview(first)[sent:])
+        self.unsent.extend(map(memoryview, data[1:]))
         self.pace = self.pace or Pace()
         self.pace.begin(time.monotonic())
         return False
@@ -97,14 +100,15 @@ class Wire:
         Raises:
             Gone: there is no client any more.
         """
-        if self.unsent is None or self.pace is None:
-            return True
-        sent = self._send(self.unsent)
-        self.pace.move(sent)
-        self.unsent = self.unsent[sent:] if sent < len(self.unsent) else None
-        if self.unsent is None:
-            self.pace.end(time.monotonic())
-        return self.unsent is None
+        if self.unsent and self.pace is not None:
+            sent = self._send(self.unsent[0])
+            self.pace.move(sent)
+            self.unsent[0] = self.unsent[0][sent:]
+            if not self.unsent[0]:
+                self.unsent.popleft()
+            if not self.unsent:
+                self.pace.end(time.monotonic())
+        return not self.unsent
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
@@ -116,7 +120,7 @@ class Wire:
 
     def is_late(self, now: float) -> bool:
         """Tell whether the client takes its answer too slowly."""
-        return self.unsent is not None and self.pace is not None and self.pace.left(now) < 0
+        return bool(self.unsent) and self.pace is not None and self.pace.left(now) < 0
 
     def tell(self, word: bytes) -> None:
         """Send a short word, if the client is still there and takes it."""

@@ -93,7 +93,9 @@ def proxy(kind: str, backend: int, folder: Path) -> Iterator[int]:
     file = folder / f"{name}.conf"
     file.write_text(template.format(folder=folder, host=HOST, port=port, backend=backend, **values))
     program = find(name) or name
-    options = ["-c", file, "-p", folder] if name == "nginx" else ["-db", "-f", file]
+    options: list[str | Path] = ["-db", "-f", file]
+    if name == "nginx":
+        options = ["-c", file, "-p", folder]
     process = subprocess.Popen(
         [program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -101,7 +101,7 @@ def serving(
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "conf.py", Path(folder) / "log"
         file.write_text("\n".join([CONFIGURATION, *lines, *configuration]))
-        command = [sys.executable, "-m", "gunicorn", "--config", file]
+        command = [sys.executable, "-m", "gunicorn", "--config", str(file)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*prefix, *command, "tests.http.application:application"],

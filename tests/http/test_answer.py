@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import pytest
 
 from chassis.http.answer import PIECE_BYTES, Answer, InvalidAnswer, refuse
-from chassis.http.reader import Limits, Reader
+from chassis.http.reader import Limits, Reader, Request
 
 
 def answer(
@@ -24,12 +26,19 @@ def answer(
         start_response(status, list(headers))
         return parts
 
-    made = Answer(reader.arrived.popleft(), lambda: may_keep)
-    data = made.begin(application)
+    made = Answer(arrived(reader), lambda: may_keep)
+    data = b"".join(made.begin(application))
     while not made.is_over:
-        data += made.more()
+        data += b"".join(made.more())
     head, _, body = data.partition(b"\r\n\r\n")
     return made, head.decode().split("\r\n"), body
+
+
+def arrived(reader):
+    """Return the request that has arrived."""
+    request = reader.arrived.popleft()
+    assert isinstance(request, Request)
+    return request
 
 
 OLD = b"GET / HTTP/1.0\r\n\r\n"
@@ -132,7 +141,7 @@ def test_headers_of_the_connection_are_not_the_applications():
 def test_an_application_that_begins_no_answer_fails():
     reader = Reader({}, Limits())
     reader.feed(HEAD)
-    made = Answer(reader.arrived.popleft(), lambda: True)
+    made = Answer(arrived(reader), lambda: True)
 
     with pytest.raises(InvalidAnswer):
         made.begin(lambda _environ, _start_response: [b""])
@@ -141,7 +150,7 @@ def test_an_application_that_begins_no_answer_fails():
 def test_the_application_is_closed_as_soon_as_all_is_made():
     closed = []
 
-    class Parts(list):
+    class Parts(list[bytes]):
         def close(self):
             closed.append(True)
             raise RuntimeError
@@ -153,6 +162,21 @@ def test_the_application_is_closed_as_soon_as_all_is_made():
     assert closed == [True]
 
 
+def test_a_large_body_is_made_at_once_and_not_copied():
+    large = bytes(PIECE_BYTES * 3)
+    reader = Reader({}, Limits())
+    reader.feed(OLD)
+
+    def application(_environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(large)))])
+        return [large]
+
+    made = Answer(arrived(reader), lambda: True)
+
+    assert made.begin(application)[1] is large
+    assert made.is_over
+
+
 def test_what_the_application_writes_comes_first():
     reader = Reader({}, Limits())
     reader.feed(OLD)
@@ -161,11 +185,13 @@ def test_what_the_application_writes_comes_first():
         start_response("200 OK", [])(b"first ")
         return [b"second"]
 
-    made = Answer(reader.arrived.popleft(), lambda: True)
+    made = Answer(arrived(reader), lambda: True)
 
-    assert made.begin(application).endswith(b"\r\n\r\nfirst second")
+    assert made.begin(application)[0].endswith(b"\r\n\r\nfirst second")
 
 
 def test_a_refusal_ends_the_connection():
-    assert refuse(400, [("A", "b")], b"body").startswith(b"HTTP/1.1 400 Bad Request\r\nA: b\r\n")
-    assert b"Connection: close\r\n" in refuse(400, [], b"")
+    assert refuse(HTTPStatus.BAD_REQUEST, [("A", "b")], b"body").startswith(
+        b"HTTP/1.1 400 Bad Request\r\nA: b\r\n"
+    )
+    assert b"Connection: close\r\n" in refuse(HTTPStatus.BAD_REQUEST, [], b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from httptools import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,7 +204,7 @@ def test_the_work_is_proportional_to_what_has_arrived(monkeypatch, request_text,
     assert len(fed) <= 2 * (len(pieces) + len(request_text) // SLICE_BYTES + 1)
 
 
-PARSER = module.HttpRequestParser
+PARSER = HttpRequestParser
 
 
 def test_a_pipeline_does_not_become_a_heap():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import ExitStack
 
@@ -9,6 +10,8 @@ import pytest
 
 from chassis.http.pace import Pace
 from tests.http.harness import read_to_reset, request, serving
+from tests.servers import HOST
+from tests.web import serve
 
 CLIENTS = 20
 IMPATIENT = (
@@ -63,6 +66,24 @@ def test_an_application_is_closed_when_its_reader_leaves(web):
         client.recv(1000)
 
     assert web.ask(request("/was_closed", "Connection: close")).endswith(b"True")
+
+
+@pytest.mark.slow
+def test_readers_of_public_files_take_no_slot_from_the_api(migrated_sqlite):
+    variables = {"DATABASE_URL": f"sqlite:///{migrated_sqlite}", "WEB_THREADS": "4"}
+    with serve(**variables, WEB_CONCURRENCY="1") as service, ExitStack() as stack:
+        for _ in range(CLIENTS):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+            client.connect((HOST, service.port))
+            client.sendall(request("/docs/swagger-ui-bundle.js"))
+        answers = []
+        for _ in range(20):
+            with service.connect() as other:
+                other.sendall(request("/users/me", "Connection: close"))
+                answers.append(other.recv(12))
+
+    assert set(answers) == {b"HTTP/1.1 401"}
 
 
 @pytest.mark.slow
