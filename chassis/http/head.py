@@ -56,7 +56,7 @@ def describe(environ: dict[str, Any], method: str, version: str, target: bytes) 
         Rejected: it is no line of HTTP/1.0 or 1.1, or asks for what nobody has.
     """
     if version not in {"1.1", "1.0"}:
-        raise Rejected(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        raise Rejected
     if method not in METHODS:
         raise Rejected(HTTPStatus.NOT_IMPLEMENTED)
     environ["REQUEST_METHOD"] = method
