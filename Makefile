@@ -12,7 +12,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos lint format types contracts migration migrate requirements docs figures check \
+.PHONY: help setup run test chaos fuzz lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
 .PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
@@ -39,6 +39,9 @@ $(DEV)/bin/python -m ruff check --fix-only --quiet $(1)
 $(DEV)/bin/python -m ruff format --quiet $(1)
 $(DEV)/bin/python -m ruff check --quiet $(1)
 endef
+
+fuzz: $(DEV)/stamp ## Compare our reader of HTTP with another parser: make fuzz inputs=100000 seed=1
+	PYTHONPATH=. $(DEV)/bin/python tests/http/fuzz.py $(if $(inputs),--inputs $(inputs)) $(if $(seed),--seed $(seed))
 
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/python -m ruff check

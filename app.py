@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from chassis.process.first_process import hear_sigterm
+
+if __name__ == "__main__":
+    hear_sigterm()
+
 import sys
 from dataclasses import replace
 from datetime import timedelta

@@ -187,6 +187,11 @@ class AppConfig:
     request_read_seconds: float = setting(
         10.0, seconds(0.1, 600), "How long a client may take to send a request."
     )
+    keepalive_seconds: float = setting(
+        75.0,
+        seconds(1, 3600),
+        "How long an idle connection is kept; longer than the balancer before it keeps its own.",
+    )
     worker_metrics_port: int = setting(
         0, integer(0, 65535), "Port of the worker's /metrics and /health; 0: none."
     )

@@ -1,7 +1,11 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
+from chassis.process.first_process import hear_sigterm
+
+if __name__ != "__main__":  # but gunicorn's, whose own imports have taken a while
+    hear_sigterm()
+
 import importlib
-import json
 import os
 import signal
 import sys
@@ -10,16 +14,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from gunicorn import glogging, util
+from gunicorn import glogging
 from prometheus_client import multiprocess
 
 from bootstrap import open_database
+from chassis.http import balance
 from chassis.http.context import context_of
-from chassis.http.headers import SAFE_HEADERS
-from chassis.http.problem import PROBLEM_JSON, document, names_of
-from chassis.http.server import Worker
+from chassis.http.entrance import addresses
+from chassis.http.metrics import count_refusal
+from chassis.http.problem import refusal
+from chassis.http.reader import Limits
+from chassis.http.web import MAX_BODY_BYTES
+from chassis.http.worker import Worker
 from chassis.process import garbage
 from chassis.storage import migrations
 from chassis.telemetry import instruments
@@ -54,33 +61,6 @@ class Logger(glogging.Logger):
 
 
 SPARE_THREADS = 4
-
-
-def write_problem(sock: Any, status: int, _reason: str, _message: str) -> None:
-    """Refuse what never became a request; gunicorn would answer in HTML and repeat the input."""
-    title, code = names_of(status)  # gunicorn says "Bad Request" for more than that
-    request_id = uuid4().hex
-    body = json.dumps(
-        document(
-            status=status,
-            code=code,
-            title=title,
-            detail=title,
-            instance="",
-            request_id=request_id,
-        )
-    )
-    headers = SAFE_HEADERS | {
-        "Connection": "close",
-        "Content-Type": PROBLEM_JSON,
-        "X-Request-ID": request_id,
-        "Content-Length": str(len(body)),
-    }
-    lines = [f"HTTP/1.1 {status} {title}", *(f"{each}: {headers[each]}" for each in headers)]
-    util.write_nonblock(sock, "\r\n".join([*lines, "", body]).encode("ascii"))
-
-
-util.write_error = write_problem  # gunicorn has no setting for it
 
 
 def on_starting(_server: Any) -> None:
@@ -137,6 +117,8 @@ def when_ready(server: Any) -> None:
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
+        balance.announce_stop()  # to the workers, that it is not one of them that is replaced
+
         def stop_now(_number: int, _frame: Any) -> None:
             server.kill_workers(signal.SIGKILL)
             os._exit(1)
@@ -164,21 +146,21 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
-bind = f"0.0.0.0:{app_config.port}"
+bind = addresses(app_config.port)
 Worker.request_read_seconds = app_config.request_read_seconds
 stop_budget = app_config.stop_budget
 Worker.drain_seconds = stop_budget.drain_seconds
 Worker.finish_seconds = stop_budget.finish_seconds
+Worker.keepalive_seconds = app_config.keepalive_seconds
+Worker.limits = Limits(body=MAX_BODY_BYTES)
+Worker.refusal = staticmethod(refusal)
+Worker.count_refusal = staticmethod(count_refusal)
 worker_class = Worker
 workers = app_config.web_concurrency
 # Spare threads answer probes, and refuse what is too much, while all others are at work.
 threads = app_config.web_threads + SPARE_THREADS
-limit_request_line = 4094
-limit_request_fields = 100
-limit_request_field_size = 8190
-keepalive = 75  # longer than common load balancers keep theirs, so that they close first
 graceful_timeout = stop_budget.master_limit_seconds
 logger_class = Logger
 # A heartbeat file on disk stalls a worker when the disk does.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - see above
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None  # noqa: S108 - see above
 control_socket_disable = True  # it would write to $HOME, which is read-only in the container

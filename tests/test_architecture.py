@@ -25,9 +25,7 @@ MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 35
 # Path -> why it may be longer, and its functions, too.
 LONG = {
-    "chassis/http/server.py": "it is about to be rebuilt, and framing and tracing with it",
-    "chassis/http/framing.py": "as server.py",
-    "chassis/http/request_tracing.py": "as server.py",
+    "chassis/http/request_tracing.py": "a span of our own is about to replace it",
 }
 # Rule -> why the description of the API does not have it.
 UNDESCRIBED = {

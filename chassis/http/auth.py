@@ -85,12 +85,12 @@ class Authenticator:
         return principal
 
 
-def user_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
+def owner_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
     """Say that a path whose `user_id` is a user belongs to that user."""
     return user_id
 
 
-def requires(guard: Guard, *, find_owner: FindOwner = user_in_path) -> Callable[[View], View]:
+def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable[[View], View]:
     """Let in only whom `guard` names.
 
     The view's caller gets 401 without credentials that hold, and 403 when they do not suffice.

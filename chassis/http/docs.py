@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
+from mimetypes import guess_type
 
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import NotFound
 
 from chassis.http.auth import public
 from chassis.http.context import web_context
@@ -64,7 +68,24 @@ def get_docs_asset(asset: str) -> Response:
     """Serve a file of Swagger UI."""
     if asset == "start.js":
         return Response(START, mimetype="text/javascript")
-    directory = str(files("flask_swagger_ui") / "dist")
-    response = send_from_directory(directory, asset)
+    content, media_type, etag = _read_asset(asset)
+    response = Response(content, mimetype=media_type)
     response.headers["Cache-Control"] = "public, max-age=86400"
+    response.set_etag(etag)
+    response.make_conditional(request)
     return response
+
+
+@lru_cache(maxsize=64)
+def _read_asset(name: str) -> tuple[bytes, str, str]:
+    """Return a file, its type and its ETag; one copy for all, however slowly they read it.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    assets = {each.name: each for each in (files("flask_swagger_ui") / "dist").iterdir()}
+    if name not in assets:
+        raise NotFound
+    content = assets[name].read_bytes()
+    media_type = guess_type(name)[0] or "application/octet-stream"
+    return content, media_type, sha256(content).hexdigest()[:32]

@@ -62,13 +62,22 @@ def _measure(environ: WSGIEnvironment, status: int, seconds: float) -> None:
     request: Request | None = environ.get("werkzeug.request")
     rule = request.url_rule if request is not None else None
     endpoint = rule.endpoint if rule is not None else "unknown"
-    method = environ["REQUEST_METHOD"]
+    route = rule.rule if rule is not None else ""
+    _count(environ["REQUEST_METHOD"], status, endpoint, route, seconds)
+
+
+def count_refusal(method: str, status: int, seconds: float) -> None:
+    """Measure and log what was answered without becoming a request."""
+    _count(method, int(status), "unknown", "", seconds)
+
+
+def _count(method: str, status: int, endpoint: str, route: str, seconds: float) -> None:
     instruments.request_duration(method, status, endpoint).observe(seconds)
     logger.info(
         "Request answered",
         extra={
             "method": method,
-            "route": rule.rule if rule is not None else "",
+            "route": route,
             "status": status,
             "duration_ms": round(seconds * 1000, 3),
         },

@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from random import getrandbits
 from typing import NamedTuple
 
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from chassis.errors import AppError, FieldError, Unauthenticated
-from chassis.http.headers import request_id
+from chassis.http.headers import SAFE_HEADERS, request_id
 from chassis.telemetry.tracing import trace_id
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,20 @@ def names_of(status: int) -> tuple[str, str]:
     """Return title and code of a status that is no error of ours."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     return title, re.sub(r"\W+", "_", title.replace("'", "")).lower()
+
+
+def refusal(status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of the answer to what never became a request.
+
+    Nothing of what was sent is in it.
+    """
+    title, code = names_of(status)
+    own_id = f"{getrandbits(128):032x}"
+    members = document(
+        status=status, code=code, title=title, detail=title, instance="", request_id=own_id
+    )
+    headers = SAFE_HEADERS | {"Content-Type": PROBLEM_JSON, "X-Request-ID": own_id}
+    return [*headers.items()], json.dumps(members).encode()
 
 
 class _Problem(NamedTuple):

@@ -1,16 +1,68 @@
-"""What proxies say of the client, believed as far as the deployment has proxies."""
+"""What proxies say of a request, if they are trusted."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from werkzeug.middleware.proxy_fix import ProxyFix
-
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
 
 
 def layer(app: Flask, *, hops: int) -> WSGIApplication:
-    """Take the client's address from what the nearest `hops` proxies added; 0 believes none."""
-    return ProxyFix(app.wsgi_app, x_for=hops, x_proto=0) if hops else app.wsgi_app
+    """Believe the nearest `hops` proxies; 0 believes none."""
+    return TrustedProxies(app.wsgi_app, hops) if hops else app.wsgi_app
+
+
+class TrustedProxies:
+    """WSGI middleware that takes client, scheme and prefix from what proxies have noted.
+
+    Each proxy appends to what it was sent, so only the last entries are theirs. What cannot
+    be understood changes nothing: the proxy itself then counts as the client.
+
+    Args:
+        application: What is served.
+        hops: How many proxies are ours, at least 1.
+    """
+
+    def __init__(self, application: WSGIApplication, hops: int) -> None:
+        self._application = application
+        self._hops = hops
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request."""
+        client = read_address(self._noted(environ, "FOR"))
+        if client is not None:
+            environ["REMOTE_ADDR"] = client
+        scheme = self._noted(environ, "PROTO").lower()
+        if scheme in {"http", "https"}:
+            environ["wsgi.url_scheme"] = scheme
+        prefix = self._noted(environ, "PREFIX")
+        if _PREFIX.fullmatch(prefix):
+            environ["SCRIPT_NAME"] = prefix.rstrip("/")
+        return self._application(environ, start_response)
+
+    def _noted(self, environ: WSGIEnvironment, what: str) -> str:
+        """Return what the first of our proxies noted; nothing if it did not."""
+        values = environ.get(f"HTTP_X_FORWARDED_{what}", "").split(",")
+        return values[-self._hops].strip() if len(values) >= self._hops else ""
+
+
+def read_address(text: str) -> str | None:
+    """Return the IP address in an entry of X-Forwarded-For, which may have a port."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

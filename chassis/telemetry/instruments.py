@@ -53,7 +53,8 @@ def active_requests() -> Gauge:
 @once
 def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     """Return the histogram of one kind of request; routes bound the number of kinds."""
-    return _requests().labels(bounded(method, METHODS), str(status_code), endpoint)
+    name = method if method in METHODS else "_OTHER"
+    return _requests().labels(name, str(status_code), endpoint)
 
 
 def count_rate_limit(name: str, *, is_allowed: bool) -> None:

@@ -178,7 +178,7 @@ def test_labels_hold_known_values_alone(serve):
     assert kinds == {
         ("POST", "201", "users.create_user"),
         ("POST", "400", "users.create_user"),
-        ("other", "405", "unknown"),
+        ("_OTHER", "501", "unknown"),
         ("GET", "404", "unknown"),
     }
 

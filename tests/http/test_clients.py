@@ -9,12 +9,9 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from chassis.http import server
 from tests.support.ports import HOST
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from tests.support.web import serve
@@ -323,43 +320,3 @@ def ask(web):
     body = response.read()
     connection.close()
     return response.status, body
-
-
-@pytest.fixture
-def connections(monkeypatch):
-    """The counts that workers share: of their connections, plus one."""
-    counts = [0] * 4
-    monkeypatch.setattr(server, "_connections", counts)
-    return counts
-
-
-@pytest.mark.parametrize(
-    ("others", "own", "gives_way"),
-    [
-        ([], 0, False),
-        ([], 9, False),
-        ([3], 3, False),
-        ([4, 5], 3, False),
-        ([2], 3, True),
-        ([9, 0], 1, True),
-    ],
-)
-def test_a_worker_leaves_a_connection_to_one_that_has_fewer(
-    monkeypatch, connections, others, own, gives_way
-):
-    connections[: len(others) + 1] = [own + 1, *(each + 1 for each in others)]
-    done = []
-    monkeypatch.setattr("chassis.http.server.time.sleep", lambda _: done.append("waited"))
-    worker: Any = SimpleNamespace(nr_conns=own, _accept=lambda _: done.append("accepted"))
-
-    server.Worker.accept(worker, None)
-
-    assert done == (["waited", "accepted"] if gives_way else ["accepted"])
-
-
-def test_a_worker_that_ended_has_no_connections_left(connections):
-    connections[1] = 8
-
-    server.Worker.forget(age=1)
-
-    assert connections[1] == 0

@@ -1,0 +1,131 @@
+"""Where connections come in."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from chassis.http import balance
+from chassis.http.connection import Connection
+
+if TYPE_CHECKING:
+    from chassis.http.worker import Worker
+
+# How long a worker leaves a new connection to one that has fewer.
+GIVE_WAY_SECONDS = 0.001
+# How many idle connections are given up at a time, when there are too many.
+GIVEN_UP = 8
+
+_NOBODY = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EINTR})
+_MAPPED = "::ffff:"
+
+
+def addresses(port: int) -> list[str]:
+    """Return what to listen on: IPv6 with IPv4 in it where there is IPv6, else IPv4 alone."""
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        is_separate = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        probe.bind(("::", 0))
+        return [f"[::]:{port}", f"0.0.0.0:{port}"] if is_separate else [f"[::]:{port}"]
+    return [f"0.0.0.0:{port}"]
+
+
+class Entrance:
+    """The listening sockets of a worker, while it takes connections in.
+
+    Args:
+        worker: Whose connections they become.
+        listeners: gunicorn's sockets, which the other workers listen on as well.
+    """
+
+    def __init__(self, worker: Worker, listeners: Iterable[Any]) -> None:
+        self._worker = worker
+        self._listeners = {each: _base_environ(each, worker.cfg.workers) for each in listeners}
+        self._watched: set[Any] = set()
+
+    def watch(self) -> None:
+        """Take connections in, also where that was left for want of places."""
+        for listener in self._listeners.keys() - self._watched:
+            self._watched.add(listener)
+            self._worker.loop.add_reader(listener.fileno(), self._on_connect, listener)
+
+    def close(self) -> None:
+        """Take in who has connected already, and nobody after that."""
+        for listener in [*self._listeners]:
+            self._leave(listener)
+            while self._accept(listener):
+                pass
+            listener.close()  # or who comes now would wait for an answer that nobody gives
+        self._listeners.clear()
+
+    def _leave(self, listener: Any) -> None:
+        if listener in self._watched:
+            self._watched.discard(listener)
+            self._worker.loop.remove_reader(listener.fileno())
+
+    def _on_connect(self, listener: Any) -> None:
+        """Take a connection in, or leave it for a moment to a worker that has fewer.
+
+        All workers wake up for it. Callers keep connections for long, so if it were always the
+        quickest that took them, one would work while the others rest.
+        """
+        if balance.has_fewer(len(self._worker.connections)):
+            self._leave(listener)
+            self._worker.loop.call_later(GIVE_WAY_SECONDS, self._accept_after_all, listener)
+        else:
+            self._accept(listener)
+
+    def _accept_after_all(self, listener: Any) -> None:
+        if listener in self._listeners:
+            self.watch()
+            self._accept(listener)
+
+    def _accept(self, listener: Any) -> bool:
+        """Take a connection in, if there is one and a place for it."""
+        worker = self._worker
+        if len(worker.connections) >= worker.cfg.worker_connections and not self._give_up_idle():
+            self._leave(listener)  # until a connection has closed
+            return False
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            # Out of descriptors or memory: who comes waits, and nobody here loses anything.
+            if error.errno not in _NOBODY and not self._give_up_idle():
+                self._leave(listener)
+            return False
+        base = self._listeners[listener] | _client(address)
+        worker.connections.add(Connection(worker, sock, base))
+        balance.count(worker.age, len(worker.connections))
+        return True
+
+    def _give_up_idle(self) -> bool:
+        """Close a few of the connections that have been idle for longest, if there are any."""
+        idle = [each for each in self._worker.connections if each.is_idle and not each.is_busy]
+        for connection in sorted(idle, key=lambda each: each.began_at)[:GIVEN_UP]:
+            connection.close()
+        return bool(idle)
+
+
+def _client(address: Any) -> dict[str, str]:
+    host, port = address[:2] if isinstance(address, tuple) else ("", 0)
+    return {"REMOTE_ADDR": host.removeprefix(_MAPPED), "REMOTE_PORT": str(port)}
+
+
+def _base_environ(listener: Any, workers: int) -> dict[str, Any]:
+    address = listener.getsockname()
+    host, port = address[:2] if isinstance(address, tuple) else ("", 0)
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": workers > 1,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }

@@ -1,0 +1,137 @@
+"""A client's socket between the loop, which waits, and the thread, which answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+
+from chassis.http.wire import Gone, Wire
+
+LINGER_SECONDS = 2.0
+
+
+class Link(ABC):
+    """It belongs to the loop, or, while `is_busy`, to the thread that answers.
+
+    The loop alone makes it busy, and closes it: a descriptor is never closed, and given to
+    another client, under a thread that sends. While it is busy it is still watched, unless
+    something arrives. Most clients wait for their answer, and then the loop need not be told
+    that it has been given.
+    """
+
+    def __init__(self, loop: AbstractEventLoop, sock: socket.socket) -> None:
+        self.is_busy = False
+        self._loop = loop
+        self._wire = Wire(sock)
+        self._lock = threading.Lock()
+        self.deadline = 0.0
+        self._is_lingering = self._is_closed = self._is_watched = False
+
+    @abstractmethod
+    def _on_data(self, data: bytes) -> None:
+        """Take in what has arrived; in the loop."""
+
+    @abstractmethod
+    def _on_end(self) -> None:
+        """Take note that the client will send no more; in the loop."""
+
+    @abstractmethod
+    def _on_sent(self) -> None:
+        """Go on after all has left; in the loop."""
+
+    @abstractmethod
+    def _lose(self) -> None:
+        """Give up on a client that is gone, or as good as gone, in the loop."""
+
+    def watch(self) -> None:
+        """Wait for what arrives; in the loop."""
+        if not self._is_watched and not self._is_closed:
+            self._is_watched = True
+            self._loop.add_reader(self._wire.number, self._on_readable)
+
+    def close(self) -> None:
+        """Close at once, and for good; in the loop."""
+        self._is_closed = True
+        self._unwatch()
+        self._loop.remove_writer(self._wire.number)
+        self._wire.close()
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._loop.remove_reader(self._wire.number)
+
+    def _on_readable(self) -> None:
+        with self._lock:
+            if self.is_busy:
+                self._unwatch()  # what has arrived waits until the answer has left
+                return
+        try:
+            data = self._wire.read()
+        except Gone:
+            self.close()
+            return
+        if data and not self._is_lingering:
+            self._on_data(data)
+        elif data == b"":
+            self._unwatch()
+            self.close() if self._is_lingering else self._on_end()
+
+    def _on_writable(self) -> None:
+        """Send more of what the client has been slow to take."""
+        try:
+            is_sent = self._wire.send_more()
+        except Gone:
+            self._stop_sending()
+            return
+        if is_sent:
+            self._loop.remove_writer(self._wire.number)
+            self._on_sent()
+
+    def _stop_sending(self) -> None:
+        self._wire.unsent.clear()
+        self._loop.remove_writer(self._wire.number)
+        self._lose()
+
+    def _watch_writable(self) -> None:
+        if self._wire.unsent and not self._is_closed:
+            self._loop.add_writer(self._wire.number, self._on_writable)
+
+    # In a thread, or where nobody waits in the loop.
+
+    def _send(self, data: list[bytes]) -> bool:
+        """Send what the client takes at once; the rest is the loop's to send.
+
+        Raises:
+            Gone: there is no client any more.
+        """
+        if self._wire.send(data):
+            return True
+        self._in_loop(self._watch_writable)
+        return False
+
+    def _give_back(self) -> None:
+        """Let the loop have it."""
+        with self._lock:
+            self.is_busy = False
+            is_watched = self._is_watched
+        if not is_watched:
+            self._in_loop(self.watch)
+
+    def _linger(self) -> None:
+        """Say good-bye and wait for the client to close, so that it can read its answer first.
+
+        Closing at once would discard what the client still sends, and with it, by a reset,
+        the answer it has not read (RFC 9112, section 9.6).
+        """
+        self._is_lingering = True
+        self.deadline = time.monotonic() + LINGER_SECONDS
+        self._wire.say_goodbye()
+        self._give_back()
+
+    def _in_loop(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(callback)

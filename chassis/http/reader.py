@@ -1,0 +1,308 @@
+"""Requests, made of what arrives on a connection."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from chassis.http.head import (
+    CODING,
+    LENGTH,
+    METHODS,
+    Rejected,
+    body_length,
+    describe,
+    is_host,
+    keeps_connection,
+    key_of,
+    take_expectation,
+)
+from chassis.http.upload import Upload
+
+OTHER = "_OTHER"
+
+# So much is parsed at a time: a pipeline of small requests would become a heap of them.
+SLICE_BYTES = 4096
+_UNKNOWN_METHOD = re.compile(
+    rb"^(?!(?:%b) )[!#$%%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r$"
+    % "|".join(sorted(METHODS)).encode(),
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a request is taken in, in bytes where it is not fields."""
+
+    target: int = 4094
+    field: int = 8190
+    fields: int = 100
+    head: int = 64 * 1024
+    body: int = 64 * 1024  # what is longer is for the application to read, or to refuse
+
+
+@dataclass(slots=True)
+class Request:
+    """A request: whole, or from its head on when it has an upload."""
+
+    environ: dict[str, Any]
+    keeps: bool  # whether the client wants to keep the connection
+    upload: Upload | None = None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether not all of it has arrived: the connection cannot serve another."""
+        return self.upload is not None and not self.upload.is_whole
+
+
+class Refused(NamedTuple):
+    """No request, and the end of all that can be read on the connection."""
+
+    status: HTTPStatus
+    method: str
+
+
+class Reader:
+    """Reads what arrives on one connection, each byte once.
+
+    The work is proportional to what has arrived since the last time, however it is cut into
+    pieces. Whatever arrives, nothing is raised.
+
+    Args:
+        base: What the environs of all requests of the connection share.
+        limits: How much is taken in.
+
+    Attributes:
+        arrived: What has been read, in its order.
+        is_over: Whether nothing more is read.
+    """
+
+    def __init__(self, base: dict[str, Any], limits: Limits) -> None:
+        self.arrived: deque[Request | Refused] = deque()
+        self.is_over = False
+        self._base = base
+        self._limits = limits
+        self._parser: Any = HttpRequestParser(self)
+        self._data = b""
+        self._at = 0
+        self._line = bytearray()  # of a head: what has no line end yet
+        self._piece = b""
+        self._host: str | None = None
+        self._status = HTTPStatus.BAD_REQUEST
+        self._is_in_body = False
+        self._is_repeated = False
+        self._head_bytes: int
+        self._body_bytes: int
+        self._idle_bytes: int  # since the last of the content
+        self.on_message_begin()
+        self._has_begun = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a request has arrived in part."""
+        return self._has_begun or bool(self._line.strip(b"\r"))
+
+    def feed(self, data: bytes) -> None:
+        """Take in what has arrived."""
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Parse what has been taken in, as far as to the next request."""
+        while self._at < len(self._data) and (self._upload is not None or not self.arrived):
+            if self.is_over:
+                self._data = b""
+                return
+            piece = self._data[self._at : self._at + SLICE_BYTES]
+            self._at += len(piece)
+            self._parse(piece)
+
+    def end(self) -> None:
+        """Take note that nothing more will come; a request in part is refused."""
+        if self._upload is not None or self.has_begun:
+            self._refuse()
+        self.is_over = True
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this object."""
+        self.is_over = True
+        self._parser = None
+
+    def _parse(self, piece: bytes) -> None:
+        """Feed whole lines of a head, so that none is looked at again as it grows."""
+        if not self._is_in_body:
+            end = piece.rfind(b"\n") + 1
+            if end:
+                line = bytes(self._line)
+                self._line.clear()
+                self._feed(line + piece[:end])
+            piece = piece[end:]
+        if self._is_in_body and piece:
+            self._feed(piece)
+        elif piece and not self.is_over:
+            self._line += piece
+            if len(self._line) > self._limits.field:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _feed(self, piece: bytes) -> None:
+        if self.is_over:
+            return
+        self._piece = piece
+        content = self._content_bytes
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(piece[upgrade.args[0] :])
+        except HttpParserError as error:
+            if isinstance(error, HttpParserInvalidMethodError) and _UNKNOWN_METHOD.search(piece):
+                self._status = HTTPStatus.NOT_IMPLEMENTED
+            self._refuse(self._status)
+        else:
+            self._bound(len(piece), is_content=self._content_bytes != content)
+
+    def _bound(self, size: int, *, is_content: bool) -> None:
+        """Refuse a head that has no end, and what is not content in a chunked body."""
+        if not self._is_in_body:
+            self._head_bytes += size
+            if self._head_bytes > self._limits.head and self._has_begun:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        self._body_bytes += size
+        self._idle_bytes = 0 if is_content else self._idle_bytes + size
+        if self._idle_bytes > self._limits.field:  # the line of a chunk, or trailers
+            self._refuse()
+        elif self._upload is None and self._body_bytes > 2 * self._limits.body + SLICE_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def _refuse(self, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        """Read no more; the application that has the head already finds its body broken."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if self._upload is not None:
+            self._upload.give_up()
+            return
+        if status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE and not self._has_begun:
+            status = HTTPStatus.REQUEST_URI_TOO_LONG
+        method = self._parser.get_method().decode("latin-1") if self._target else OTHER
+        self.arrived.append(Refused(status, method if method in METHODS else OTHER))
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read on as if the client had not offered to upgrade; the parser would stop here."""
+        coding, length = self._environ.get(CODING), self._environ.get(LENGTH, 0)
+        framing = f"Content-Length: {length}" if coding is None else "Transfer-Encoding: chunked"
+        self._parser = HttpRequestParser(self)
+        self._feed(f"POST / HTTP/1.1\r\n{framing}\r\n\r\n".encode() + rest)
+
+    # Called by the parser. What they raise ends its work, and is not seen again.
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self._is_repeated:
+            return
+        self._has_begun = True
+        self._environ = self._base.copy()
+        self._target = b""
+        self._fields = self._head_bytes = self._body_bytes = self._idle_bytes = 0
+        self._content: list[bytes] = []
+        self._content_bytes = 0
+        self._upload: Upload | None = None
+
+    def on_url(self, target: bytes) -> None:
+        """Take in the target, or a part of it."""
+        if self._is_repeated:
+            return
+        self._target += target
+        if len(self._target) > self._limits.target:
+            self._reject(HTTPStatus.REQUEST_URI_TOO_LONG)
+        if self._target + b" RTSP/" in self._piece:  # to the parser, as good as HTTP
+            self._reject(HTTPStatus.BAD_REQUEST)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a field of the head; trailers are ignored."""
+        if self._is_in_body or self._is_repeated:
+            return
+        self._fields += 1
+        if len(name) + len(value) > self._limits.field or self._fields > self._limits.fields:
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        key = key_of(name)
+        if key:
+            text = value.decode("latin-1").rstrip(" \t")
+            given = self._environ.get(key)
+            self._environ[key] = text if given is None else f"{given},{text}"
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        self._is_in_body = True
+        if self._is_repeated:
+            self._is_repeated = False
+            return
+        environ, parser = self._environ, self._parser
+        method, version = parser.get_method().decode("latin-1"), parser.get_http_version()
+        try:
+            describe(environ, method, version, self._target)
+            self._judge_host(environ.get("HTTP_HOST"), is_needed=version == "1.1")
+            length, is_asked_for = body_length(environ), take_expectation(environ)
+        except Rejected as rejected:
+            self._reject(rejected.status)
+        is_small = length is None or length <= self._limits.body
+        if not is_small or (is_asked_for and length != 0):
+            self._hand_over(Upload(is_asked_for=is_asked_for, is_small=is_small))
+        self._is_repeated = "HTTP_UPGRADE" in environ and parser.should_upgrade()
+
+    def _judge_host(self, host: str | None, *, is_needed: bool) -> None:
+        if host is None:
+            if is_needed:
+                raise Rejected
+        elif host != self._host:
+            if not is_host(host):
+                raise Rejected
+            self._host = host
+
+    def _reject(self, status: HTTPStatus) -> None:
+        self._status = status
+        raise Rejected(status)
+
+    def on_body(self, piece: bytes) -> None:
+        """Take in content."""
+        self._content_bytes += len(piece)
+        if self._upload is not None:
+            self._upload.add(piece)
+            return
+        self._content.append(piece)
+        if self._content_bytes > self._limits.body:
+            self._hand_over(Upload(self._content))
+
+    def _hand_over(self, upload: Upload) -> None:
+        """Let the application read the body, or refuse it, while it arrives."""
+        self._upload = upload
+        self._environ["wsgi.input"] = upload
+        self.arrived.append(Request(self._environ, keeps_connection(self._environ), upload))
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        if self._is_repeated:
+            return
+        self._is_in_body = self._has_begun = False
+        if self._upload is not None:
+            self._upload.is_whole = True
+            self._upload = None
+            return
+        environ = self._environ
+        if CODING in environ:
+            del environ[CODING]  # its length is known by now
+            environ[LENGTH] = str(self._content_bytes)
+        environ["wsgi.input"] = BytesIO(b"".join(self._content))
+        self.arrived.append(Request(environ, keeps_connection(environ)))

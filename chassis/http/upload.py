@@ -1,0 +1,71 @@
+"""A body that is too large to be gathered, read while it arrives."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from io import RawIOBase
+from typing import TYPE_CHECKING
+
+from werkzeug.exceptions import ClientDisconnected
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class Incomplete(ClientDisconnected):
+    """The body ends before its end: the client left, was too slow, or broke the framing."""
+
+
+class Upload(RawIOBase):
+    """The application's `wsgi.input`; a part of a body never passes for the whole.
+
+    Args:
+        pieces: What has arrived already.
+        is_asked_for: Whether the client sends it only when it is told to go on.
+        is_small: Whether it could be gathered.
+    """
+
+    def __init__(
+        self, pieces: Iterable[bytes] = (), *, is_asked_for: bool = False, is_small: bool = False
+    ) -> None:
+        super().__init__()
+        self.is_asked_for = is_asked_for
+        self.is_small = is_small
+        self.is_whole = False
+        self.is_broken = False
+        self.receive: Callable[[], None] = self.give_up
+        self._pieces = deque(pieces)
+
+    def add(self, piece: bytes) -> None:
+        """Take in what has arrived."""
+        self._pieces.append(piece)
+        self.is_asked_for = False
+
+    def give_up(self) -> None:
+        """Let no more be expected."""
+        self.is_broken = not self.is_whole
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read some of the body, waiting for the client if need be; 0 is its end.
+
+        Raises:
+            Incomplete: no more will come, and it is not the whole.
+        """
+        while not self._pieces:
+            if self.is_whole:
+                return 0
+            if self.is_broken:
+                raise Incomplete
+            self.receive()
+        view = memoryview(buffer)
+        piece = self._pieces.popleft()
+        size = min(len(view), len(piece))
+        view[:size] = piece[:size]
+        if size < len(piece):
+            self._pieces.appendleft(piece[size:])
+        return size

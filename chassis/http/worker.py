@@ -1,0 +1,206 @@
+"""gunicorn's worker: a loop that waits for clients, and threads that answer them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from queue import SimpleQueue
+from typing import Any
+
+from gunicorn.workers.base import Worker as BaseWorker
+
+from chassis.http import balance
+from chassis.http.answer import Headers
+from chassis.http.connection import Connection
+from chassis.http.entrance import Entrance
+from chassis.http.reader import Limits
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 0.9
+# How often the end is looked for once it has begun.
+END_SECONDS = 0.1
+# Between the end of the drain and that of idle connections: requests may be under way on them.
+LAST_CALL_SECONDS = 2.0
+
+
+def _plain_refusal(_status: HTTPStatus) -> tuple[Headers, bytes]:
+    return [], b""
+
+
+def _count_nothing(_method: str, _status: int, _seconds: float) -> None:
+    pass
+
+
+class Worker(BaseWorker):
+    """Threads that are given whole requests only, and wait for no client to read its answer.
+
+    Set by gunicorn's configuration:
+
+    Attributes:
+        request_read_seconds: How long a request may take to arrive.
+        keepalive_seconds: How long an idle connection stays open.
+        drain_seconds: How long a worker that is told to stop goes on as before.
+        finish_seconds: How long requests may take after that.
+        refusal: Makes headers and body of the answer to what is no request.
+        count_refusal: Takes method, status and seconds of such an answer.
+        heartbeat: Called about once a second.
+        on_drain: Called when the whole service is told to stop.
+    """
+
+    request_read_seconds = 10.0
+    keepalive_seconds = 75.0
+    drain_seconds = 0.0
+    finish_seconds = 20.0
+    limits = Limits()
+    refusal: Callable[[HTTPStatus], tuple[Headers, bytes]] = staticmethod(_plain_refusal)
+    count_refusal: Callable[[str, int, float], None] = staticmethod(_count_nothing)
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.heartbeat: Callable[[], None] = lambda: None
+        self.on_drain: Callable[[], None] = lambda: None
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment] # before `run`
+        self.connections: set[Connection] = set()
+        self.seats = threading.BoundedSemaphore(max(1, self.cfg.threads // 8))
+        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.entrance: Entrance = None  # type: ignore[assignment] # before `run`
+        self._stopping_since: float | None = None
+        self._ended_at = math.inf
+        self._beat_at = 0.0
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping_since is not None
+
+    @classmethod
+    def forget(cls, age: int) -> None:
+        """Count the connections of a worker that ended no more."""
+        balance.forget(age)
+
+    # For connections.
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Have a thread do it, in the order of submission."""
+        self._tasks.put(task)
+
+    def application(self, environ: Any, start_response: Any) -> Any:
+        """Be the WSGI application."""
+        return self.wsgi(environ, start_response)
+
+    def may_keep(self) -> bool:
+        """Tell whether connections are kept: while it drains, clients should go elsewhere."""
+        return self._stopping_since is None
+
+    def has_threads_to_spare(self) -> bool:
+        """Tell whether a thread may wait for one connection."""
+        return self._stopping_since is None and len(self.connections) < self.cfg.threads
+
+    def count_answer(self) -> None:
+        """Count an answer, which may have been this worker's last."""
+        self.nr += 1
+        if self.nr >= self.max_requests and not self.is_stopping:
+            self._stopping_since = time.monotonic()
+            self.loop.call_soon_threadsafe(self._end_drain)
+
+    def forget_connection(self, connection: Connection) -> None:
+        """Let a connection go that has closed."""
+        self.connections.discard(connection)
+        balance.count(self.age, len(self.connections))
+        self.entrance.watch()
+        if not self.connections and self._ended_at < math.inf:
+            self.loop.stop()
+
+    # The worker's life.
+
+    def run(self) -> None:
+        """Serve until told to stop, and say how long the end of it took."""
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(_report)
+        self._hear_signals()
+        for number in range(self.cfg.threads):
+            name = f"request-{number}"
+            threading.Thread(target=self._do_tasks, name=name, daemon=True).start()
+        self.entrance = Entrance(self, self.sockets)
+        self._tick()
+        if self.is_stopping:
+            self._drain()
+        self.loop.run_forever()
+        self.log.info("Stopped: requests after %.3f s", self._stopped_for())
+
+    def _hear_signals(self) -> None:
+        for number, handle in (
+            (signal.SIGTERM, self.handle_exit),
+            (signal.SIGINT, self.handle_quit),
+            (signal.SIGQUIT, self.handle_quit),
+        ):
+            self.loop.add_signal_handler(number, handle, number, None)
+
+    def _do_tasks(self) -> None:
+        while True:
+            task = self._tasks.get()
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001 - or there would be a thread less
+                logger.error("Thread broke", extra={"error_type": type(error).__name__})  # noqa: TRY400 - an error's text may quote what a client sent
+
+    def _tick(self) -> None:
+        """Do what is due: say that this worker lives, and part from slow clients."""
+        now = time.monotonic()
+        is_ending = self._ended_at < math.inf
+        self.loop.call_later(END_SECONDS if is_ending else HEARTBEAT_SECONDS, self._tick)
+        for connection in [*self.connections]:
+            connection.expire(now, self._ended_at + LAST_CALL_SECONDS)
+        self.entrance.watch()
+        is_over = now >= self._ended_at + self.finish_seconds or os.getppid() != self.ppid
+        if is_over or (is_ending and not self.connections):
+            self.loop.stop()
+        if now - self._beat_at >= HEARTBEAT_SECONDS:
+            self._beat_at = now
+            self.notify()
+            balance.count(self.age, len(self.connections))
+            self.heartbeat()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 - a signal handler's
+        """Begin to stop; gunicorn repeats the signal for a worker that it has too many of."""
+        if not self.is_stopping:
+            self._stopping_since = time.monotonic()
+            if self.loop is not None:  # else `run` begins with it
+                self._drain()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End without a drain. Ctrl-C comes twice, from the terminal and from the master."""
+        if self.alive:
+            self._stopping_since = self._stopping_since or time.monotonic()
+            super().handle_quit(sig, frame)
+
+    def _drain(self) -> None:
+        """Go on for a while, so that whoever sends requests learns to send them elsewhere."""
+        if balance.is_stop_announced():
+            self.on_drain()
+        self.loop.call_later(self.drain_seconds, self._end_drain)
+
+    def _end_drain(self) -> None:
+        """Take in who has connected already, then finish what is in flight."""
+        if self._ended_at < math.inf:
+            return
+        self.entrance.close()
+        self.log.info("Stopped: drain after %.3f s", self._stopped_for())
+        self._ended_at = time.monotonic()
+        self._tick()
+
+    def _stopped_for(self) -> float:
+        return time.monotonic() - (self._stopping_since or time.monotonic())
+
+
+def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a callback raised; the loop goes on. Not its text, which may quote a client."""
+    logger.error("Loop", extra={"error_type": type(context.get("exception")).__name__})

@@ -1,0 +1,98 @@
+"""A process that is the first of its container ends on SIGTERM, whenever that comes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.http.harness import ROOT
+from tests.support.ports import free_port
+
+NAMESPACE = ("unshare", "--fork", "--pid", "--kill-child", "--mount-proc")
+GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
+COMMANDS = {
+    "web": (sys.executable, "app.py"),
+    "gunicorn": (GUNICORN,),
+    "worker": (sys.executable, "app.py", "worker"),
+    "admin": (sys.executable, "app.py", "admin", "import", "-"),
+}
+
+
+def is_possible():
+    """Making a namespace of one's own takes a privilege."""
+    result = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False)
+    return result.returncode == 0
+
+
+def child_of(process):
+    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 10
+    while not (children := file.read_text().split()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return int(children[0])
+
+
+def await_hearing(number):
+    """Wait until a process has a handler for SIGTERM."""
+    deadline = time.monotonic() + 20
+    while True:
+        status = Path(f"/proc/{number}/status").read_text()
+        caught = int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16)
+        if caught & 1 << (signal.SIGTERM - 1):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("file", ["app.py", "gunicorn.conf.py"])
+def test_nothing_that_takes_time_is_imported_before_sigterm_is_heard(file):
+    tree = ast.parse((ROOT / file).read_text())
+    imported = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
+    calls = [each.lineno for each in ast.walk(tree) if isinstance(each, ast.Call)]
+
+    before = [getattr(each, "module", None) for each in imported if each.lineno < min(calls)]
+
+    assert set(before) == {"chassis.process.first_process"} | ({"__future__"} & set(before))
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize("seconds", [0, 0.5, 2.0])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+def test_the_first_process_ends_on_sigterm_while_it_starts(command, seconds, tmp_path):
+    if not is_possible():
+        pytest.skip("no namespaces here")
+    variables = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PORT": str(free_port()),
+        "DATABASE_URL": f"sqlite:///{tmp_path}/a.db",
+        "REDIS_URL": "",
+        "DELIVER_IN_WEB": "false",
+    }
+    with subprocess.Popen(
+        [*NAMESPACE, *command],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        child = child_of(process)
+        await_hearing(child)
+        time.sleep(seconds)
+        with suppress(ProcessLookupError):  # there was nothing to do
+            os.kill(child, signal.SIGTERM)
+        try:
+            process.wait(10)
+        finally:
+            process.kill()
