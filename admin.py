@@ -19,8 +19,9 @@ from chassis.cli.options import as_json
 from chassis.cli.outbox import outbox_group
 from chassis.cli.output import progress
 from chassis.once import once_property
+from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
-from config import AppConfig, ConfigError
+from config import AppConfig
 from observability import setup_logging
 from userservice.resources import PURGES, RESOURCES, TABLES
 from userservice.users import registration

@@ -33,9 +33,10 @@ from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.security import AccessTokens, PageTokens
+from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
-from config import AppConfig, ConfigError, Environment
+from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.jobs.transfers import Transfers

@@ -21,18 +21,10 @@ from chassis.settings.kinds import (
     text,
     url,
 )
-from chassis.settings.variables import convert_all, mask, read, setting
+from chassis.settings.variables import ConfigError, convert_all, mask, read, setting
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; `problems` holds one sentence for each reason."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 class Environment(StrEnum):

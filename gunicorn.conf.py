@@ -24,13 +24,14 @@ from chassis.http.context import context_of
 from chassis.http.entrance import addresses
 from chassis.http.metrics import count_refusal
 from chassis.http.problem import refusal
-from chassis.http.reader import Limits
+from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
 from chassis.process import garbage
+from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
 from chassis.telemetry import instruments
-from config import AppConfig, ConfigError, Environment
+from config import AppConfig, Environment
 from observability import exporting_modules, setup_logging
 from workers import deliver_beside
 
@@ -148,9 +149,8 @@ wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
 bind = addresses(app_config.port)
 Worker.request_read_seconds = app_config.request_read_seconds
-stop_budget = app_config.stop_budget
-Worker.drain_seconds = stop_budget.drain_seconds
-Worker.finish_seconds = stop_budget.finish_seconds
+Worker.drain_seconds = app_config.stop_budget.drain_seconds
+Worker.finish_seconds = app_config.stop_budget.finish_seconds
 Worker.keepalive_seconds = app_config.keepalive_seconds
 Worker.limits = Limits(body=MAX_BODY_BYTES)
 Worker.refusal = staticmethod(refusal)
@@ -159,7 +159,7 @@ worker_class = Worker
 workers = app_config.web_concurrency
 # Spare threads answer probes, and refuse what is too much, while all others are at work.
 threads = app_config.web_threads + SPARE_THREADS
-graceful_timeout = stop_budget.master_limit_seconds
+graceful_timeout = app_config.stop_budget.master_limit_seconds
 logger_class = Logger
 # A heartbeat file on disk stalls a worker when the disk does.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None  # noqa: S108 - see above

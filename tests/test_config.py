@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.settings.variables import ConfigError
 from chassis.storage.database import DatabaseManager
-from config import AppConfig, ConfigError, Environment
+from config import AppConfig, Environment
 from tests.support import processes
 
 SECRET = "s" * 32

@@ -10,7 +10,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from chassis.http.reader import Request
+from chassis.http.request import Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

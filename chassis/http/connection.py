@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from chassis.http.answer import CONTINUE, Answer, refuse
 from chassis.http.link import Link
 from chassis.http.pace import Pace
-from chassis.http.reader import OTHER, Reader, Refused, Request
+from chassis.http.reader import OTHER, Reader
+from chassis.http.request import Refused, Request
 from chassis.http.upload import Upload
 from chassis.http.wire import Gone
 

@@ -31,7 +31,7 @@ class Rejected(Exception):
 def key_of(name: bytes) -> str:
     """Return a header's key in the environ; nothing for a name that could pass for another's.
 
-    `X_User` and `X-User` have the same key, and a proxy that guards the one may pass the other.
+    `X_Name` and `X-Name` have the same key, and a proxy that guards the one may pass the other.
     """
     key = _keys.get(name)
     if key is None:

@@ -20,7 +20,7 @@ from chassis.http import balance
 from chassis.http.answer import Headers
 from chassis.http.connection import Connection
 from chassis.http.entrance import Entrance
-from chassis.http.reader import Limits
+from chassis.http.request import Limits
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+class ConfigError(ValueError):
+    """The configuration cannot be used; `problems` holds one sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
 def setting(
     default: Any,
     kind: Kind,

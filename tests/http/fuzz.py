@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import h11
 
-from chassis.http.reader import Limits, Reader, Refused
+from chassis.http.reader import Reader
+from chassis.http.request import Limits, Refused
 
 LIMITS = Limits(body=2000)
 

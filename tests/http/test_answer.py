@@ -7,7 +7,8 @@ from http import HTTPStatus
 import pytest
 
 from chassis.http.answer import PIECE_BYTES, Answer, InvalidAnswer, refuse
-from chassis.http.reader import Limits, Reader, Request
+from chassis.http.reader import Reader
+from chassis.http.request import Limits, Request
 
 
 def answer(

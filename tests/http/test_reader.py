@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.http import reader as module
-from chassis.http.reader import SLICE_BYTES, Limits, Reader, Refused, Request
+from chassis.http.reader import SLICE_BYTES, Reader
+from chassis.http.request import Limits, Refused, Request
 
 LIMITS = Limits()
 GET = b"GET /version HTTP/1.1\r\nHost: test\r\n\r\n"
