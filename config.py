@@ -1,4 +1,4 @@
-"""What differs between deployments, read from the environment once and checked as a whole."""
+"""Settings that differ between deployments, read from the environment once, checked as a whole."""
 
 from __future__ import annotations
 

@@ -17,5 +17,5 @@ def mask_url(shown: str) -> str:
     shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
     # Up to the last @: a password may hold any character, even one that should be escaped.
     shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
-    # What stands alone before the @ is a token, or a password by mistake; to a database, a name.
+    # A word alone before the @ is a token, or a password by mistake; to a database, a name.
     return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)
