@@ -84,15 +84,16 @@ class Wire:
         Raises:
             Gone: there is no client any more.
         """
-        first = data[0]
-        sent = self._send(first)
-        if sent == len(first) and len(data) == 1:
-            return True
-        self.unsent.append(memoryview(first)[sent:])
-        self.unsent.extend(map(memoryview, data[1:]))
-        self.pace = self.pace or Pace()
-        self.pace.begin(time.monotonic())
-        return False
+        for number, piece in enumerate(data):
+            sent = self._send(piece)
+            if sent < len(piece):
+                # What has gone into the system's buffers is not yet to the client's credit.
+                self.unsent.append(memoryview(piece)[sent:])
+                self.unsent.extend(map(memoryview, data[number + 1 :]))
+                self.pace = self.pace or Pace()
+                self.pace.begin(time.monotonic())
+                return False
+        return True
 
     def send_more(self) -> bool:
         """Send more of what was left; tell whether that was all.

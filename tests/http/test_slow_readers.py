@@ -11,6 +11,7 @@ import pytest
 from chassis.http.pace import Pace
 from tests.http.harness import read_to_reset, request, serving
 from tests.support.ports import HOST
+from tests.support.waiting import eventually
 from tests.support.web import serve
 
 CLIENTS = 20
@@ -68,6 +69,12 @@ def test_an_application_is_closed_when_its_reader_leaves(web):
     assert web.ask(request("/was_closed", "Connection: close")).endswith(b"True")
 
 
+def ask_who(service):
+    with service.connect() as client:
+        client.sendall(request("/users/me", "Connection: close"))
+        return client.recv(12)
+
+
 @pytest.mark.slow
 def test_readers_of_public_files_take_no_slot_from_the_api(migrated_sqlite):
     variables = {"DATABASE_URL": f"sqlite:///{migrated_sqlite}", "WEB_THREADS": "4"}
@@ -77,11 +84,8 @@ def test_readers_of_public_files_take_no_slot_from_the_api(migrated_sqlite):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
             client.connect((HOST, service.port))
             client.sendall(request("/docs/swagger-ui-bundle.js"))
-        answers = []
-        for _ in range(20):
-            with service.connect() as other:
-                other.sendall(request("/users/me", "Connection: close"))
-                answers.append(other.recv(12))
+        eventually(lambda: ask_who(service) == b"HTTP/1.1 401")  # all files are made by then
+        answers = [ask_who(service) for _ in range(20)]
 
     assert set(answers) == {b"HTTP/1.1 401"}
 

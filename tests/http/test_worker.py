@@ -23,8 +23,10 @@ from tests.http.harness import ROOT, read_to_end, request, serving
 
 CLOSE = request("/", "Connection: close")
 # Files that use gunicorn, asyncio or httptools, or hand something to those that do.
-SERVING = ("answer", "balance", "connection", "entrance", "head", "link", "pace", "reader")
-SERVING += ("request", "upload", "wire", "worker")
+SERVING = (
+    *("answer", "balance", "connection", "entrance", "head", "link", "pace", "reader"),
+    *("request", "upload", "wire", "worker"),
+)
 FILES = [
     *(ROOT / "chassis" / "http" / f"{name}.py" for name in SERVING),
     ROOT / "gunicorn.conf.py",
