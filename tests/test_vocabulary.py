@@ -7,23 +7,25 @@ import re
 import pytest
 
 from tests.support.processes import ROOT
+from userservice import SERVICE_NAME, SERVICE_WORDS
 
 CHASSIS = sorted((ROOT / "chassis").rglob("*.py"))
 
 # Words of this service and of its resources, whole or as a part of a name with underscores.
+SERVICE = "|".join(re.sub("[-_]", "[-_ ]?", word) for word in SERVICE_WORDS if word)
 FORBIDDEN = re.compile(
     r"""(?<![a-z])(?:
         users?                                          # the resources
         | jobs?
         | refresh[ _-]?tokens? | token[ _-]?issuers?
         | imports?_lines? | sign-?ups? | tiers?
-        | userservice | user_service | userapi          # the service
-        | cloudnative
+        | {service}                                     # the service
         | welcome                                       # what it sends
     )(?![a-z])
     | ["'][a-z_]+\.(?:registered|import(?:ed)?|created|deleted)["']    # topics of messages
     | /auth(?![a-z])                                    # addresses
     """,
+    .replace("{service}", SERVICE),
     re.IGNORECASE | re.VERBOSE,
 )
 # (File, or all, and a use that is the field's and not this service's) -> reason.
@@ -62,8 +64,9 @@ def test_the_chassis_names_nothing_of_this_service(file):
 @pytest.mark.parametrize(
     "line",
     [
-        "from userservice.users import service",
-        'SERVICE_NAME = "cloudnative-user-api"',
+        f"import {SERVICE_WORDS[0]}",
+        f'NAME = "{SERVICE_NAME}"',
+        f"named after {SERVICE_WORDS[1]}",
         '@trace_function("user_service.save")',
         '"""Removes the jobs that are over."""',
         "# a user who is gone",

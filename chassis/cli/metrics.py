@@ -62,18 +62,18 @@ def write_prometheus(file: TextIO, stored: Stored) -> None:
 
     registry = CollectorRegistry()
 
-    def add(name: str, meaning: str, label: str, values: Mapping[str, float]) -> None:
+    def add_gauge(name: str, meaning: str, label: str, values: Mapping[str, float]) -> None:
         gauge = Gauge(name, meaning, [label], registry=registry)
         for value, number in values.items():
             gauge.labels(value).set(number)
 
     for each, values in stored.values.items():
-        add(each.name, each.help, each.label, values)
+        add_gauge(each.name, each.help, each.label, values)
     waiting = {"queued": stored.backlog.queued, "abandoned": stored.backlog.abandoned}
-    add("outbox_messages", "Messages by status.", "status", waiting)
+    add_gauge("outbox_messages", "Messages by status.", "status", waiting)
     age = "Age of the oldest message that waits."
     Gauge("outbox_oldest_message_age_seconds", age, registry=registry).set(stored.age_seconds)
-    add("database_table_size_bytes", "Size on disk.", "table", stored.table_sizes)
+    add_gauge("database_table_size_bytes", "Size on disk.", "table", stored.table_sizes)
     file.write(generate_latest(registry).decode())
 
 

@@ -22,6 +22,10 @@ LEVELS = {
     "critical": "CRITICAL",
 }
 KINDS = {"Counter": "counter", "Gauge": "gauge", "Histogram": "histogram"}
+# As do those that `admin export-metrics` reads from the database.
+KINDS |= {"StoredMetric": "gauge", "add_gauge": "gauge"}
+# Argument of Outage -> level at which it is logged.
+OUTAGE = {"away": "WARNING", "back": "INFO"}
 READINGS = {Reading.COUNT: "counter", Reading.HISTOGRAM: "histogram", Reading.LEVEL: "gauge"}
 
 
@@ -42,6 +46,13 @@ def events(source):
         if isinstance(call.func, ast.Attribute)
         and call.func.attr in LEVELS
         and name_of(call.func.value) in LOGGERS
+    ]
+    found += [
+        (argument.value, OUTAGE[argument.arg])
+        for call in calls(source)
+        if name_of(call.func) == "Outage"
+        for argument in call.keywords
+        if argument.arg in OUTAGE
     ]
     return {(ast.literal_eval(message), level) for message, level in found}
 

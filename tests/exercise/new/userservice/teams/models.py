@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.storage.database import Base
+from chassis.storage.columns import Base
 
 NAME_LENGTH = 100
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from chassis.background import outbox
-from chassis.storage.database import DatabaseManager, uuid7
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from userservice.teams import queries
 from userservice.teams.errors import TeamNotFound
 from userservice.teams.queries import TeamRow
