@@ -24,8 +24,7 @@ FORBIDDEN = re.compile(
     )(?![a-z])
     | ["'][a-z_]+\.(?:registered|import(?:ed)?|created|deleted)["']    # topics of messages
     | /auth(?![a-z])                                    # addresses
-    """,
-    .replace("{service}", SERVICE),
+    """.replace("{service}", SERVICE),
     re.IGNORECASE | re.VERBOSE,
 )
 # (File, or all, and a use that is the field's and not this service's) -> reason.

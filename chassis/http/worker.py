@@ -203,4 +203,4 @@ class Worker(BaseWorker):
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what a callback raised; the loop goes on. Not its text, which may quote a client."""
-    logger.error("Loop", extra={"error_type": type(context.get("exception")).__name__})
+    logger.error("Event loop broke", extra={"error_type": type(context.get("exception")).__name__})

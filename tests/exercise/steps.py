@@ -35,9 +35,9 @@ class Edit(NamedTuple):
 EDITS = (
     Edit(
         "userservice/resources.py",
-        "from userservice.tokens.resource import RESOURCE as TOKENS\n",
+        "from userservice.tokens.errors import oauth_members\n",
         "from userservice.teams.resource import RESOURCE as TEAMS\n"
-        "from userservice.tokens.resource import RESOURCE as TOKENS\n",
+        "from userservice.tokens.errors import oauth_members\n",
     ),
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
