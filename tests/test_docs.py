@@ -186,6 +186,16 @@ def test_every_relative_link_leads_to_a_file():
     assert not broken
 
 
+def test_every_test_file_that_a_document_names_is_there():
+    named = {
+        name for file in markdown_files() for name in re.findall(r"`(tests/[\w/]+\.py)", read(file))
+    }
+
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert not re.search(r"`test_\w+\.py`", read(ROOT / "docs" / "reliability.md"))
+
+
 def test_every_decision_is_listed_once_under_its_own_number():
     records = sorted(file.name for file in ADRS.glob("[0-9]*.md"))
 
