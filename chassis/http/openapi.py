@@ -50,8 +50,13 @@ class Api:
     token_path: str
 
 
-def build_document(app: Flask) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of all described routes."""
+def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all described routes.
+
+    Args:
+        app: The application.
+        prefix: Path below which it is mounted, without a slash at its end.
+    """
     context = context_of(app)
     return {
         "openapi": "3.1.0",
@@ -61,11 +66,11 @@ def build_document(app: Flask) -> dict[str, Any]:
             "description": context.api.description,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         "paths": _paths(app),
         "components": {
             "schemas": _schemas(app),
-            "securitySchemes": _security_schemes(context.api.token_path),
+            "securitySchemes": _security_schemes(prefix + context.api.token_path),
         },
     }
 

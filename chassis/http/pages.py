@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import Response, request
 
 from chassis.http.context import web_context
-from chassis.http.web import PRIVATE, json_response, read_query
+from chassis.http.web import PRIVATE, address, json_response, read_query
 from chassis.schemas import Page, PageQuery
 
 QueryType = TypeVar("QueryType", bound=PageQuery)
@@ -47,8 +47,9 @@ class PageRequest(Generic[QueryType]):
         if len(rows) > len(page):
             token = web_context().page_tokens.sign(page[-1].id, *_filters(self.query))
             parameters = self.query.model_dump(mode="json", exclude_unset=True)
-            address = f"{quote(request.path)}?{urlencode(parameters | {'page_token': token})}"
-            headers["Link"] = f'<{address}>; rel="next"'
+            path = address(quote(request.path))
+            query = urlencode(parameters | {"page_token": token})
+            headers["Link"] = f'<{path}?{query}>; rel="next"'
         values = {"items": page, "next_page_token": token}
         return json_response(schema.model_validate(values, from_attributes=True), headers=headers)
 

@@ -75,6 +75,12 @@ def read_query(schema: type[SchemaType]) -> SchemaType:
     return schema.load_values(values)
 
 
+def address(path: str) -> str:
+    """Return the address of a path of ours, below the prefix that a trusted proxy has removed."""
+    prefix: str = request.environ.get("SCRIPT_NAME", "")
+    return prefix + path
+
+
 def json_response(
     document: Schema,
     status: HTTPStatus = HTTPStatus.OK,

@@ -15,7 +15,7 @@ from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import Guard, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
-from chassis.http.web import empty_response, json_response, read_query
+from chassis.http.web import address, empty_response, json_response, read_query
 from userservice.jobs import exports, service, uploads
 from userservice.jobs.errors import JobNotFound, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
@@ -43,7 +43,9 @@ READ_BYTES = 64 * 1024
 def import_users() -> Response:
     """One user a line, as POST /users takes them. A refused line stops no other."""
     job = _receive(_upload_format())
-    return json_response(_document(job, ()), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
+    return json_response(
+        _document(job, ()), HTTPStatus.ACCEPTED, {"Location": address(f"/jobs/{job.id}")}
+    )
 
 
 @blueprint.get("/users/export")

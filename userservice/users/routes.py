@@ -16,7 +16,7 @@ from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.replays import create_once
-from chassis.http.web import JSON, MERGE_PATCH, empty_response, read_body
+from chassis.http.web import JSON, MERGE_PATCH, address, empty_response, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.users import registration, service
@@ -151,5 +151,5 @@ def _read_user() -> UserCreate:
 
 
 def _created(user: UserRow) -> Response:
-    location = {"Location": f"/users/{user.id}"}
+    location = {"Location": address(f"/users/{user.id}")}
     return versioned_response(UserRead, user, HTTPStatus.CREATED, location)
