@@ -48,9 +48,9 @@ CONTENT_SECURITY_POLICY = (
 def get_openapi() -> Response:
     """Return the description of this API."""
     prefix = address("")
-    if prefix:  # rare, and too various to be kept
+    if prefix:  # rare, and of any text, so it is not kept
         return Response(json.dumps(build_document(current_app, prefix)), mimetype=JSON)
-    if "openapi" not in current_app.extensions:  # two that come first make the same text
+    if "openapi" not in current_app.extensions:  # two first requests at once make the same text
         current_app.extensions["openapi"] = json.dumps(build_document(current_app))
     return Response(current_app.extensions["openapi"], mimetype=JSON)
 
@@ -80,7 +80,7 @@ def get_docs_asset(asset: str) -> Response:
 
 @lru_cache(maxsize=64)
 def _read_asset(name: str) -> tuple[bytes, str, str]:
-    """Return a file, its type and its ETag; one copy for all, however slowly they read it.
+    """Return a file, its type and its ETag. All answers share one copy in memory.
 
     Raises:
         NotFound: there is no such file.

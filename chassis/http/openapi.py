@@ -18,7 +18,7 @@ from chassis.schemas import Schema
 
 
 class FieldProblem(Schema):
-    """What is wrong with one member of the input."""
+    """The fault of one member of the input."""
 
     pointer: str
     detail: str
@@ -41,9 +41,9 @@ class Problem(Schema):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """The words of an API about itself, beyond its routes.
+    """The parts of an API's description that its routes do not give.
 
-    `token_path` is where access tokens are granted and renewed (OAuth 2).
+    `token_path` is the path that grants and renews access tokens (OAuth 2).
     """
 
     description: str
@@ -76,7 +76,7 @@ def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
 
 
 def _described(app: Flask) -> Iterator[tuple[Rule, Callable[..., Any], Operation]]:
-    """Yield the routes that say what they do, each with its view and what that says."""
+    """Yield the routes that have a description, each with its view and that description."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)

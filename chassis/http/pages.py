@@ -24,7 +24,7 @@ class Listed(Protocol):
 
     @property
     def id(self) -> UUID:
-        """Where in the list the row is."""
+        """The row's position in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class PageRequest(Generic[QueryType]):
 
     @property
     def limit(self) -> int:
-        """Rows to read: one more than a page holds tells whether there is a next page."""
+        """Rows to read: one more than a page holds, to see whether there is a next page."""
         return self.query.page_size + 1
 
     def response(self, schema: type[Page[Any]], rows: Sequence[Listed]) -> Response:
@@ -55,10 +55,10 @@ class PageRequest(Generic[QueryType]):
 
 
 def read_page(schema: type[QueryType]) -> PageRequest[QueryType]:
-    """Read from the query parameters which page of a list is wanted.
+    """Read the wanted page of a list from the query parameters.
 
-    All members of `schema` but the position are filters: they belong to the list, and a token
-    continues no other.
+    All members of `schema` but the position are filters. A page token continues only the list
+    with the same filters.
 
     Raises:
         InvalidRequest: a parameter breaks a rule, or the token is for another list.
