@@ -1,4 +1,4 @@
-"""The loop that delivers the outbox: claim, hand to threads, settle in batches."""
+"""The loop that delivers messages: claim them, hand them to threads, settle them in batches."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from chassis.telemetry.outages import Outage
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[BackingServices, Message], bool]
-# Is told why a message is given up.
+# Called before a message is given up, with the reason.
 AbandonedHandler = Callable[[BackingServices, Message, str], None]
 
 POLL_SECONDS = 0.25
-# What is done within this time of the first is stored with it; each alone would be three times
-# to the database and back.
+# Results within this time of the first one are stored with it. One alone would cost three round
+# trips to the database.
 GATHER_SECONDS = 0.02
-# How soon claims are tried again after the database did not answer.
+# After the database did not answer, claiming is tried again after this time.
 OUTAGE_SECONDS = 1.0
 BACKLOG_SECONDS = 5.0
 # Longer than any single step may take, all timeouts added up.
@@ -43,12 +43,12 @@ class Delivery:
     """Delivers messages until it is stopped.
 
     Args:
-        services: What handlers work with.
-        handlers: Topic -> what to do; False from a handler means that there was nothing to do.
-        dispatcher: Has messages worked on, here or elsewhere.
-        lease: How long a claimed message is left to this process.
-        abandoned: Topic -> what to do before a message is given up. When that fails the
-            message is not, and is tried again.
+        services: The attached resources that handlers work with.
+        handlers: Topic -> handler; it returns False when there was nothing to do.
+        dispatcher: Has messages worked on, by this process or by another.
+        lease: Time for which a claimed message belongs to this process.
+        abandoned: Topic -> handler to call before a message is given up. When this handler
+            fails, the message is tried again instead.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Delivery:
         self._went_round_at = time.monotonic()
 
     def run(self) -> None:
-        """Deliver until `stop` is called; `close` then sees to what was claimed."""
+        """Deliver until `stop` is called; `close` then takes care of the claimed messages."""
         self._dispatcher.start(self._deliver, self._load)
         while not self._is_stopping:
             self._went_round_at = time.monotonic()
@@ -95,26 +95,26 @@ class Delivery:
         return self._is_stopping
 
     def is_alive(self) -> bool:
-        """Tell whether the loop went round lately; one that waits for the database does."""
+        """Tell whether the loop has made a turn lately. It does so during an outage, too."""
         return time.monotonic() - self._went_round_at < STALLED_SECONDS
 
     def stop(self) -> None:
-        """Claim nothing more; may be called from a signal handler or another thread.
+        """Stop claiming; may be called from a signal handler or another thread.
 
-        A signal handler must not take a lock, which the code that it interrupts may hold; a
-        simple queue has none.
+        A signal handler must not take a lock, because the interrupted code may hold it; a
+        SimpleQueue takes none.
         """
         self._is_stopping = True
         self._results.put(None)
 
     def close(self, seconds: float) -> int:
-        """Wait for what is in the works, for a bounded time, and hand back the rest.
+        """Wait for running handlers, for a bounded time, and hand back the other messages.
 
         Returns:
             How many messages were handed back.
         """
-        # What has not begun is handed back by the thread that comes to it. Of one that is
-        # cancelled nothing would be heard.
+        # The thread that comes to a message that has not begun hands it back. A cancelled task
+        # would report no result.
         self._dispatcher.stop()
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
@@ -131,8 +131,8 @@ class Delivery:
         return len(waiting)
 
     def _step(self) -> None:
-        """Claim what there is room for, wait a moment for results, and settle."""
-        # First, so that what is done is not claimed again after an outage.
+        """Claim as many messages as there is room for, wait a moment for results, and settle."""
+        # Settle first, so that a finished message is not claimed again after an outage.
         self._settle()
         self._measure_backlog()
         room = self._dispatcher.room(len(self._claimed))
@@ -153,7 +153,7 @@ class Delivery:
             )
 
     def _gather(self, *, wait_seconds: float) -> None:
-        """Take in a result, or the word to stop, and what else has piled up."""
+        """Take in a result, or the call to stop, and all others that have piled up."""
         with suppress(queue.Empty):
             result = self._results.get(timeout=wait_seconds)
             time.sleep(GATHER_SECONDS)
@@ -162,11 +162,11 @@ class Delivery:
                 result = self._results.get_nowait()
 
     def _settle(self) -> None:
-        """Store what is done, all at once.
+        """Store all results in one transaction.
 
         Raises:
-            Unavailable: it is kept for the next time. Should this process end before, the
-                leases end as well, and the messages go out again, with the same keys.
+            Unavailable: the results are kept for the next try. If this process ends before, the
+                leases run out, and the messages are delivered again, with the same keys.
         """
         if not self._done:
             return
@@ -188,13 +188,13 @@ class Delivery:
 
     def _attempt(self, message: Message) -> Settlement:
         now = datetime.now(UTC)
-        if self._is_stopping or message.due_at <= now:  # until then it was claimed
+        if self._is_stopping or message.due_at <= now:  # the claim has run out
             return _hand_back(message, now)
         started_at = time.perf_counter()
         try:
             is_sent = self._handlers[message.topic](self._services, message)
         except BreakerOpen as error:
-            # Not an attempt: the dependency was not asked.
+            # Not counted as an attempt: the dependency was not called.
             due_at = datetime.now(UTC) + (error.retry_after or timedelta(seconds=1))
             return _hand_back(message, due_at)
         except Exception as error:
@@ -218,7 +218,7 @@ class Delivery:
         return Settlement(message.id, status, message.attempts, due_at, reason)
 
     def _give_up(self, message: Message, reason: str) -> bool:
-        """Tell who keeps account of a message; False when that failed."""
+        """Call the handler for abandoned messages; tell whether it succeeded."""
         try:
             if handler := self._abandoned.get(message.topic):
                 handler(self._services, message, reason)
