@@ -42,7 +42,7 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 )
 @trace_function("user_service.create_user")
 def create_user() -> Response:
-    """The address must be free, whatever its case. Unknown members are ignored."""
+    """The address must be free, in any case of its letters. Unknown members are ignored."""
     new = _read_user()
     limit_address("registration", service.email_key(new.email))
     services = backing_services()
@@ -60,7 +60,7 @@ def create_user() -> Response:
     response_headers={200: ("Link",)},
 )
 def list_users() -> Response:
-    """Pages follow the order of registration; every page costs the same, however far it is."""
+    """Pages are in the order of registration. Every page costs the same, however far behind."""
     page = read_page(UserQuery)
     users = service.list_users(
         backing_services().database,
