@@ -1,4 +1,4 @@
-"""What breaks on command: a TCP proxy that misbehaves, and an e-mail provider that does."""
+"""Servers that misbehave on command: a TCP proxy and an e-mail provider."""
 
 from __future__ import annotations
 
