@@ -81,7 +81,7 @@ class AdminCommands:
         )
 
     def count_old_data(self, days: int = 30) -> dict[str, int]:
-        """Count what `cleanup_old_data` would remove."""
+        """Count the rows that `cleanup_old_data` would remove."""
         migrations.require_current(self.database)
         before = _days_ago(days)
         return {table: each.count(self.database, before=before) for table, each in PURGES.items()}

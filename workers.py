@@ -126,7 +126,7 @@ def _deliver(delivery: Delivery, finish_seconds: float) -> int:
 
 @contextmanager
 def _logged(phase: str) -> Iterator[dict[str, int]]:
-    """Log how long a phase of the stop took, with what the block adds."""
+    """Log how long a phase of the stop took, with the fields that the block adds."""
     started_at = time.monotonic()
     details: dict[str, int] = {}
     yield details

@@ -73,7 +73,7 @@ class NotFound(AppError):
 
 
 class Conflict(AppError):
-    """The request contradicts what is stored."""
+    """The request contradicts stored data."""
 
     status = HTTPStatus.CONFLICT
     code = "conflict"

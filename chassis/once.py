@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def once(make: Callable[P, T]) -> Callable[P, T]:
-    """Remember what a function returns for each set of arguments, which must be few.
+    """Remember the result of a function for each set of arguments, which must be few.
 
     Calls take a lock until the value exists, and none after that.
     """

@@ -62,6 +62,6 @@ class HttpClient:
             raise Unavailable
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()

@@ -34,7 +34,7 @@ class Mailer(Protocol):
         """
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the connections that were opened."""
 
 
 class LoggingMailer:

@@ -55,6 +55,6 @@ class RedisManager:
             raise Unavailable from error
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()

@@ -125,8 +125,8 @@ class Link(ABC):
     def _linger(self) -> None:
         """End the sending side and wait for the client to close, so that it can read its answer.
 
-        Closing at once would discard what the client still sends, and with it, by a reset,
-        the answer it has not read (RFC 9112, section 9.6).
+        If the socket closed at once, data that the client still sends would cause a reset, which
+        discards the answer that it has not read (RFC 9112, section 9.6).
         """
         self._is_lingering = True
         self.deadline = time.monotonic() + LINGER_SECONDS

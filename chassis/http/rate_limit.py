@@ -81,7 +81,7 @@ class RateLimiter:
             try:
                 with client_spans():
                     verdict = _hit(self._shared, rate, name, key)
-            except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
+            except Exception as error:  # noqa: BLE001 - the storage raises its driver's errors
                 self._pause(error)
             else:
                 self._outage.end()

@@ -87,7 +87,7 @@ def subset(*values: str) -> Kind:
 
 
 def url(*schemes: str) -> Kind:
-    """Accept a URL with one of `schemes`, as strictly as its later user does."""
+    """Accept a URL with one of `schemes`, as strictly as the library that will open it."""
 
     def parse(raw: str) -> str:
         scheme = raw.partition("://")[0]

@@ -17,6 +17,6 @@ def mask_url(shown: str) -> str:
     shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
     # Up to the last @: a password may hold any character, escaped or not.
     shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
-    # A single word before the @ is a token or a misplaced password; in a database's URL it is a
-    # user's name.
+    # A single word before the @ is a token or a misplaced password; in a database's URL it is the
+    # name of a role.
     return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)

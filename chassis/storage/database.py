@@ -133,8 +133,8 @@ class DatabaseManager:
         Raises:
             Unavailable: as for `transaction`.
         """
-        # In SQL, because the driver would keep its own setting for the next user of the
-        # connection, and behind PgBouncer even for another connection's user.
+        # In SQL, because the driver would keep its own setting for the next block that takes
+        # the connection, and behind PgBouncer even for one on another connection.
         begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
         engine = self.engine if self.is_sqlite else self._transactions
         with _outages(), engine.connect() as connection:
