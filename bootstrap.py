@@ -25,7 +25,7 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
         config: Their addresses and limits.
         tasks: Pools for work in the background; without pools the submitting thread does it.
     """
-    http = HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds))
+    ready_timeout = timedelta(seconds=config.ready_timeout_seconds)
     return BackingServices(
         database=open_database(config),
         redis=RedisManager(
@@ -33,7 +33,7 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
             max_connections=config.redis_max_connections,
             timeout=timedelta(seconds=config.redis_timeout_seconds),
         ),
-        http=http,
+        http=HttpClient(timeout=ready_timeout, agent=SERVICE_NAME),
         mailer=make_mailer(config),
         tasks=tasks or InlineTasks(),
         hasher=PasswordHasher(
@@ -49,7 +49,8 @@ def make_mailer(config: AppConfig) -> Mailer:
     """Make the mailer: it posts to the provider, or only logs when none is configured."""
     if not config.email_service_url:
         return LoggingMailer()
-    http = HttpClient(timeout=timedelta(seconds=config.email_timeout_seconds))
+    email_timeout = timedelta(seconds=config.email_timeout_seconds)
+    http = HttpClient(timeout=email_timeout, agent=SERVICE_NAME)
     return HttpMailer(config.email_service_url, http, CircuitBreaker("email"), span_name=EMAIL_SPAN)
 
 

@@ -43,7 +43,7 @@ PUSH_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 # Libraries whose detailed lines quote data, which may be personal or secret.
-QUIETED = ("alembic", "dramatiq", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
+QUIETED = ("alembic", "dramatiq", "urllib3", "sqlalchemy", "redis", "limits")
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:

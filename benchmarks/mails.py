@@ -1,6 +1,6 @@
 """How many e-mails a worker delivers, beside a loop that posts as many and does nothing else.
 
-Run as a program it is that loop: the same HTTP client, one e-mail after the other.
+Run as a program it is that loop: one client of httpx2, one e-mail after the other.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
+
+import httpx2
 
 from benchmarks.database import ROOT, Database, checkpoint
 from benchmarks.imports import WORKER, await_true
 from benchmarks.progress import Progress
 from benchmarks.servers import running
-from chassis.clients.http_client import HttpClient
 from chassis.storage.ids import uuid7
 from tests.support.servers import PostgreSQLServer
 
@@ -73,13 +73,13 @@ def _post_in_a_loop(provider: str, number: int) -> float:
 def main() -> None:
     """Post so many e-mails to an address, which are the arguments; print e-mails a second."""
     url, mails = sys.argv[1], int(sys.argv[2])
-    http = HttpClient(timeout=timedelta(seconds=10))
+    http = httpx2.Client(timeout=10)
     variables = {"name": "Ada Lovelace"}
-    http.post(url, {}, {})  # connects
+    http.post(url, json={})  # connects
     started_at = time.perf_counter()
     for number in range(mails):
         mail = {"to": f"{number}@example.com", "template": "welcome", "variables": variables}
-        http.post(url, mail, {"Idempotency-Key": str(uuid7())})
+        http.post(url, json=mail, headers={"Idempotency-Key": str(uuid7())})
     print(mails / (time.perf_counter() - started_at))
     http.close()
 

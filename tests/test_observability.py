@@ -30,7 +30,7 @@ HOSTILE = [
 def logging_as_it_was():
     """Undo what a test sets up, for the tests after it."""
     root = logging.getLogger()
-    names = ("alembic", "httpx2", "httpcore2")
+    names = ("alembic", "urllib3", "redis")
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in names}
     yield
@@ -264,7 +264,7 @@ def test_warnings_are_logged_like_everything_else(log):
     assert "old\nnews" in log.only()["message"]
 
 
-@pytest.mark.parametrize("name", ["alembic.runtime.migration", "httpx2", "httpcore2.connection"])
+@pytest.mark.parametrize("name", ["alembic.runtime.migration", "redis", "urllib3.connectionpool"])
 def test_libraries_that_talk_much_are_heard_from_warnings_on(log, name):
     logging.getLogger(name).info("chatter")
     logging.getLogger(name).warning("trouble")

@@ -22,8 +22,11 @@ RISKS = [f"API{number}" for number in range(1, 11)]
 
 # The description itself, and the page that shows it.
 UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/docs/<asset>"}
-# Modules that can open connections to other services; only http_client.py may.
-CALLERS = {"httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp"}
+# Modules that can open connections to other services; only http_client.py and its pool may.
+CONNECTION = "chassis.clients.http_connection"
+CALLERS = {"httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp", CONNECTION}
+# The one file that may know urllib.request, which reads the variables of the environment for it.
+READS_PROXIES = "proxies.py"
 
 
 def rows():
@@ -66,7 +69,16 @@ def test_nothing_that_handles_requests_can_call_out():
         path for package in packages for path in package.rglob("*.py") if imported(path) & CALLERS
     }
 
-    assert {path.name for path in files} == {"http_client.py"}
+    assert {path.name for path in files} == {"http_client.py", "http_pool.py", READS_PROXIES}
+
+
+def test_the_one_file_that_knows_urllib_takes_from_it_how_to_read_proxies():
+    tree = ast.parse((ROOT / "chassis" / "clients" / READS_PROXIES).read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+    (taken,) = [node.names for node in imports if node.module == "urllib.request"]
+
+    assert {each.name for each in taken} == {"getproxies", "proxy_bypass"}
 
 
 def test_every_route_of_the_api_is_described():

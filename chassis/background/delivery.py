@@ -16,7 +16,7 @@ from chassis.background import outbox
 from chassis.background.dispatch import Dispatcher
 from chassis.background.outbox import Message, MessageStatus, Settlement
 from chassis.backing_services import BackingServices
-from chassis.clients.resilience import BreakerOpen, backoff
+from chassis.clients.resilience import AskedToWait, BreakerOpen, backoff
 from chassis.errors import AppError, Unavailable
 from chassis.telemetry import instruments
 from chassis.telemetry.log_fields import log_fields
@@ -215,6 +215,10 @@ class Delivery:
         reason = reason[: outbox.ERROR_LENGTH]
         is_over = due_at > message.expires_at and self._give_up(message, reason)
         status = MessageStatus.ABANDONED if is_over else MessageStatus.QUEUED
+        if isinstance(error, AskedToWait) and error.retry_after:
+            # However long that is, the message gets one more try, when it expires.
+            asked_for = min(datetime.now(UTC) + error.retry_after, message.expires_at)
+            due_at = max(due_at, asked_for)
         return Settlement(message.id, status, message.attempts, due_at, reason)
 
     def _give_up(self, message: Message, reason: str) -> bool:

@@ -1,50 +1,72 @@
-"""Calls to other services over HTTP, through one long-lived client."""
+"""Calls to other services over HTTP, each with one deadline for all of it."""
 
 from __future__ import annotations
 
+import json
+import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
+from chassis.clients.deadline import Deadline
+from chassis.clients.http_answer import Answer
+from chassis.clients.http_connection import HttpConnection, open_connection
+from chassis.clients.http_pool import HttpPool
+from chassis.clients.http_route import Route
+from chassis.clients.resolver import LookUp, Resolver, look_up
 from chassis.errors import Unavailable
-from chassis.once import once_property
-from chassis.telemetry.instrumentation import client_spans, trace_http
+from chassis.once import once, once_property
+from chassis.telemetry.instrumentation import client_span, note_status
 from chassis.telemetry.propagation import outgoing_headers
 
-if TYPE_CHECKING:
-    import httpx2
+JSON = {"Content-Type": "application/json"}
 
 
 class HttpClient:
-    """A connection pool for outgoing requests, opened on first use."""
+    """Calls other services on kept connections, which are opened on first use.
 
-    def __init__(self, *, timeout: timedelta) -> None:
-        self._timeout_seconds = timeout.total_seconds()
+    Args:
+        timeout: How long a call may take: from the name's look-up to the end of the answer.
+        agent: The caller's name, for User-Agent.
+        look_up: Returns the addresses of a host and a port; raises OSError.
+    """
+
+    def __init__(
+        self, *, timeout: timedelta, agent: str = "python", look_up: LookUp = look_up
+    ) -> None:
+        self._timeout = timeout
+        self._agent = {"User-Agent": agent}
+        self._resolver = Resolver(look_up)
+        self._pool = HttpPool()
+        self._route = once(Route.to)  # the few URLs of the configuration
 
     @once_property
-    def client(self) -> httpx2.Client:
-        """The client; making one costs milliseconds, so a process makes only one."""
-        import httpx2  # noqa: PLC0415 - not every process calls out
+    def tls(self) -> ssl.SSLContext:
+        """The certificates that the system trusts; reading them costs milliseconds."""
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
 
-        client = httpx2.Client(timeout=self._timeout_seconds, follow_redirects=False)
-        trace_http(client)
-        return client
+    def post(self, url: str, document: Mapping[str, object], headers: Mapping[str, str]) -> Answer:
+        """Post a JSON document, in the current trace.
 
-    def post(self, url: str, document: Mapping[str, object], headers: Mapping[str, str]) -> int:
-        """Post a JSON document, in the current trace; return the status of the answer.
+        With an Idempotency-Key it may be sent twice: a kept connection can end at any moment,
+        and nothing says whether what was sent on it had arrived.
 
         Raises:
             Unavailable: there was no answer in time.
         """
-        import httpx2  # noqa: PLC0415 - see `client`
-
+        body = json.dumps(document, separators=(",", ":")).encode()
         try:
-            with client_spans():
-                sent = {**headers, **outgoing_headers()}
-                return self.client.post(url, json=document, headers=sent).status_code
-        except httpx2.HTTPError as error:
+            route = self._route(url)
+            with client_span("POST", route.shown, route.host, route.port) as span:
+                fields = {**self._agent, **JSON, **headers, **outgoing_headers()}
+                request = route.request("POST", fields, body)
+                answer = self._call(route, request, may_repeat="Idempotency-Key" in headers)
+                note_status(span, answer.status)
+        except (OSError, ValueError) as error:  # the latter: the URL is malformed
             raise Unavailable(f"No answer: {type(error).__name__}") from error
+        return answer
 
     def ping(self, url: str) -> None:
         """Ask a service for any sign of life.
@@ -52,16 +74,36 @@ class HttpClient:
         Raises:
             Unavailable: there was no answer in time, or a server error.
         """
-        import httpx2  # noqa: PLC0415 - see `client`
-
         try:
-            status = self.client.get(url).status_code
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            raise Unavailable from error  # the latter two: the host's name is malformed
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            route = self._route(url)
+            answer = self._call(route, route.request("GET", self._agent), may_repeat=True)
+        except (OSError, ValueError) as error:  # the latter: the URL is malformed
+            raise Unavailable from error
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable
 
     def close(self) -> None:
-        """Close the client if it was opened."""
-        if "client" in self.__dict__:
-            self.client.close()
+        """Close the connections that are kept."""
+        self._pool.close()
+
+    def _call(self, route: Route, request: bytes, *, may_repeat: bool) -> Answer:
+        deadline = Deadline(self._timeout)
+        kept = self._pool.take(route.place)
+        if kept is not None:
+            try:
+                return self._ask(kept, route, request, deadline)
+            except TimeoutError:
+                raise
+            except OSError:
+                if not may_repeat:
+                    raise
+        opened = open_connection(route, self._resolver, lambda: self.tls, deadline)
+        return self._ask(opened, route, request, deadline)
+
+    def _ask(
+        self, connection: HttpConnection, route: Route, request: bytes, deadline: Deadline
+    ) -> Answer:
+        try:
+            return connection.ask(request, deadline)
+        finally:
+            self._pool.give(route.place, connection)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from chassis.clients.http_answer import Answer
 from chassis.clients.http_client import HttpClient
-from chassis.clients.resilience import CircuitBreaker
+from chassis.clients.resilience import AskedToWait, CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.telemetry.tracing import span
 
 logger = logging.getLogger(__name__)
+
+# Answers that concern all e-mails, and may say for how long.
+OF_ALL = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class Mailer(Protocol):
@@ -93,10 +97,18 @@ class HttpMailer:
 
     def _post(self, document: dict[str, object], key: str) -> bool:
         with self._breaker.call():
-            status = self._http.post(self._url, document, {"Idempotency-Key": key})
-            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise Unavailable(f"The e-mail service answered {status}")
+            answer = self._http.post(self._url, document, {"Idempotency-Key": key})
+            if answer.status in OF_ALL or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._put_off(answer)
         # A refusal concerns this e-mail alone, so the breaker stays closed for the others.
-        if not 200 <= status < 300:  # noqa: PLR2004 - any success
-            raise Unavailable(f"The e-mail service answered {status}")
+        if not 200 <= answer.status < 300:  # noqa: PLR2004 - any success
+            raise Unavailable(f"The e-mail service answered {answer.status}")
         return True
+
+    def _put_off(self, answer: Answer) -> NoReturn:
+        """Fail, and leave the provider alone for as long as it asks."""
+        reason = f"The e-mail service answered {answer.status}"
+        if answer.status in OF_ALL and answer.retry_after:
+            self._breaker.pause(answer.retry_after)
+            raise AskedToWait(reason, retry_after=answer.retry_after)
+        raise Unavailable(reason)

@@ -30,6 +30,10 @@ class BreakerOpen(Unavailable):
     title = "A service that this depends on does not answer"
 
 
+class AskedToWait(Unavailable):
+    """The dependency was called, and asked to be left alone for a while."""
+
+
 class CircuitBreaker:
     """Stops calls to a dependency that keeps failing, and lets a trial call through now and then.
 
@@ -57,7 +61,7 @@ class CircuitBreaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._next_trial = 0.0
+        self._next_trial = self._paused_until = 0.0
         self._state = BreakerState.CLOSED
 
     @property
@@ -80,6 +84,13 @@ class CircuitBreaker:
             raise
         self._settle(has_failed=False)
 
+    def pause(self, span: timedelta) -> None:
+        """Leave the dependency alone for so long, as it asked; no trial call before."""
+        with self._lock:
+            until = self._clock() + span.total_seconds()
+            self._paused_until = max(self._paused_until, until)
+            self._open()
+
     def _admit(self) -> None:
         with self._lock:
             if self._state is BreakerState.CLOSED:
@@ -95,10 +106,15 @@ class CircuitBreaker:
         with self._lock:
             self._failures = self._failures + 1 if has_failed else 0
             if not has_failed:
-                self._enter(BreakerState.CLOSED)
+                # A call that was on its way when the pause began does not end it.
+                if self._clock() >= self._paused_until:
+                    self._enter(BreakerState.CLOSED)
             elif self._state is not BreakerState.CLOSED or self._failures >= self._threshold:
-                self._next_trial = self._clock() + self._pause_seconds
-                self._enter(BreakerState.OPEN)
+                self._open()
+
+    def _open(self) -> None:
+        self._next_trial = max(self._clock() + self._pause_seconds, self._paused_until)
+        self._enter(BreakerState.OPEN)
 
     def _enter(self, state: BreakerState) -> None:
         if state is not self._state:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from http import HTTPStatus
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from sqlalchemy import Engine, event
 
 from chassis.telemetry.tracing import is_unrecorded, tracer
@@ -29,12 +30,39 @@ def trace_redis(client: Any) -> None:
         RedisInstrumentor.instrument_client(client)
 
 
-def trace_http(client: Any) -> None:
-    """Give each request of an HTTP client a span: its URL, without parts that may be secret."""
-    if _settings["exported"]:
-        from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor  # noqa: PLC0415
+@contextmanager
+def client_span(method: str, url: str, host: str, port: int) -> Iterator[Span]:
+    """Give a call of another service over HTTP a span, whose trace that service continues.
 
-        HTTPX2ClientInstrumentor.instrument_client(client, request_hook=_shorten_url)
+    In a trace that is not recorded, and where spans are not exported, it has none.
+
+    Args:
+        method: The method, which names the span.
+        url: The URL without the parts that may be secret.
+        host: The service's host.
+        port: The service's port.
+    """
+    if not _is_traced():
+        yield INVALID_SPAN
+        return
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "url.full": url,
+        "server.address": host,
+        "server.port": port,
+    }
+    with tracer.start_as_current_span(
+        method,
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as started:
+        try:
+            yield started
+        except Exception as error:
+            _fail(started, type(error).__name__)
+            raise
 
 
 def client_spans() -> AbstractContextManager[None]:
@@ -46,11 +74,24 @@ def client_spans() -> AbstractContextManager[None]:
     return suppress_instrumentation()
 
 
-def _shorten_url(started: Span, request: Any) -> None:
-    """Remove a password or token, which an operator's setting may hold, from a span's URL."""
-    url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
-    names = {"url.full", "http.url"} & getattr(started, "attributes", {}).keys()
-    started.set_attributes(dict.fromkeys(names, url))
+def note_status(called: Span, status: int) -> None:
+    """Say on a call's span how it was answered."""
+    called.set_attribute("http.response.status_code", status)
+    if status >= HTTPStatus.BAD_REQUEST:
+        _fail(called, str(status))
+
+
+def _is_traced() -> bool:
+    if not _settings["exported"] or is_unrecorded():
+        return False
+    from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415
+
+    return is_instrumentation_enabled()
+
+
+def _fail(failed: Span, name: str) -> None:
+    failed.set_attribute("error.type", name)
+    failed.set_status(Status(StatusCode.ERROR, name))
 
 
 def _operation(statement: str) -> str:
@@ -82,9 +123,7 @@ def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[
         try:
             execute(cursor, statement, *rest)
         except Exception as error:
-            name = type(error).__name__
-            started.set_attribute("error.type", name)
-            started.set_status(Status(StatusCode.ERROR, name))
+            _fail(started, type(error).__name__)
             raise
         finally:
             started.end()

@@ -16,7 +16,7 @@ from chassis.background import outbox
 from chassis.background.delivery import Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.outbox import MessageStatus, messages
-from chassis.clients.resilience import BreakerOpen, CircuitBreaker
+from chassis.clients.resilience import AskedToWait, BreakerOpen, CircuitBreaker
 from chassis.errors import Unavailable
 from chassis.storage.database import DatabaseManager, with_driver
 from tests.support.factories import make_user
@@ -258,6 +258,55 @@ def test_messages_wait_until_an_open_breaker_tries_again(services):
     (row,) = stored(services.database)
     assert before + due_in <= row.due_at <= after + due_in
     assert row.attempts == 0
+
+
+def test_a_message_is_due_when_its_dependency_wants_to_be_called_again(services):
+    asked_for = timedelta(minutes=30)
+
+    def handler(_services, _message):
+        raise AskedToWait("The e-mail service answered 429", retry_after=asked_for)
+
+    enqueue(services.database)
+    before = datetime.now(UTC)
+    with delivering(services, handler):
+        eventually(lambda: stored(services.database)[0].last_error)
+        after = datetime.now(UTC)
+
+    (row,) = stored(services.database)
+    assert before + asked_for <= row.due_at <= after + asked_for
+    assert (row.attempts, row.last_error) == (1, "The e-mail service answered 429")
+
+
+def test_a_wait_beyond_its_last_day_leaves_a_message_one_more_try(services):
+    def handler(_services, _message):
+        raise AskedToWait(retry_after=timedelta(days=1))
+
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    enqueue(services.database, expires_at=expires_at)
+    with delivering(services, handler):
+        eventually(lambda: stored(services.database)[0].last_error)
+
+    (row,) = stored(services.database)
+    assert (row.status, row.due_at) == (MessageStatus.QUEUED, expires_at)
+
+
+def test_one_answer_of_a_provider_puts_all_its_emails_off(services, config, provider):
+    settings = replace(config, email_service_url=provider.url)
+    mailing = replace(services, mailer=make_mailer(settings))
+    for _ in range(20):
+        make_user(services.database)
+    provider.answer, provider.retry_after = 429, "1800"
+    before = datetime.now(UTC)
+
+    def are_all_put_off():
+        due = [row.due_at for row in stored(services.database)]
+        return min(due) > before + timedelta(minutes=29)
+
+    with closing(mailing.mailer), delivering(mailing, EVENT_HANDLERS, concurrency=1):
+        eventually(are_all_put_off)
+
+    assert len(provider.attempts) == 1
+    assert sorted(row.attempts for row in stored(services.database)) == [0] * 19 + [1]
 
 
 def test_a_handler_that_breaks_fails_its_message_and_no_other(services, caplog):

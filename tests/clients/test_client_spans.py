@@ -139,6 +139,27 @@ def test_secrets_are_not_in_the_spans_of_calls_that_fail_either(spans, http):
     assert SECRET not in told()
 
 
+@pytest.mark.parametrize("answer", [302, 404, 429, 503])
+def test_a_call_that_is_refused_says_so_on_its_span(spans, http, provider, answer):
+    provider.answer = answer
+
+    http.post(provider.url, {"to": ADDRESS}, {})
+
+    call = spans()["POST"]
+    is_refused = answer >= 400
+    assert call.attributes["http.response.status_code"] == answer
+    assert call.attributes.get("error.type") == (str(answer) if is_refused else None)
+    assert call.status.status_code is (StatusCode.ERROR if is_refused else StatusCode.UNSET)
+
+
+def test_a_call_says_which_server_it_goes_to(spans, http, provider):
+    http.post(provider.url, {"to": ADDRESS}, {})
+
+    call = spans()["POST"]
+    assert call.attributes["server.address"] == HOST
+    assert call.attributes["server.port"] == int(provider.url.rpartition(":")[2].split("/")[0])
+
+
 def test_an_email_is_a_call_to_another_service(spans, http, provider):
     name = "user_service.send_{template}_email"
     mailer = HttpMailer(provider.url, http, CircuitBreaker("email"), span_name=name)
@@ -196,7 +217,7 @@ second = timedelta(seconds=5)
 HttpClient(timeout=second).post("{provider.url}", {{"to": "x"}}, {{}})
 RedisManager("{redis_url}", max_connections=1, timeout=second).ping()
 RateLimiter({{"a": "1/minute"}}, redis_url="{redis_url}", timeout=second).hit("a", "b")
-instruments = ("opentelemetry.instrumentation.redis", "opentelemetry.instrumentation.httpx")
+instruments = ("opentelemetry.instrumentation.redis",)
 sdk = ("opentelemetry.sdk.trace", "opentelemetry.exporter")  # redis-py itself loads sdk.metrics
 print([name for name in sys.modules if name.startswith(instruments + sdk)])
 """

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from opentelemetry import context, propagate
 
 from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import HttpMailer, LoggingMailer
-from chassis.clients.resilience import BreakerOpen, BreakerState, CircuitBreaker
+from chassis.clients.resilience import AskedToWait, BreakerOpen, BreakerState, CircuitBreaker
 from chassis.errors import Unavailable
 from tests.support.faults import GARBAGE, HANG
 from tests.support.ports import HOST, free_port
@@ -126,14 +127,73 @@ def test_a_provider_that_refuses_emails_one_by_one_is_asked_about_the_next(
     assert len(provider.attempts) == 10
 
 
-def test_many_emails_share_one_connection_pool(mailer, provider, http):
-    client = http.client
-
+def test_many_emails_share_one_connection(mailer, provider):
     for _ in range(3):
         send(mailer)
 
-    assert http.client is client
+    assert provider.connections == 1
     assert len(provider.attempts) == 3
+
+
+def in_a_minute():
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+
+
+@pytest.mark.parametrize("wait", [lambda: "60", in_a_minute], ids=["seconds", "date"])
+@pytest.mark.parametrize("answer", [429, 503])
+def test_a_provider_that_asks_for_time_is_given_it_by_all_emails(
+    mailer, provider, breaker, answer, wait
+):
+    provider.answer, provider.retry_after = answer, wait()
+    with pytest.raises(AskedToWait, match=f"answered {answer}") as asked:
+        send(mailer)
+    provider.answer = 200
+
+    with pytest.raises(BreakerOpen) as refusal:
+        send(mailer, key="another")
+
+    waits = [each.value.retry_after or timedelta(0) for each in (refusal, asked)]
+    assert timedelta(seconds=30) < waits[0] <= waits[1] <= timedelta(seconds=60)
+    assert breaker.state is BreakerState.OPEN
+    assert len(provider.attempts) == 1
+
+
+def test_a_provider_cannot_stop_emails_for_more_than_a_day(mailer, provider):
+    provider.answer, provider.retry_after = 429, "9" * 30
+
+    with pytest.raises(AskedToWait) as asked:
+        send(mailer)
+
+    assert asked.value.retry_after == timedelta(days=1)
+
+
+@pytest.mark.parametrize("wait", ["", "0", "soon", "-5", "Mon, 01 Jan 2001 00:00:00 GMT"])
+def test_a_provider_that_names_no_time_is_asked_again_as_usual(mailer, provider, breaker, wait):
+    provider.answer, provider.retry_after = 429, wait
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="answered 429"):
+            send(mailer)
+
+    assert breaker.state is BreakerState.CLOSED
+    assert len(provider.attempts) == 2
+
+
+def test_a_provider_that_has_too_much_to_do_is_left_alone(mailer, provider, breaker):
+    provider.answer = 429
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            send(mailer)
+
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_wait_belongs_to_the_answers_that_speak_of_all_emails(mailer, provider, breaker):
+    provider.answer, provider.retry_after = 422, "60"
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="answered 422"):
+            send(mailer)
+
+    assert breaker.state is BreakerState.CLOSED
 
 
 def test_without_a_provider_an_email_is_skipped_and_logged_without_its_address(caplog):

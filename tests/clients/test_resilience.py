@@ -164,6 +164,54 @@ def test_a_trial_that_never_comes_back_does_not_block_the_next(breaker, clock):
     assert after is BreakerState.CLOSED
 
 
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_dependency_that_asks_for_time_is_not_called_until_it_is_over(breaker, clock):
+    breaker.pause(MINUTE)
+    clock.now += 59.9
+
+    with pytest.raises(BreakerOpen) as refusal, breaker.call():
+        pytest.fail("it was called")
+    clock.now += 0.1
+    succeed(breaker)
+
+    assert refusal.value.retry_after is not None
+    assert refusal.value.retry_after.total_seconds() == pytest.approx(0.1)
+    assert breaker.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("ends", [succeed, fail])
+def test_a_call_that_was_on_its_way_does_not_shorten_a_pause(breaker, clock, ends):
+    with suppress(ZeroDivisionError), breaker.call():
+        breaker.pause(MINUTE)
+        if ends is fail:
+            raise ZeroDivisionError
+    clock.now += 59
+
+    with pytest.raises(BreakerOpen), breaker.call():
+        pytest.fail("it was called")
+
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_of_two_pauses_the_later_end_counts(breaker, clock):
+    breaker.pause(2 * MINUTE)
+    breaker.pause(MINUTE)
+    clock.now += 119
+
+    with pytest.raises(BreakerOpen), breaker.call():
+        pytest.fail("it was called")
+
+
+def test_one_caller_tries_when_a_pause_is_over(breaker, clock):
+    breaker.pause(MINUTE)
+    clock.now += 60
+
+    with breaker.call(), pytest.raises(BreakerOpen), breaker.call():
+        pytest.fail("a second one was let through")
+
+
 def test_callers_of_a_breaker_do_not_wait_for_each_other(breaker):
     everyone = threading.Barrier(8)
 

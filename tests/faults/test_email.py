@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.support.faults import GARBAGE, HANG
+from tests.support.faults import DRIP, GARBAGE, HANG
 from tests.support.load import Stored, missing_mails, registering, violations
 from tests.support.waiting import eventually
 
@@ -49,6 +49,21 @@ def test_creation_does_not_wait_for_a_provider_that_fails(
         provider.answer = 202
 
     assert_promises_kept(load, postgresql_server.url, provider)
+
+
+def test_a_provider_that_drips_holds_no_mail_beyond_the_deadline(
+    deployment, postgresql_server, provider
+):
+    web, worker = deployment.both(WORKER_CONCURRENCY="1")
+    provider.answer = DRIP
+    load = register_some(web, 25)
+    eventually(lambda: len({mail.key for mail in provider.attempts}) > 4)  # more than threads
+
+    provider.answer = 202
+
+    assert_promises_kept(load, postgresql_server.url, provider)
+    reasons = [each["exception"] for each in worker.logged("Failed to send welcome email")]
+    assert any("No answer: TimeoutError" in each for each in reasons)
 
 
 def test_what_a_killed_worker_had_in_flight_goes_out_with_the_same_keys(

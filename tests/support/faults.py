@@ -151,6 +151,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+DRIP = "drip"
 HANG = "hang"
 GARBAGE = "garbage"
 
@@ -169,12 +170,14 @@ class Mail:
 
 @dataclass
 class MailProvider:
-    """An e-mail service. `answer` is a status, HANG or GARBAGE, and may change at any time.
+    """An e-mail service. `answer` is a status, HANG, DRIP or GARBAGE, and may change at any time.
 
-    When it has answered `limit` attempts, all others wait until that is more, or None.
+    So may `retry_after`, which goes with a status where it is not empty. When it has answered
+    `limit` attempts, all others wait until that is more, or None.
     """
 
     answer: int | str = 200
+    retry_after: str = ""
     limit: int | None = None
     delay_seconds: float = 0.0
     attempts: list[Mail] = field(default_factory=list)
@@ -182,6 +185,7 @@ class MailProvider:
     most_at_once: int = 0
 
     def __post_init__(self) -> None:
+        self.connections = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = _HttpServer((HOST, 0), _Handler)
@@ -234,10 +238,10 @@ class MailProvider:
         with self._lock:
             self.at_once -= 1
 
-    def wait_while_hanging(self) -> None:
-        """Return when the provider answers again, or is closed."""
-        while self.answer == HANG and not self._closing.wait(0.05):
-            pass
+    def waits_while(self, answer: str) -> Iterator[None]:
+        """Yield again and again until the provider answers otherwise, or is closed."""
+        while self.answer == answer and not self._closing.wait(0.05):
+            yield
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -255,6 +259,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _HttpServer
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.provider.connections += 1
+
     def do_POST(self) -> None:
         provider = self.server.provider
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -270,10 +278,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, provider: MailProvider, answer: int | str) -> None:
         if isinstance(answer, int):
-            self.wfile.write(f"HTTP/1.1 {answer} Status\r\nContent-Length: 0\r\n\r\n".encode())
+            wait = f"Retry-After: {provider.retry_after}\r\n" if provider.retry_after else ""
+            head = f"HTTP/1.1 {answer} Status\r\n{wait}Content-Length: 0\r\n\r\n"
+            self.wfile.write(head.encode())
             return
         if answer == HANG:
-            provider.wait_while_hanging()
+            list(provider.waits_while(HANG))
+        elif answer == DRIP:
+            for _ in provider.waits_while(DRIP):
+                self.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         else:
             self.wfile.write(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
         self.close_connection = True

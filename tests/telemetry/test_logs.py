@@ -312,7 +312,7 @@ def test_libraries_keep_their_details_to_themselves(log):
     written = log()
 
     logging.getLogger("sqlalchemy.engine.Engine").info("INSERT ... ada@example.com")
-    logging.getLogger("httpx2").info("POST https://mail?to=ada@example.com")
+    logging.getLogger("urllib3.connectionpool").info("POST https://mail?to=ada@example.com")
 
     assert written() == ""
 
