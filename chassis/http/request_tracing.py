@@ -113,7 +113,7 @@ class _Callers:
 class _HeaderGetter(Getter["WSGIEnvironment"]):
     """Reads headers for propagators.
 
-    The instrumentation for WSGI has such a reader, and takes a tenth of a start to import.
+    The instrumentation for WSGI has such a reader, but importing it takes 20 ms of each start.
     """
 
     def get(self, carrier: WSGIEnvironment, key: str) -> list[str] | None:
