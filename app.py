@@ -10,7 +10,7 @@ if __name__ == "__main__":
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
@@ -27,6 +27,7 @@ from chassis.backing_services import BackingServices
 from chassis.http import admission, headers, metrics, proxies, request_tracing
 from chassis.http.auth import Authenticator, Principal
 from chassis.http.context import About, WebContext, set_context
+from chassis.http.flask_app import PlainFlask
 from chassis.http.health import make_readiness
 from chassis.http.layers import Layer, wrap
 from chassis.http.problem import register_error_handlers
@@ -97,11 +98,8 @@ def layers(config: AppConfig, provider: TracerProvider | None) -> dict[str, Laye
 
 def make_flask() -> Flask:
     """Make an application without routes."""
-    app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
+    app = PlainFlask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # On each request Flask checks whether each function is a coroutine; one check is enough.
-    # Bounded, because `after_this_request` adds new functions.
-    app.ensure_sync = lru_cache(maxsize=256)(app.ensure_sync)  # type: ignore[method-assign]
     app.url_map.merge_slashes = False  # //users is unknown; it must not redirect to /users
     return app
 

@@ -91,7 +91,7 @@ class Telemetry:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - only when exported
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        from chassis.http.span_ids import AskedIdGenerator  # noqa: PLC0415
+        from chassis.http.server_span import AskedIdGenerator  # noqa: PLC0415
 
         exporters: Any = importlib.import_module(_exporters("traces"))
         provider = TracerProvider(
@@ -173,10 +173,8 @@ def _push_interval_seconds() -> float:
 # Signal -> modules that exporting it needs beside the exporter.
 _MODULES = {
     "traces": (
-        "opentelemetry.instrumentation.flask",
         "opentelemetry.sdk.trace.export",
-        "chassis.http.request_tracing",
-        "chassis.http.span_ids",
+        "chassis.http.server_span",
     ),
     "metrics": ("chassis.telemetry.metric_export",),
 }

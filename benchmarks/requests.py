@@ -29,6 +29,7 @@ ENVIRON = {
     "SCRIPT_NAME": "",
     "QUERY_STRING": "",
     "HTTP_HOST": "127.0.0.1:8080",
+    "wsgi.input_terminated": True,  # the server has gathered the body
 }
 
 

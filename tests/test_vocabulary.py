@@ -29,7 +29,10 @@ FORBIDDEN = re.compile(
 )
 # (File, or all, and a use that is the field's and not this service's) -> reason.
 ALLOWED = {
-    ("", r"User-Agent|user_agent\.original"): "a header, and OpenTelemetry's attribute for it",
+    (
+        "",
+        r"User-Agent|HTTP_USER_AGENT|user_agent\.(?:original|synthetic\.type)|synthetic_user_agent",
+    ): ("a header, and OpenTelemetry's attributes for it"),
     ("", r"\buser_id\b"): "OpenTelemetry's user.id; the subject of an access token (RFC 9068)",
     ("chassis/storage/postgresql.py", r"tcp_user_timeout"): "an option of TCP, named by Linux",
     ("chassis/http/auth.py", r"\b(?:live )?[Uu]sers?\b|\bUSER\b"): (

@@ -18,6 +18,7 @@ from chassis.http.auth import public
 from chassis.http.headers import id_of
 from chassis.telemetry import instruments
 from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
+from chassis.telemetry.log_event import LogEvent
 from chassis.telemetry.log_fields import log_fields
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-logger = logging.getLogger("access")
+_answered = LogEvent(logging.getLogger("access"), "Request answered")
 blueprint = Blueprint("metrics", __name__)
 
 KINDS = {Reading.COUNT: "counter", Reading.HISTOGRAM: "histogram", Reading.LEVEL: "gauge"}
@@ -73,15 +74,8 @@ def count_refusal(method: str, status: int, seconds: float) -> None:
 
 def _count(method: str, status: int, endpoint: str, route: str, seconds: float) -> None:
     instruments.request_duration(method, status, endpoint).observe(seconds)
-    logger.info(
-        "Request answered",
-        extra={
-            "method": method,
-            "route": route,
-            "status": status,
-            "duration_ms": round(seconds * 1000, 3),
-        },
-    )
+    duration_ms = round(seconds * 1000, 3)
+    _answered.info(method=method, route=route, status=status, duration_ms=duration_ms)
 
 
 @blueprint.get("/metrics")

@@ -15,6 +15,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from chassis.errors import AppError, FieldError, Unauthenticated
+from chassis.http.flask_app import PlainResponse
 from chassis.http.headers import SAFE_HEADERS, request_id
 from chassis.telemetry.tracing import trace_id
 
@@ -150,7 +151,7 @@ class _Problems:
     def _response(self, problem: _Problem, headers: Mapping[str, str]) -> Response:
         own = document(**problem._asdict(), instance=request.path, request_id=request_id())
         body = json.dumps(own | self._further(problem))
-        return Response(body, problem.status, headers, content_type=PROBLEM_JSON)
+        return PlainResponse(body, problem.status, headers, content_type=PROBLEM_JSON)
 
     def _further(self, problem: _Problem) -> dict[str, str]:
         return {

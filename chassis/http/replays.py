@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from chassis.errors import InvalidRequest
 from chassis.http.auth import principal
 from chassis.http.context import backing_services
+from chassis.http.flask_app import PlainResponse
 from chassis.http.web import read_input
 from chassis.storage import idempotency
 
@@ -66,7 +67,7 @@ def dump_response(response: Response) -> str:
 def load_response(dumped: str) -> Response:
     """Return a response that was sent before, marked as a repetition."""
     status, headers, body = json.loads(dumped)
-    return Response(body, status, headers | {"Idempotent-Replayed": "true"})
+    return PlainResponse(body, status, headers | {"Idempotent-Replayed": "true"})
 
 
 def _keyed_request() -> idempotency.Request | None:

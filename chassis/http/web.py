@@ -10,6 +10,7 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from chassis.errors import InvalidRequest, UnsupportedMediaType
+from chassis.http.flask_app import PlainResponse
 from chassis.schemas import Schema
 
 SchemaType = TypeVar("SchemaType", bound=Schema)
@@ -87,11 +88,11 @@ def json_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Render a document."""
-    return Response(document.model_dump_json(), status, headers, mimetype=JSON)
+    return PlainResponse(document.model_dump_json(), status, headers, mimetype=JSON)
 
 
 def empty_response(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response without a body, and so without a type."""
-    response = Response(status=status, headers=headers)
+    response = PlainResponse(status=status, headers=headers)
     del response.headers["Content-Type"]
     return response

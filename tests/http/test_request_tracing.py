@@ -114,14 +114,15 @@ def test_what_callers_make_up_becomes_no_span_name_and_no_path(serve, sink):
     service = serve(**sink.variables)
 
     service.client.get("/nope/ada@example.com?q=secret-3907")
-    service.client.request("BREW", "/users")
+    brewed = service.client.request("BREW", "/users")
     service.client.get("/users/not-an-id", headers=SERVICE)
     service.client.get("/docs/ada@example.com")
     service.client.get(NOBODY, headers=SERVICE)
     assert sink.wait_for(lambda: len(sink.named("GET /users/<uuid:user_id>")) == 1)
 
     names = {span.name for span in sink.spans if span.kind == SERVER}
-    assert names == {"GET", "HTTP", "GET /docs/<asset>", "GET /users/<uuid:user_id>"}
+    assert names == {"GET", "GET /docs/<asset>", "GET /users/<uuid:user_id>"}
+    assert brewed.status_code == 501  # refused by the server, so it never became a request
     paths = {span.attributes.get("url.path") for span in sink.spans if span.kind == SERVER}
     assert paths == {"", NOBODY}
     assert "secret-3907" not in str(sink.spans)

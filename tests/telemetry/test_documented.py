@@ -47,6 +47,7 @@ def events(source):
         and call.func.attr in LEVELS
         and name_of(call.func.value) in LOGGERS
     ]
+    found += [(call.args[1], "INFO") for call in calls(source) if name_of(call.func) == "LogEvent"]
     found += [
         (argument.value, OUTAGE[argument.arg])
         for call in calls(source)
@@ -108,8 +109,13 @@ def f(worker):
             "It "
             "broke"
         )
+    ready = LogEvent(logger, "It began")
     return Gauge("a", "b"), Histogram(points, CUMULATIVE), metrics.Counter("c_total", "d")
 """
 
-    assert events(source) == {("Stopped: %s", "INFO"), ("It broke", "ERROR")}
+    assert events(source) == {
+        ("Stopped: %s", "INFO"),
+        ("It broke", "ERROR"),
+        ("It began", "INFO"),
+    }
     assert metrics(source) == {("a", "gauge"), ("c_total", "counter")}

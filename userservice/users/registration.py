@@ -16,6 +16,7 @@ from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from chassis.telemetry.instruments import bounded
+from chassis.telemetry.log_event import LogEvent
 from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
 from userservice.users import queries, service
 from userservice.users.errors import EmailTaken
@@ -25,6 +26,7 @@ from userservice.users.queries import UserRow
 from userservice.users.schemas import UserCreate
 
 logger = logging.getLogger(__name__)
+_created = LogEvent(logger, "User created successfully")
 
 USER_REGISTERED = "user.registered"
 
@@ -112,9 +114,7 @@ def _tell_success(user: UserRow, source: str) -> None:
             **personal({"user.email": user.email}),
         }
     )
-    logger.info(
-        "User created successfully", extra={"user_id": str(user.id), "signup_source": source}
-    )
+    _created.info(user_id=str(user.id), signup_source=source)
 
 
 def _tell_failure(error: Exception) -> None:
