@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, sessionmaker
 
-from chassis.errors import Unavailable
 from chassis.storage import postgresql, sqlite
 from chassis.storage.copying import support_copy
+from chassis.storage.failures import ReadOnly, as_outage, close_after_last_words
 from chassis.storage.stall_watch import StallWatch
 
 # Rows that a streamed result holds in memory.
@@ -63,7 +63,10 @@ class DatabaseManager:
         )
         if not self.is_sqlite:
             self._pool_options["connect_args"] = postgresql.connect_arguments(
-                connect_timeout, statement_timeout, application_name
+                self._url,
+                connect_timeout=connect_timeout,
+                statement_timeout=statement_timeout,
+                application_name=application_name,
             )
             # Changes to many rows go out together, not one round trip each.
             self._pool_options["executemany_mode"] = "values_plus_batch"
@@ -97,6 +100,7 @@ class DatabaseManager:
             # A second face of the same pool: it begins transactions, the first does not.
             self._transactional = self._engine.execution_options()
             (sqlite if self.is_sqlite else postgresql).listen(self._engine, self._transactional)
+            close_after_last_words(self._engine)
             if not self.is_sqlite:
                 support_copy(self._engine.dialect)
                 if self._has_statement_timeout:
@@ -189,6 +193,19 @@ class DatabaseManager:
         with self.connection() as connection:
             connection.execute(text("SELECT 1"))
 
+    def require_writable(self) -> None:
+        """Make sure that changes can be stored; SQLite tells only when it is asked for one.
+
+        Raises:
+            ReadOnly: they cannot.
+            Unavailable: there was no answer.
+        """
+        if self.is_sqlite:
+            return
+        with self.connection() as connection:
+            if connection.scalar(text("SHOW transaction_read_only")) == "on":
+                raise ReadOnly
+
     def pool_usage(self) -> dict[str, int]:
         """Return how many connections are in use, how many are idle, and how many there may be."""
         pool = self.engine.pool
@@ -218,14 +235,14 @@ class DatabaseManager:
 
 @contextmanager
 def _outages() -> Iterator[None]:
-    """Tell an outage from a bug: the first is worth trying again, the second is a 500."""
+    """Tell an outage from a defect: the first is worth trying again, the second is a 500."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        # SQLite's driver raises OperationalError for bad SQL and missing tables as well.
-        if getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR":
+    except exc.SQLAlchemyError as error:
+        outage = as_outage(error)
+        if outage is None:
             raise
-        raise Unavailable from error
+        raise outage from error
 
 
 def _pool_options(
