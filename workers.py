@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Tasks that may wait for each one that runs.
 QUEUED_PER_SLOT = 16
+# Longest pause of the watch after it failed; usually it looks once a second.
+WATCH_MAX_SECONDS = 60.0
 
 
 class WorkerManager:
@@ -197,10 +199,16 @@ class _QuietHandler(WSGIRequestHandler):
 
 def _watch(services: BackingServices) -> None:
     """Do, beside the loop, what must go on while the loop waits for the database."""
+    failures = 0
     while True:
-        time.sleep(1)
-        services.database.cut_stalled()
-        instruments.set_pool(**services.database.pool_usage())
+        time.sleep(min(2.0**failures, WATCH_MAX_SECONDS))
+        try:
+            services.database.cut_stalled()
+            instruments.set_pool(**services.database.pool_usage())
+            failures = 0
+        except Exception:
+            logger.exception("Watch broke; it goes on")
+            failures += 1
 
 
 def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:

@@ -34,6 +34,8 @@ POLL_SECONDS = 0.25
 GATHER_SECONDS = 0.02
 # How soon claims are tried again after the database did not answer.
 OUTAGE_SECONDS = 1.0
+# Longest pause after defects; shorter than what `is_alive` takes for a stall.
+MAX_PAUSE_SECONDS = 30.0
 BACKLOG_SECONDS = 5.0
 # Longer than any single step may take, all timeouts added up.
 STALLED_SECONDS = 60.0
@@ -78,16 +80,26 @@ class Delivery:
         self._went_round_at = time.monotonic()
 
     def run(self) -> None:
-        """Deliver until `stop` is called; `close` then sees to what was claimed."""
+        """Deliver until `stop` is called, whatever happens; `close` then sees to what was claimed.
+
+        Without the database, or without its tables before the first migration, it waits.
+        """
         self._dispatcher.start(self._deliver, self._load)
+        failures = 0
         while not self._is_stopping:
             self._went_round_at = time.monotonic()
             try:
                 self._step()
                 self._outage.end()
-            except Unavailable:
-                self._outage.begin()
+                failures = 0
+            except Unavailable as error:
+                self._outage.begin(reason=error.detail)
                 self._gather(wait_seconds=OUTAGE_SECONDS)
+            except Exception:
+                # A defect, but those who wait for other messages must not wait for its mend.
+                logger.exception("Delivery broke; it goes on")
+                failures += 1
+                self._gather(wait_seconds=min(backoff(failures).total_seconds(), MAX_PAUSE_SECONDS))
 
     @property
     def is_stopping(self) -> bool:
@@ -119,16 +131,11 @@ class Delivery:
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
             self._gather(wait_seconds=min(OUTAGE_SECONDS, left))
-            with suppress(Unavailable):
-                self._settle()
+            self._try_to_settle()
         done = {each.id for each in self._done}
         waiting = [each for each in list(self._claimed.values()) if each.id not in done]
         self._done += [_hand_back(each, datetime.now(UTC)) for each in waiting]
-        try:
-            self._settle()
-        except Unavailable:
-            return 0
-        return len(waiting)
+        return len(waiting) if self._try_to_settle() else 0
 
     def _step(self) -> None:
         """Claim what there is room for, wait a moment for results, and settle."""
@@ -176,12 +183,29 @@ class Delivery:
             self._claimed.pop(each.id, None)
         self._done.clear()
 
+    def _try_to_settle(self) -> bool:
+        try:
+            self._settle()
+        except Unavailable:
+            return False
+        except Exception:
+            logger.exception("Delivery broke; claims end by themselves")
+            return False
+        return True
+
     def _deliver(self, message: Message) -> None:
         self._claimed[message.id] = message
+        try:
+            self._results.put(self._attempt_in_context(message))
+        except Exception as error:  # or it would count as in the works for good
+            logger.exception("Delivery broke; it goes on")
+            self._results.put(self._failed(message, error))
+
+    def _attempt_in_context(self, message: Message) -> Settlement:
         token = context.attach(propagate.extract(message.trace))
         fields = log_fields.set({"message_id": str(message.id), "topic": message.topic})
         try:
-            self._results.put(self._attempt(message))
+            return self._attempt(message)
         finally:
             log_fields.reset(fields)
             context.detach(token)

@@ -52,6 +52,30 @@ def test_cpu_tasks_run_in_other_processes_and_io_tasks_in_other_threads(manager)
     assert thread != threading.get_ident()
 
 
+class Hesitant(Pool):
+    """Cannot work on its first task, as when no process can be started."""
+
+    failures = 1
+
+    def slot(self):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no more processes")
+        return super().slot()
+
+
+def test_a_thread_that_cannot_begin_says_so_and_serves_the_next_task(caplog):
+    pool = Hesitant("test", size=1, capacity=2)
+
+    with pytest.raises(OSError, match="no more processes"):
+        pool.submit(math.sqrt, 4).result(DEADLINE_SECONDS)
+    root = pool.submit(math.sqrt, 4).result(DEADLINE_SECONDS)
+
+    assert root == 2
+    assert "Thread broke" in caplog.text
+    pool.close(time.monotonic())
+
+
 def test_what_a_task_raises_reaches_whoever_waits_for_it(manager):
     with pytest.raises(ValueError, match="math domain"):
         manager.submit_cpu_task(math.sqrt, -1).result(timeout=DEADLINE_SECONDS)
