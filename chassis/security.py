@@ -24,6 +24,8 @@ from chassis.once import once_property
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
 
 ALGORITHM = "HS256"
+# How far the clocks of two replicas may be apart: a token may seem to be from the future.
+LEEWAY = timedelta(seconds=30)
 CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
@@ -165,8 +167,11 @@ class AccessTokens:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._issuer,
+                leeway=LEEWAY,
                 options={"require": list(CLAIMS)},
             )
+            if claims["exp"] <= datetime.now(UTC).timestamp():  # without the leeway
+                raise jwt.ExpiredSignatureError
             return UUID(claims["sub"])
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated from error
