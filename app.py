@@ -7,6 +7,7 @@ from chassis.process.first_process import hear_sigterm
 if __name__ == "__main__":
     hear_sigterm()
 
+import os
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -98,6 +99,7 @@ def layers(config: AppConfig, provider: TracerProvider | None) -> dict[str, Laye
 def make_flask() -> Flask:
     """Make an application without routes."""
     app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
+    app.debug = False  # FLASK_DEBUG would let exceptions pass by the handlers
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # Flask asks each function, on each request, whether it is a coroutine; once is enough.
     # Bounded, because `after_this_request` brings a new function each time.
@@ -186,6 +188,8 @@ def main(arguments: list[str]) -> None:
 
 def serve() -> None:
     """Be the production web process: gunicorn with this project's settings."""
+    # gunicorn reads this variable while it is imported, and would fail without naming it.
+    os.environ["WEB_CONCURRENCY"] = str(_read_config().web_concurrency)
     from gunicorn.app.wsgiapp import run  # noqa: PLC0415 - tests import this file without it
 
     sys.argv = ["gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]

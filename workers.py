@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -166,9 +167,18 @@ def deliver_beside(config: AppConfig, services: BackingServices) -> None:
 def _prepare_child(config: AppConfig) -> None:
     """Set up a process of the pool; Ctrl-C at a terminal is for its parent to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     setup_logging(config, sys.stdout)
     Telemetry(config)
     garbage.spare_loaded()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that it works for does, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:

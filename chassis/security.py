@@ -86,10 +86,13 @@ class PasswordHasher:
         """Return the password's hash with its salt and parameters.
 
         Raises:
-            Unavailable: too many passwords are being hashed.
+            Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
         with self._slot():
-            return self._argon2.hash(password)
+            try:
+                return self._argon2.hash(password)
+            except argon2.exceptions.HashingError as error:  # no memory
+                raise Unavailable from error
 
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Tell whether the password is the hashed one.
@@ -97,13 +100,15 @@ class PasswordHasher:
         Without a hash the answer is no, and takes as long: time must not tell who has one.
 
         Raises:
-            Unavailable: too many passwords are being hashed.
+            Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
         with self._slot():
             try:
                 self._argon2.verify(password_hash or self._nobodys_hash, password)
-            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
                 return False
+            except (argon2.exceptions.VerificationError, argon2.exceptions.HashingError) as error:
+                raise Unavailable from error  # that it could not be computed says nothing of it
         return password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
@@ -56,8 +57,9 @@ class DatabaseManager:
         connect_timeout: timedelta = timedelta(seconds=2),
         statement_timeout: timedelta = timedelta(seconds=5),
         application_name: str = "",
+        folder: Path = Path(),
     ) -> None:
-        self._url = with_driver(url)
+        self._url = sqlite.anchored(with_driver(url), folder)
         self._pool_options = _pool_options(
             self._url.database, pool_size, max_overflow, pool_timeout
         )
