@@ -41,7 +41,7 @@ ADVICE = {
 
 
 class AdminCommands:
-    """The work of operators, without a command line around it."""
+    """The work of operators, independent of the command line."""
 
     def __init__(self, config: AppConfig, services: BackingServices | None = None) -> None:
         self._config = config
@@ -49,7 +49,7 @@ class AdminCommands:
 
     @once_property
     def services(self) -> BackingServices:
-        """The attached resources, opened for the first command that needs them."""
+        """The attached resources, opened on first use."""
         return self._given or open_backing_services(self._config)
 
     @property
@@ -62,7 +62,7 @@ class AdminCommands:
         return migrations.upgrade(self.database)
 
     def pending_migrations(self) -> list[str]:
-        """Return the revisions that the database lacks, first one first."""
+        """Return the revisions that the database lacks, in their order."""
         return migrations.pending(self.database)
 
     def create_superuser(self, email: str, password: str, name: str = "Administrator") -> UserRow:
@@ -81,7 +81,7 @@ class AdminCommands:
         )
 
     def count_old_data(self, days: int = 30) -> dict[str, int]:
-        """Count what `cleanup_old_data` would remove."""
+        """Count the rows that `cleanup_old_data` would remove."""
         migrations.require_current(self.database)
         before = _days_ago(days)
         return {table: each.count(self.database, before=before) for table, each in PURGES.items()}
@@ -89,13 +89,14 @@ class AdminCommands:
     def cleanup_old_data(
         self, days: int = 30, advance: Callable[[int], None] | None = None
     ) -> dict[str, int]:
-        """Purge what is no longer needed and return its number by table.
+        """Purge rows that are no longer needed; return table -> number of purged rows.
 
-        Keys and tokens go when they expire; delivered messages, jobs and deleted users by age.
+        Keys and tokens are purged once they have expired; delivered messages, ended jobs and
+        deleted users by age.
 
         Args:
             days: Age in days.
-            advance: Told the size of each batch.
+            advance: Called with the size of each batch.
         """
         migrations.require_current(self.database)
         before = _days_ago(days)
@@ -109,7 +110,7 @@ class AdminCommands:
         return totals
 
     def export_metrics(self, output_file: TextIO, output_format: str = "prometheus") -> None:
-        """Write what the database knows as metrics: users, outbox, table sizes in bytes."""
+        """Write metrics of stored rows: users, outbox, table sizes in bytes."""
         migrations.require_current(self.database)
         stored = (metric for each in RESOURCES for metric in each.metrics)
         metrics.WRITERS[output_format](
@@ -117,11 +118,11 @@ class AdminCommands:
         )
 
     def check(self) -> list[Finding]:
-        """Look at everything the service needs, and say what to do about what is missing."""
+        """Check everything that the service needs; a finding has advice for what is missing."""
         config = self._config
         per_process = config.database_pool_size + config.database_max_overflow
         return [
-            Finding("configuration", passed=True),  # or there would be no commands to run
+            Finding("configuration", passed=True),  # a wrong one would have raised before
             *checks.check_services(
                 self.services,
                 advice=ADVICE,
@@ -135,7 +136,7 @@ class AdminCommands:
         return self._config.masked()
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the attached resources if they were opened here."""
         if self._given is None and "services" in self.__dict__:
             self.services.close()
 
@@ -172,7 +173,7 @@ for resource in RESOURCES:
 
 
 def with_commands(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its AdminCommands; the environment is read now, not for --help."""
+    """Give a command its AdminCommands; the environment is read now, so --help needs none."""
 
     @wraps(command)
     @click.pass_context

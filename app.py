@@ -63,10 +63,10 @@ def create_app(
 
     Args:
         config: Read from the environment when omitted.
-        services: Attached resources, closed by whoever opened them. Opened from `config`
-            when omitted.
-        telemetry: What exports traces and metrics, closed by whoever opened it. Opened from
-            `config` when omitted.
+        services: Attached resources, which the caller closes. Opened from `config` when
+            omitted.
+        telemetry: Exports traces and metrics; the caller closes it. Opened from `config` when
+            omitted.
     """
     config = config or AppConfig.from_env()
     telemetry = telemetry or Telemetry(config)
@@ -86,7 +86,7 @@ def create_app(
 
 
 def layers(config: AppConfig, provider: TracerProvider | None) -> dict[str, Layer]:
-    """Return what a request passes through on its way to Flask, outermost first."""
+    """Return the layers that a request passes on its way to Flask, outermost first."""
     return {
         "trace": partial(request_tracing.layer, provider=provider),
         "proxies": partial(proxies.layer, hops=config.trusted_proxy_hops),
@@ -101,15 +101,15 @@ def make_flask() -> Flask:
     app = Flask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
     app.debug = False  # FLASK_DEBUG would let exceptions pass by the handlers
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # Flask asks each function, on each request, whether it is a coroutine; once is enough.
-    # Bounded, because `after_this_request` brings a new function each time.
+    # On each request Flask checks whether each function is a coroutine; one check is enough.
+    # Bounded, because `after_this_request` adds new functions.
     app.ensure_sync = lru_cache(maxsize=256)(app.ensure_sync)  # type: ignore[method-assign]
-    app.url_map.merge_slashes = False  # //users is no address of ours, and no reason to redirect
+    app.url_map.merge_slashes = False  # //users is unknown; it must not redirect to /users
     return app
 
 
 def make_context(config: AppConfig, services: BackingServices, telemetry: Telemetry) -> WebContext:
-    """Put together what serves requests."""
+    """Make the parts of the web application that serve requests."""
     issuer = make_token_issuer(config)
     transfers = Transfers(config.transfers, max_bytes=config.import_max_bytes)
     return WebContext(
@@ -140,7 +140,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:
-    """Say which tokens are granted; all replicas must agree on the secret."""
+    """Make the issuer of tokens; all replicas must have the same secret."""
     access_tokens = AccessTokens(
         config.jwt_secret,
         config.jwt_secret_previous,
@@ -154,7 +154,7 @@ def make_token_issuer(config: AppConfig) -> TokenIssuer:
 
 
 def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
-    """Say how often clients may do what; None when nothing is limited."""
+    """Make the rate limiter; return None when rate limits are off."""
     if not config.rate_limit_enabled:
         return None
     return RateLimiter(
@@ -170,7 +170,7 @@ def _find_principal(database: DatabaseManager, user_id: UUID) -> Principal | Non
 
 
 def main(arguments: list[str]) -> None:
-    """Start the process that the arguments name; exit status 2 when they make no sense."""
+    """Start the process that the arguments name; exit with status 2 if they name none."""
     match arguments:
         case []:
             serve()
@@ -187,7 +187,7 @@ def main(arguments: list[str]) -> None:
 
 
 def serve() -> None:
-    """Be the production web process: gunicorn with this project's settings."""
+    """Run the production web process: gunicorn with this project's settings."""
     # gunicorn reads this variable while it is imported, and would fail without naming it.
     os.environ["WEB_CONCURRENCY"] = str(_read_config().web_concurrency)
     from gunicorn.app.wsgiapp import run  # noqa: PLC0415 - tests import this file without it
@@ -197,14 +197,14 @@ def serve() -> None:
 
 
 def work() -> None:
-    """Be the background worker."""
+    """Run the background worker."""
     from workers import run_worker  # noqa: PLC0415 - a web process needs no worker
 
     run_worker(_read_config())
 
 
 def serve_for_debugging() -> None:
-    """Be Flask's development server, with its reloader and debugger, on this machine only."""
+    """Run Flask's development server, with its reloader and debugger, on this machine only."""
     from workers import deliver_beside  # noqa: PLC0415 - see `work`
 
     config = _read_config()

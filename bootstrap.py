@@ -1,4 +1,4 @@
-"""The one wiring place, shared by all processes."""
+"""Wiring: all processes open their attached resources here."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
     """Make the attached resources ready for use; the first use connects.
 
     Args:
-        config: Where they are.
-        tasks: Pools for work in the background; without them it is done where it is asked for.
+        config: Their addresses and limits.
+        tasks: Pools for work in the background; without pools the submitting thread does it.
     """
     http = HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds))
     return BackingServices(
@@ -49,7 +49,7 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
 
 
 def make_mailer(config: AppConfig) -> Mailer:
-    """Say how e-mails leave: through the provider, or not at all without one."""
+    """Make the mailer: it posts to the provider, or only logs when none is configured."""
     if not config.email_service_url:
         return LoggingMailer()
     http = HttpClient(timeout=timedelta(seconds=config.email_timeout_seconds))

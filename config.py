@@ -1,4 +1,4 @@
-"""Settings that differ between deployments, read from the environment once, checked as a whole."""
+"""Settings, which differ between deployments, read from the environment once and as a whole."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET_BYTES = 32
 
 
 class Environment(StrEnum):
-    """Where the service runs."""
+    """The environment in which the service runs."""
 
     DEVELOPMENT = "development"
     STAGING = "staging"
@@ -38,9 +38,9 @@ class Environment(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AppConfig:
-    """Everything that differs between deployments, and nothing else.
+    """All settings that differ between deployments, and no others.
 
-    Values may be given typed or as the text that the environment would hold.
+    A value may be given typed, or as a text, as the environment would hold it.
 
     Raises:
         ConfigError: naming every setting that is malformed, or refused in production.
@@ -118,7 +118,7 @@ class AppConfig:
     registration: str = setting(
         "open",
         choice("open", "authenticated"),
-        "Who may create users: everyone, or administrators.",
+        "Callers that may create users: everyone, or administrators.",
     )
     rate_limit_enabled: bool = setting(True, boolean(), "Whether rates are limited.")
     rate_limit_registration: str = setting(
@@ -191,7 +191,7 @@ class AppConfig:
     task_engine: str = setting(
         "local",
         choice("local", "dramatiq"),
-        "Who works on messages: the process that claimed them, or any, through Redis.",
+        "Processes that work on a message: the one that claimed it, or any, through Redis.",
     )
     worker_concurrency: int = setting(
         4, integer(1, 256), "Processes of the worker pool; it has four times as many threads."
@@ -221,7 +221,7 @@ class AppConfig:
 
     @property
     def stop_budget(self) -> StopBudget:
-        """How the time to stop is spent; production still serves for a while."""
+        """The parts of the time to stop; in production the process still serves for a while."""
         usual = 5.0 if self.environment is Environment.PRODUCTION else 0.0
         return StopBudget(
             grace_seconds=self.termination_grace_seconds,
@@ -230,7 +230,7 @@ class AppConfig:
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
-        """Read the environment, failing before anything has been started.
+        """Read the environment, before anything is started.
 
         Raises:
             ConfigError: naming every missing, malformed or refused variable at once.
@@ -256,7 +256,7 @@ class AppConfig:
 
 
 def _contradictions(config: AppConfig) -> list[str]:
-    """Say which settings do not go together."""
+    """Return a sentence for each pair of settings that contradict each other."""
     rules = {
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
@@ -272,7 +272,7 @@ def _contradictions(config: AppConfig) -> list[str]:
 
 
 def _refusals(config: AppConfig) -> list[str]:
-    """Say what production may not run with."""
+    """Return a sentence for each setting that production must not have."""
     rules = {
         "API_KEY is required in production": not config.api_key,
         "JWT_SECRET must be changed in production": config.jwt_secret == DEVELOPMENT_SECRET,

@@ -2,7 +2,7 @@
 
 from chassis.process.first_process import hear_sigterm
 
-if __name__ != "__main__":  # but gunicorn's, whose own imports have taken a while
+if __name__ != "__main__":  # read by gunicorn, whose own imports have taken a while
     hear_sigterm()
 
 import importlib
@@ -46,17 +46,17 @@ except ConfigError as error:
     sys.exit(2)
 
 
-# A new one for each start: the counts of earlier processes are not ours. gunicorn reads this
-# file again on a reload (SIGHUP), and then the counts go on.
+# A new directory for each start, without the counts of earlier processes. On a reload (SIGHUP)
+# gunicorn reads this file again, and the counts go on.
 metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp("-metrics")
 instruments.count_together(metrics_directory)
 
 
 class Logger(glogging.Logger):
-    """gunicorn's own lines leave like all others: one format, one stream."""
+    """Writes gunicorn's own log lines in the format and to the stream of all others."""
 
     def setup(self, cfg: Any) -> None:
-        """Take over from gunicorn's handlers."""
+        """Replace gunicorn's handlers."""
         super().setup(cfg)
         setup_logging(app_config, sys.stdout)
         self.error_log.handlers.clear()
@@ -67,15 +67,15 @@ SPARE_THREADS = 4
 
 
 def on_starting(_server: Any) -> None:
-    """Bring a development database up to date; elsewhere that is a step of the deployment."""
-    # Modules are imported once, before the fork, and shared by all workers from then on; what
-    # connects or starts is made by each worker, after it.
+    """Migrate a development database; elsewhere migration is a step of the deployment."""
+    # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
+    # connections and threads after the fork.
     for name in ("app", *exporting_modules()):
         importlib.import_module(name)
-    database = open_database(app_config)  # its driver, too; nothing is connected
+    database = open_database(app_config)  # imports the driver, but does not connect
     Path(metrics_directory).mkdir(parents=True, exist_ok=True)  # `on_exit` may have removed it
     for file in instruments.files_in(metrics_directory):
-        file.unlink()  # of a container that was restarted in the same pod
+        file.unlink()  # left by an earlier container of the same pod
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
     database.close()
@@ -83,13 +83,13 @@ def on_starting(_server: Any) -> None:
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:
-    """Keep the collector off what is shared: touching it would copy it."""
+    """Keep the collector off shared objects: a look at an object would copy its page."""
     garbage.prepare_fork()
 
 
 def on_exit(_server: Any) -> None:
-    """Leave nothing behind, and take away nothing else."""
-    with suppress(OSError):  # it is gone already, or something else lies there
+    """Remove the files of metrics, and no others."""
+    with suppress(OSError):  # the directory is gone already, or holds other files
         for file in instruments.files_in(metrics_directory):
             file.unlink()
         Path(metrics_directory).rmdir()
@@ -110,7 +110,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Take back the gauges of a worker that ended; what it counted stays counted."""
+    """Remove the gauges of a worker that has exited; its counters stay."""
     Worker.forget(worker.age)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
@@ -131,7 +131,7 @@ def when_ready(server: Any) -> None:
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
-        balance.announce_stop()  # to the workers, that it is not one of them that is replaced
+        balance.announce_stop()  # tells workers that all stop, and not one of them is replaced
 
         def stop_now(_number: int, _frame: Any) -> None:
             server.kill_workers(signal.SIGKILL)
@@ -144,7 +144,7 @@ def when_ready(server: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Close what the worker opened, telemetry last."""
+    """Close the worker's resources, telemetry last."""
     app = worker.wsgi
     if app is None or worker.pid != os.getpid():
         return
@@ -155,7 +155,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
         worker.log.info("Stopped: %s in %.3f s", name, time.monotonic() - started_at)
     if worker.is_stopping:
         sys.stdout.flush()
-        os._exit(0)  # the interpreter would wait for threads whose time to finish is over
+        os._exit(0)  # the interpreter would wait for threads whose time is over
 
 
 wsgi_app = "app:create_app()"
@@ -170,7 +170,7 @@ Worker.refusal = staticmethod(refusal)
 Worker.count_refusal = staticmethod(count_refusal)
 worker_class = Worker
 workers = app_config.web_concurrency
-# Spare threads answer probes, and refuse what is too much, while all others are at work.
+# Spare threads answer probes, and refuse surplus requests, while all others are at work.
 threads = app_config.web_threads + SPARE_THREADS
 graceful_timeout = app_config.stop_budget.master_limit_seconds
 logger_class = Logger

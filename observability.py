@@ -1,4 +1,4 @@
-"""The SDK side of telemetry: what leaves the process, and that it never stands in its way."""
+"""The SDK side of telemetry: logs, spans and metrics leave the process without delaying it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-# Before the first import of what reads them; an operator's own values win.
+# Before the first import of a module that reads them; an operator's own values win.
 os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
 if not os.environ.get("OTEL_PROPAGATORS"):
-    os.environ.pop("OTEL_PROPAGATORS", None)  # set but empty is as good as not set
+    os.environ.pop("OTEL_PROPAGATORS", None)  # an empty value counts as not set
 
 from opentelemetry import propagate, trace
 
@@ -42,12 +42,12 @@ PUSH_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
-# Libraries whose details quote what they carry, which may be personal or secret.
+# Libraries whose detailed lines quote data, which may be personal or secret.
 QUIETED = ("alembic", "dramatiq", "httpx2", "httpcore2", "urllib3", "sqlalchemy", "redis", "limits")
 
 
 def setup_logging(config: AppConfig, stream: TextIO) -> None:
-    """Send every logger's records to `stream`, replacing what was set up before."""
+    """Send every logger's records to `stream`, replacing an earlier set-up."""
     handler = logging.StreamHandler(stream)
     handler.addFilter(ComplaintFilter())
     handler.setFormatter(_formatter(config))
@@ -55,17 +55,17 @@ def setup_logging(config: AppConfig, stream: TextIO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
     logging.captureWarnings(capture=True)
-    # No line shows these, and each record would look them up.
+    # No line shows these fields, and each record would look them up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    vars(logging)["logAsyncioTasks"] = False  # has it from Python 3.12 on
+    vars(logging)["logAsyncioTasks"] = False  # exists from Python 3.12 on
     for name in QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 class Telemetry:
-    """What one process exports. Made after the fork, closed last.
+    """The telemetry that one process exports. Made after the fork, closed last.
 
-    Without an endpoint nothing is exported and no SDK is loaded; ids are made all the same.
+    Without an endpoint no telemetry is exported and no SDK is loaded, but requests get ids.
     """
 
     def __init__(self, config: AppConfig) -> None:
@@ -81,7 +81,7 @@ class Telemetry:
             self.setup_metrics()
 
     def instrument(self, app: Flask, engine: Engine) -> None:
-        """Know an application's routes by name, and trace its statements."""
+        """Learn the routes of an application, and trace its statements."""
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
         if self.provider is not None:
             instrumentation.trace_statements(engine)
@@ -103,7 +103,7 @@ class Telemetry:
         return provider
 
     def setup_metrics(self) -> None:
-        """Push what this process counted, every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
+        """Push this process's metrics every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
         from chassis.telemetry.metric_export import MetricPush  # noqa: PLC0415 - only when exported
 
         exporters: Any = importlib.import_module(_exporters("metrics"))
@@ -117,7 +117,7 @@ class Telemetry:
         self._closing.append(push.close)
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Send what waits, for a bounded time: a dead collector must not delay the exit."""
+        """Send waiting telemetry, for a bounded time: a dead collector must not delay the exit."""
         threads = [_start_quietly(close) for close in self._closing]
         deadline = time.monotonic() + seconds
         for thread in threads:
@@ -126,7 +126,7 @@ class Telemetry:
 
     @once_property
     def _resource(self) -> Resource:
-        """Say what speaks; where the environment says otherwise, it is right."""
+        """Describe this process to the collector; the environment's attributes win."""
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
 
         config = self._config
@@ -143,13 +143,13 @@ class Telemetry:
         attributes: dict[str, Any] = {name: value for name, value in ours.items() if value} | given
         instance = given.get("service.instance.id") or config.pod_name
         if instance:
-            # Workers share a pod but not their counts: one identity would have them overwritten.
+            # The workers of a pod have separate counts, which one identity would overwrite.
             attributes["service.instance.id"] = f"{instance}-{os.getpid()}"
         return Resource.create(attributes)
 
 
 def is_exported(signal: str) -> bool:
-    """Tell whether the environment names somewhere to send a signal: traces or metrics."""
+    """Tell whether the environment names a destination for a signal: traces or metrics."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     exporters = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER")
@@ -170,7 +170,7 @@ def _push_interval_seconds() -> float:
     return PUSH_SECONDS
 
 
-# What exporting a signal takes besides its exporter.
+# Signal -> modules that exporting it needs beside the exporter.
 _MODULES = {
     "traces": (
         "opentelemetry.instrumentation.flask",
@@ -183,16 +183,16 @@ _MODULES = {
 
 
 def exporting_modules() -> list[str]:
-    """Name what exporting imports: what is imported before a fork is shared by all behind it."""
+    """Return the modules that exporting imports; imported before the fork, they are shared."""
     exported = [signal for signal in _MODULES if is_exported(signal)]
     exporters = [_exporters(signal) for signal in exported]
-    # What an exporter imports when it is made.
+    # An exporter imports this when it is made.
     clients = ["requests"] if any(".http." in name for name in exporters) else []
     return [*exporters, *clients, *(name for signal in exported for name in _MODULES[signal])]
 
 
 def _exporters(signal: str) -> str:
-    """Name the module that exports a signal; grpc costs what only those who choose it pay."""
+    """Return the module that exports a signal; only the chosen protocol's is ever imported."""
     protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
     protocol = protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
     package = "grpc" if protocol.strip() == "grpc" else "http"
@@ -215,7 +215,7 @@ def _formatter(config: AppConfig) -> logging.Formatter:
 
 def _start_quietly(function: Callable[[], object]) -> threading.Thread:
     def run() -> None:
-        with suppress(Exception):  # there is nobody left to tell
+        with suppress(Exception):  # the process is about to end
             function()
 
     thread = threading.Thread(target=run, daemon=True)

@@ -1,4 +1,4 @@
-"""The background process: delivers the outbox until it is told to stop."""
+"""The background process, which delivers messages until it is told to stop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
 
 logger = logging.getLogger(__name__)
 
-# Tasks that may wait for each one that runs.
+# Number of tasks that may wait for each running one.
 QUEUED_PER_SLOT = 16
 # Longest pause of the watch after it failed; usually it looks once a second.
 WATCH_MAX_SECONDS = 60.0
@@ -44,7 +44,7 @@ WATCH_MAX_SECONDS = 60.0
 class WorkerManager:
     """The pools of one process: processes for computing, threads for waiting.
 
-    Nothing is started before the first task.
+    The first task starts them.
 
     Args:
         config: WORKER_CONCURRENCY processes, four times as many threads.
@@ -70,7 +70,7 @@ class WorkerManager:
         return self._cpu.submit(function, *arguments)
 
     def submit_io_task(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        """Run a function that mostly waits in another thread.
+        """Run a function in another thread; for functions that mostly wait.
 
         Raises:
             PoolFull: too many tasks wait.
@@ -78,7 +78,7 @@ class WorkerManager:
         return self._io.submit(function, *arguments)
 
     def shutdown(self, deadline: timedelta) -> int:
-        """Wait for what was submitted, for a bounded time; say how many tasks were cancelled."""
+        """Wait for the tasks, for a bounded time; return the number of cancelled ones."""
         end = time.monotonic() + deadline.total_seconds()
         return self._io.close(end) + self._cpu.close(end)
 
@@ -97,14 +97,14 @@ def run_worker(config: AppConfig) -> None:
     if config.worker_metrics_port:
         serve_worker_status(config.worker_metrics_port, delivery.is_alive)
     logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
-    # In a thread of its own: this one must hear signals, so it may not wait in a driver.
+    # In another thread: this one has to handle signals, so it must not wait in a driver.
     ended = ThreadPoolExecutor(1, "loop").submit(
         _deliver, delivery, config.stop_budget.finish_seconds
     )
     try:
         handed_back = ended.result()
         with _logged("pools"):
-            tasks.shutdown(timedelta(0))  # what they worked for is done or was handed back
+            tasks.shutdown(timedelta(0))  # their messages are settled or handed back
         for name, close in (("services", services.close), ("telemetry", telemetry.close)):
             with _logged(name):
                 close()
@@ -129,7 +129,7 @@ def _deliver(delivery: Delivery, finish_seconds: float) -> int:
 
 @contextmanager
 def _logged(phase: str) -> Iterator[dict[str, int]]:
-    """Log how long a phase of the stop took, with what the block adds."""
+    """Log how long a phase of the stop took, with the fields that the block adds."""
     started_at = time.monotonic()
     details: dict[str, int] = {}
     yield details
@@ -138,7 +138,7 @@ def _logged(phase: str) -> Iterator[dict[str, int]]:
 
 
 def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
-    """Say how this process delivers: threads, because delivering is waiting."""
+    """Make the delivery loop of this process; it uses threads, because delivering is waiting."""
     return Delivery(
         services,
         EVENT_HANDLERS,
@@ -149,7 +149,7 @@ def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
 
 
 def make_dispatcher(config: AppConfig) -> Dispatcher:
-    """Say who works on messages."""
+    """Make the dispatcher that TASK_ENGINE names."""
     concurrency = config.worker_concurrency * 4
     if config.task_engine == "dramatiq":
         return DramatiqDispatcher(config.redis_url, concurrency)
@@ -182,7 +182,7 @@ def _end_with_parent() -> None:
 
 
 def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
-    """Answer /metrics, and /health while the loop goes round, from threads of this process."""
+    """Answer /metrics, and /health while the loop makes turns, from threads of this process."""
     metrics = make_wsgi_app()
 
     def answer(environ: Any, start_response: Any) -> Any:
@@ -204,11 +204,11 @@ def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing of scrapes."""
+        """Log no scrapes."""
 
 
 def _watch(services: BackingServices) -> None:
-    """Do, beside the loop, what must go on while the loop waits for the database."""
+    """Watch the pool from another thread, while the loop may be waiting for the database."""
     failures = 0
     while True:
         time.sleep(min(2.0**failures, WATCH_MAX_SECONDS))
@@ -226,7 +226,7 @@ def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:
         if delivery.is_stopping:
             os._exit(128 + number)
         delivery.stop()
-        # Whatever the stop waits for, a frozen database for one: the platform waits no longer.
+        # The stop may wait for a frozen database, for example, but the platform would not.
         limit = threading.Timer(limit_seconds, os._exit, [1])
         limit.daemon = True
         limit.start()

@@ -1,4 +1,4 @@
-"""What is to be reached, and whether it was."""
+"""The goals of a benchmark, and whether they were reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes when there are many users, or many requests: nothing should."""
+"""Changes in cost with many users, or after many requests: there should be none."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.support.servers import PostgreSQLServer
 WORKER = replace(OURS, key="import_worker", label="the worker", command=(*SERVICE, "worker"))
 USERS = 100_000
 FEW_USERS = 10_000
-# What ten times as many users may need more, at the peak.
+# Factor by which the peak of memory may grow with ten times as many users.
 FLAT = 1.25
 DEADLINE_SECONDS = 300
 POLL_SECONDS = 0.05
@@ -39,7 +39,7 @@ People = list[dict[str, str]]
 
 
 class Failed(Exception):
-    """What came out is not what went in, or took too much to get there."""
+    """The exported users differ from the imported ones, or the import took too much."""
 
 
 def people(number: int) -> People:

@@ -38,7 +38,7 @@ def measure(database: Database, progress: Progress) -> Iterator[dict[str, Any]]:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     _run(database)
-    # What the parts hold: start, counted POSTs, warming up, counted GETs; then the end.
+    # The parts hold, in turn: start, counted POSTs, warming up, counted GETs; then the end.
     for workload, part in (("W1", 2), ("W2", 4)):
         yield {
             "suite": "instructions",

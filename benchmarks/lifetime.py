@@ -1,4 +1,4 @@
-"""What a process costs before and after its work: start, memory, exit."""
+"""The costs of a process before and after its work: start, memory, exit."""
 
 from __future__ import annotations
 

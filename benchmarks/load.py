@@ -33,7 +33,7 @@ RECEIVE_BYTES = 256 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to send.
+    """The requests to send.
 
     Either `paths` are read in turn, or users are created whose addresses begin with
     `registering`, each new.
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came back."""
+    """The answers that came back."""
 
     requests: int
     seconds: float

@@ -1,4 +1,4 @@
-"""What processes cost, read from /proc: CPU time and memory, children included."""
+"""CPU time and memory of processes, children included, read from /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the figures of several rounds say: medians, spreads, ratios, and how noisy they are.
+"""The figures of several rounds in short: medians, spreads, ratios, and their noise.
 
 Each round measures everybody once, so a ratio is taken within a round, where both met the
 same weather, and only then summed up over the rounds.

@@ -33,7 +33,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said."""
+    """The answer of a server."""
 
     status: int
     headers: dict[str, str]

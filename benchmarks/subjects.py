@@ -1,4 +1,4 @@
-"""What is measured: the service as it ships, variants of it, and its peers."""
+"""The subjects of measurement: the service as it ships, variants of it, and its peers."""
 
 from __future__ import annotations
 

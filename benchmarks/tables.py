@@ -170,7 +170,7 @@ def packages(rows: Sequence[Row]) -> str:
 def functions(rows: Sequence[Row]) -> str:
     """Show what of the interpreter's time goes by in functions, with all that they call."""
     found = select(rows, suite="profile", kind="function")
-    # What is all of it, such as the thread that it runs in, says nothing.
+    # A function with all of the time, such as that of the thread, says nothing.
     whole = {row["name"] for row in found if row["share"] > WHOLE}
     named = [row for row in found if row["name"] not in whole]
     return _shares(named, "function, with what it calls", least=0.05)

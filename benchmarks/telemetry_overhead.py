@@ -1,4 +1,4 @@
-"""What telemetry costs a request: python -m benchmarks.telemetry_overhead [rounds] [calls].
+"""The cost of telemetry for a request: python -m benchmarks.telemetry_overhead [rounds] [calls].
 
 Each setting is an application in a process of its own, called without a network between,
 while a collector takes what is exported. The processes take turns, so that noise meets all

@@ -1,1 +1,1 @@
-"""What a service stands on: mechanisms that know no resource."""
+"""The mechanisms that a service stands on. They know no resource."""

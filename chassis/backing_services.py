@@ -15,7 +15,7 @@ from chassis.tasks import TaskRunner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackingServices:
-    """What a process talks to. Nothing connects before its first use."""
+    """The attached resources of a process. Each connects on its first use."""
 
     database: DatabaseManager
     redis: RedisManager
@@ -28,7 +28,7 @@ class BackingServices:
     def pings(self) -> dict[str, Callable[[], None]]:
         """Return name -> a call that makes a round trip, or raises Unavailable.
 
-        What is not configured is left out.
+        Resources that are not configured are left out.
         """
         pings: dict[str, Callable[[], None]] = {"database": self.database.ping}
         if self.redis.is_configured:
@@ -38,7 +38,7 @@ class BackingServices:
         return pings
 
     def close(self) -> None:
-        """Close everything that was opened."""
+        """Close all resources that were opened."""
         self.mailer.close()
         self.http.close()
         self.redis.close()

@@ -1,4 +1,4 @@
-"""Expected failures: facts with a stable name; rendering them is `problem`'s business."""
+"""Expected failures: facts with a stable name. `problem` renders them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 
 class FieldError(NamedTuple):
-    """What is wrong with one member of the input."""
+    """The fault of one member of the input."""
 
     pointer: str
     """JSON Pointer (RFC 6901) into the body, or the name of a query parameter."""
@@ -41,7 +41,7 @@ class AppError(Exception):
 
 
 class InvalidRequest(AppError):
-    """The input breaks a rule; `errors` says where."""
+    """The input breaks a rule; `errors` names the members."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "invalid_request"
@@ -49,7 +49,7 @@ class InvalidRequest(AppError):
 
 
 class Unauthenticated(AppError):
-    """No credentials, or none that hold."""
+    """There are no credentials, or they are not valid."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "unauthenticated"
@@ -73,7 +73,7 @@ class NotFound(AppError):
 
 
 class Conflict(AppError):
-    """The request contradicts what is stored."""
+    """The request contradicts stored data."""
 
     status = HTTPStatus.CONFLICT
     code = "conflict"
@@ -105,7 +105,7 @@ class UnsupportedMediaType(AppError):
 
 
 class Unavailable(AppError):
-    """Something this request needs is away for the moment; trying again is right."""
+    """A dependency of this request is away for the moment; the client should try again."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "unavailable"

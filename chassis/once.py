@@ -1,7 +1,7 @@
-"""What is made on first use, in a process of threads: made once, however many ask at once.
+"""Values that are made on first use, once only, however many threads ask at the same time.
 
 `functools.cache` and, from Python 3.12 on, `functools.cached_property` have no lock: threads that
-come together make one each, of which all but one are forgotten, and never closed.
+ask at the same time make a value each. All values but one are forgotten and never closed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 def once(make: Callable[P, T]) -> Callable[P, T]:
-    """Remember what a function returns for each set of arguments, which must be few.
+    """Remember the result of a function for each set of arguments, which must be few.
 
-    The lock is taken until the value is there, and never again.
+    Calls take a lock until the value exists, and none after that.
     """
     lock = RLock()
     made = cache(make)
@@ -33,7 +33,7 @@ def once(make: Callable[P, T]) -> Callable[P, T]:
 
 
 class once_property(cached_property[T]):  # noqa: N801 - read like `property`
-    """A `cached_property` that is made under a lock, and costs an attribute from then on."""
+    """A `cached_property` made under a lock; later reads cost as much as an attribute."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         super().__init__(make)

@@ -1,4 +1,4 @@
-"""Which passwords are refused, after NIST SP 800-63B: common ones, and those made of context."""
+"""Passwords that are refused (NIST SP 800-63B): common ones, and those made of context."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def is_guessable(password: str, *context: str, names: Collection[str] = ()) -> b
     """Tell whether a password is among the first that an attacker tries.
 
     Args:
-        password: What is to become a password.
+        password: The wanted password.
         context: Texts that belong to the user, such as the address and the name; their words
             count as well.
-        names: Names of the service, which count as a whole.
+        names: Names of the service; only whole names count.
     """
     folded = password.casefold()
     letters = _letters(folded)
@@ -34,7 +34,7 @@ def _letters(text: str) -> str:
 
 @once
 def _common() -> frozenset[str]:
-    # Megabytes of lists, which only a process that is given a password needs.
+    # The lists take megabytes, which only a process that checks passwords needs.
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415
 
     return frozenset(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_LENGTH)

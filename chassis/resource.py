@@ -1,4 +1,4 @@
-"""Declarations of resources: processes take the parts that they need from one list."""
+"""Declarations of resources: each process takes the parts that it needs from one list."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Resource:
     """All parts that a resource adds to the processes of a service.
 
     Args:
-        name: In the plural, as in addresses.
-        blueprint: Its routes.
+        name: The resource's name in the plural, as in its addresses.
+        blueprint: The routes.
         handlers: Topic -> work that follows from a message.
-        abandoned_handlers: Topic -> work to be done before a message is given up.
-        tables: Table -> how its rows go.
-        metrics: Numbers that the database knows of it.
-        commands: Imports and returns its commands, which only one-off processes need.
+        abandoned_handlers: Topic -> work before a message is given up.
+        tables: Table -> the purge of its rows.
+        metrics: Metrics that are read from the database.
+        commands: Imports and returns the commands, which only one-off processes need.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Resource:
 
 
 def merge(declared: Iterable[Mapping[str, T]]) -> dict[str, T]:
-    """Return all that was declared, in its order.
+    """Return all declarations in one mapping, in their order.
 
     Raises:
         ValueError: two resources declare the same topic or table.

@@ -1,4 +1,4 @@
-"""What untrusted input must look like, and how a refusal reads."""
+"""Base of the schemas that validate untrusted input, and the texts of its refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Schema(BaseModel):
 
     @classmethod
     def load_values(cls, values: Mapping[str, str]) -> Self:
-        """Read what is parsed already, such as a query or a form.
+        """Read values that are parsed already, such as a query or a form.
 
         Raises:
             InvalidRequest: as for `load`.
@@ -50,7 +50,7 @@ PageSize = Annotated[int, Field(ge=1, le=200)]
 
 
 class PageQuery(Schema):
-    """Which page of a list; subclasses add the filters that choose the list."""
+    """The query for a page of a list; subclasses add filters."""
 
     page_size: PageSize = Field(50, description="Items on a page.")
     page_token: str | None = Field(None, description="The next_page_token of the page before.")
@@ -64,7 +64,7 @@ class Page(Schema, Generic[ItemType]):
 
 
 def refusal(details: Sequence[ErrorDetails]) -> InvalidRequest:
-    """Turn the validator's findings into the error that callers see; input is not repeated."""
+    """Turn the validator's findings into the error that callers see, without their input."""
     errors = [FieldError(_pointer(each["loc"]), _sentence(each)) for each in details]
     first = errors[0].detail
     if details[0]["type"] == "model_type":
@@ -81,7 +81,7 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    """Say in one sentence what is wrong, beginning with the member's name."""
+    """Return one sentence about the fault, beginning with the member's name."""
     if error["type"] == "model_type":
         return NOT_AN_OBJECT
     name = str(error["loc"][-1]).replace("_", " ").capitalize() if error["loc"] else "The body"
@@ -93,7 +93,7 @@ def _predicate(error: ErrorDetails) -> str:
     return template.format_map(error.get("ctx", {}))
 
 
-# The validator's error types, in our words; its context fills the gaps.
+# Error type of the validator -> our own text; the error's context fills the gaps.
 _PREDICATES = {
     "missing": "is required",
     "value_error": "{error}",

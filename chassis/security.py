@@ -20,7 +20,7 @@ from itsdangerous import BadData, URLSafeSerializer
 from chassis.errors import InvalidRequest, Unauthenticated, Unavailable
 from chassis.once import once_property
 
-# Configuration refuses short secrets where it matters; elsewhere they are known anyway.
+# The configuration refuses short secrets in production; in development they are public anyway.
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
 
 ALGORITHM = "HS256"
@@ -30,22 +30,22 @@ CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Compare in constant time; an empty expectation matches nothing."""
+    """Compare two secrets in constant time; an empty `expected` matches nothing."""
     return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
 
 
 def random_token() -> str:
-    """Make a secret that nobody guesses."""
+    """Return a new secret that nobody can guess."""
     return secrets.token_urlsafe(32)
 
 
 def fingerprint(value: bytes) -> str:
-    """Return what is stored instead of a value that is random, or none of the store's business."""
+    """Return the SHA-256 digest under which a secret or an address is stored."""
     return hashlib.sha256(value).hexdigest()
 
 
 class Hashing(NamedTuple):
-    """How passwords are hashed; see PasswordHasher."""
+    """The parameters of PasswordHasher."""
 
     memory_kib: int
     time_cost: int
@@ -53,13 +53,13 @@ class Hashing(NamedTuple):
 
 
 class PasswordHasher:
-    """argon2id, a bounded number at a time.
+    """Hashes passwords with argon2id, a bounded number at a time.
 
     Args:
         memory_kib: Memory for one hash, in KiB.
         time_cost: Passes over that memory.
         parallel: Hashes that may run side by side; the rest queue, so that memory is bounded.
-        patience: How long one may queue.
+        patience: Longest time that a hash may queue.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PasswordHasher:
 
     @property
     def parameters(self) -> Hashing:
-        """What a hasher in another process is made with."""
+        """The parameters with which another process makes the same hasher."""
         return Hashing(self._argon2.memory_cost, self._argon2.time_cost, self._parallel)
 
     def hash(self, password: str) -> str:
@@ -97,7 +97,8 @@ class PasswordHasher:
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Tell whether the password is the hashed one.
 
-        Without a hash the answer is no, and takes as long: time must not tell who has one.
+        Without a hash the answer is False after the same time, so that the time does not tell
+        whether a user exists.
 
         Raises:
             Unavailable: too many passwords are being hashed, or there is no memory for one more.
@@ -112,7 +113,7 @@ class PasswordHasher:
         return password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Tell whether the hash was made with other parameters than are used now."""
+        """Tell whether the hash was made with other parameters than the current ones."""
         return self._argon2.check_needs_rehash(password_hash)
 
     @once_property
@@ -130,12 +131,12 @@ class PasswordHasher:
 
 
 class AccessTokens:
-    """Short-lived JWTs that name a user, signed with a secret all replicas share.
+    """Short-lived JWTs that name a user, signed with a secret that all replicas share.
 
     Args:
-        issuer: Who signs; also the audience, since this service reads its own tokens.
-        lifetime: How long a token holds.
-        secrets: The first signs, all of them verify.
+        issuer: The signing service; also the audience, since it reads its own tokens.
+        lifetime: Time for which a token is valid.
+        secrets: The first one signs, all of them verify.
     """
 
     def __init__(self, *secrets: str, issuer: str, lifetime: timedelta) -> None:
@@ -162,7 +163,7 @@ class AccessTokens:
         """Return the user that a token names.
 
         Raises:
-            Unauthenticated: whatever is wrong with the token; which, is not for the caller.
+            Unauthenticated: the token is not valid; the caller does not learn why.
         """
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]
@@ -183,17 +184,17 @@ class AccessTokens:
 
 
 def _key_id(secret: str) -> str:
-    """Name a key without telling it; the name only has to differ between keys."""
+    """Return a name for a key that does not reveal it; names of different keys differ."""
     return hmac.digest(secret.encode(), b"kid", "sha256").hex()[:16]
 
 
 class PageTokens:
-    """Positions in a list, signed so that only positions we gave out come back.
+    """Signed positions in a list, so that callers cannot make up positions of their own.
 
-    A token is bound to the list it was made for: its filters are part of the signature.
+    A token is bound to its list: the list's filters are part of the signature.
 
     Args:
-        secrets: The first signs, all of them verify.
+        secrets: The first one signs, all of them verify.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -201,14 +202,14 @@ class PageTokens:
         self._serializer = URLSafeSerializer(keys[::-1], salt="page-token")
 
     def sign(self, after: UUID, *filters: str | None) -> str:
-        """Make the token for the page that begins behind `after`."""
+        """Return the token for the page that begins behind `after`."""
         return str(self._serializer.dumps([after.hex, *filters]))
 
     def read(self, token: str, *filters: str | None) -> UUID:
-        """Return what `sign` was given.
+        """Return the position that `sign` put into the token.
 
         Raises:
-            InvalidRequest: the token is not ours, or is for another list.
+            InvalidRequest: this service did not make the token, or made it for another list.
         """
         try:
             after, *signed = self._serializer.loads(token)

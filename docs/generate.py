@@ -24,7 +24,7 @@ from docs import rooms
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
 
-# What one sets first; the README shows these alone.
+# The settings that one sets first; the README shows only these.
 FIRST = (
     "ENVIRONMENT",
     "PORT",
@@ -83,13 +83,13 @@ the same, and `detail` says which it is.
 Under `/auth`, `error` holds the code as well, and `error_description` the detail: there
 OAuth 2 clients look for them (RFC 6749, section 5.2).
 
-What HTTP itself refuses before a route is reached, such as a method that an address does
-not have, carries the name of its status as `code`: `method_not_allowed` for 405.
+Refusals of HTTP itself, before a route is reached, such as a method that an address does
+not have, carry the name of their status as `code`: `method_not_allowed` for 405.
 """
 
 
 def texts() -> dict[Path, str]:
-    """Return file -> what it should hold."""
+    """Return file -> its text."""
     readme = ROOT / "README.md"
     return {
         ROOT / "docs" / "configuration.md": configuration(),
@@ -178,7 +178,7 @@ def problem_type(error: type[AppError]) -> object:
 
 
 def first_paragraph(error: type[AppError]) -> str:
-    """Return what the docstring says to callers; later paragraphs are for programmers."""
+    """Return a docstring's first paragraph, for callers; later ones are for programmers."""
     if error is AppError:
         return "Nothing the caller did: a defect in the service, which has been logged."
     return " ".join(cleandoc(error.__doc__ or "").partition("\n\n")[0].split())
@@ -202,7 +202,7 @@ def default(each: Field[Any]) -> str:
 
 
 def secret(each: Field[Any]) -> str:
-    """Say under which other name a secret can be given."""
+    """Return the column that says whether a setting is secret, with its `_FILE` variable."""
     return f"yes, or `{each.name.upper()}_FILE`" if each.metadata["secret"] else "no"
 
 

@@ -36,7 +36,7 @@ class Room:
         return wrap(" ".join(self.files), int((width - 2 * PADDING) / CHARACTER))
 
     def height(self, width: float) -> int:
-        """Return what it takes, in pixels."""
+        """Return the height in pixels."""
         return (TITLE if self.name else 0) + PADDING + LINE * len(self.lines(width))
 
 

@@ -1,4 +1,4 @@
-"""What tests share: real servers, a migrated and empty database, the application on it."""
+"""Shared fixtures: real servers, a migrated and empty database, the application on it."""
 
 from __future__ import annotations
 

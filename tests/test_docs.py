@@ -1,12 +1,15 @@
-"""What the documentation promises."""
+"""The promises of the documentation, and its English."""
 
 from __future__ import annotations
 
+import ast
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tokenize
 from dataclasses import fields
 from pathlib import Path
 
@@ -31,7 +34,13 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 STEP = re.compile(r"^\$ ((?:.*\\\n)*.*\n)((?:(?!\$ ).*\n)*)", re.MULTILINE)
 # An entry of a drawn tree: four characters for each folder that it lies in.
 BRANCH = re.compile(r"(?P<branch>(?:(?:│   |    )*[├└]── )?)(?P<name>[\w.]+/?)")
-# What differs from one run to the next.
+# A statement that begins with What or Who names no thing; a question may. A line or a cell of a
+# table begins a sentence as well.
+RIDDLE = re.compile(
+    r"(?:^|[.!?|])[\W\d_]*\b((?:What|Who)(?:ever|se|m)?\b(?![^.?!]*\?)[^.?!|\n]*)", re.MULTILINE
+)
+HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
+# Texts that differ from one run to the next.
 CHANGING = (
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
@@ -186,6 +195,16 @@ def test_every_relative_link_leads_to_a_file():
     assert not broken
 
 
+def test_every_test_file_that_a_document_names_is_there():
+    named = {
+        name for file in markdown_files() for name in re.findall(r"`(tests/[\w/]+\.py)", read(file))
+    }
+
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert not re.search(r"`test_\w+\.py`", read(ROOT / "docs" / "reliability.md"))
+
+
 def test_every_decision_is_listed_once_under_its_own_number():
     records = sorted(file.name for file in ADRS.glob("[0-9]*.md"))
 
@@ -250,6 +269,40 @@ docs/         generate.py
     }
 
 
+def test_no_sentence_begins_with_what_or_who():
+    texts = {file: HEADING.sub("", BLOCK.sub("", read(file))) for file in markdown_files()}
+    texts |= {file: words_of(read(file)) for file in product_files()}
+
+    riddles = [
+        f"{file.relative_to(ROOT)}: {riddle}"
+        for file, text in texts.items()
+        for riddle in RIDDLE.findall(text)
+    ]
+
+    assert not riddles
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("What is stored.", 1),
+        ("Stored. **Who** asks\nagain waits.", 1),
+        ("1. Whoever asks", 1),
+        ("| a | What it is |", 1),
+        ("What is stored?", 0),
+        ("It stores what it got. Nobody asks who did.", 0),
+    ],
+)
+def test_a_sentence_that_begins_with_what_or_who_is_found(text, found):
+    assert len(RIDDLE.findall(text)) == found
+
+
+def test_docstrings_and_comments_are_the_words_of_a_file():
+    code = 'x = "What?"  # a comment\n\ndef f():\n    """A docstring."""\n'
+
+    assert words_of(code).split("\n") == ["A docstring.", "a comment"]
+
+
 def is_served(process, port, log):
     """Tell whether a service takes connections; fail with its log when it has ended."""
     assert process.poll() is None, read(log)
@@ -292,6 +345,25 @@ def python_files(*patterns):
     """Return the paths of modules; a package's own file says nothing."""
     found = (file for pattern in patterns for file in ROOT.glob(pattern))
     return {str(each.relative_to(ROOT)) for each in found if each.name != "__init__.py"}
+
+
+def product_files():
+    """Return the files of Python that are neither tests nor benchmarks."""
+    folders = ("chassis", "userservice", "docs", "migrations", "tools")
+    return [*ROOT.glob("*.py"), *(each for name in folders for each in (ROOT / name).rglob("*.py"))]
+
+
+def words_of(code):
+    """Return the docstrings of a file and below them its comments, each from a new line."""
+    statements = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Expr))
+    values = [each.value for each in statements if isinstance(each.value, ast.Constant)]
+    docstrings = [each.value for each in values if isinstance(each.value, str)]
+    comments = [
+        token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(code).readline)
+        if token.type == tokenize.COMMENT
+    ]
+    return "\n".join([*docstrings, *comments])
 
 
 def paths_in(tree):

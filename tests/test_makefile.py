@@ -1,4 +1,4 @@
-"""What the Makefile keeps to."""
+"""The rules of the Makefile."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def logging_as_it_was():
 
 
 class Log:
-    """What was logged since `setup_logging`."""
+    """The lines that were logged since `setup_logging`."""
 
     def __init__(self, config):
         self._stream = io.StringIO()

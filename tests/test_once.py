@@ -1,4 +1,4 @@
-"""What is made on first use is made once, however many threads ask for it first."""
+"""A value that is made on first use is made once, however many threads ask for it."""
 
 from __future__ import annotations
 

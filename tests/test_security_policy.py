@@ -1,4 +1,4 @@
-"""What SECURITY.md promises, where no other test holds it."""
+"""The promises of SECURITY.md that no other test holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RISKS = [f"API{number}" for number in range(1, 11)]
 
 # The description itself, and the page that shows it.
 UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/docs/<asset>"}
-# What could open a connection somewhere; http_client.py alone may.
+# Modules that can open connections to other services; only http_client.py may.
 CALLERS = {"httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp"}
 
 

@@ -1,4 +1,4 @@
-"""What processes take from where they were started, and what libraries would take by themselves."""
+"""Settings that libraries would read by themselves, and paths that depend on a folder."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def arrows(root: Path, files: Sequence[Path]) -> Counter[tuple[str, str]]:
 
 
 def quantiles(values: Sequence[int]) -> str:
-    """Say how values are spread."""
+    """Return the spread of values as text."""
     ordered = sorted(values)
     at = {name: ordered[int(share * (len(ordered) - 1))] for name, share in SHARES.items()}
     return ", ".join(f"{name} {value}" for name, value in at.items())

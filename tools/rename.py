@@ -2,8 +2,8 @@
 
 It needs no more than Python and git, since it comes before everything else. `name` becomes the
 name of the service, its image, its Kubernetes objects, its monitoring jobs and its dashboard;
-`package` becomes the Python package. What was recorded stays as it was: locks, benchmarks and the
-notice in LICENSE. So do the spans `user_service.*`: they belong to the resource `users`.
+`package` becomes the Python package. Records stay as they are: locks, benchmarks and the notice in
+LICENSE. So do the spans `user_service.*`: they belong to the resource `users`.
 """  # noqa: INP001 - a program of its own
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ NEXT = """\
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; nothing has been changed."""
+    """The renaming cannot be done; no file has been changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How the service is to be called."""
+    """The new names of the service."""
 
     name: str
     package: str
 
     def of(self, old: str) -> str:
-        """Return what takes the place of an old name."""
+        """Return the new name for an old one."""
         title = self.name.replace("-", " ")
         known = {PACKAGE: self.package, "User service": title.capitalize(), "user service": title}
         return known.get(old, self.name)
 
     def put_into(self, text: str) -> str:
-        """Return a text with the new names; columns behind them, and what was measured, stay."""
+        """Return a text with the new names; columns behind them, and measurements, stay."""
         return OLD.sub(self._replacement, text)
 
     def _replacement(self, found: re.Match[str]) -> str:
@@ -72,7 +72,7 @@ class Names:
 
 
 def main() -> int:
-    """Rename this clone; 2 and one line when that is refused."""
+    """Rename this clone; when that is refused, print one line and return 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--name", required=True)
     parser.add_argument("--package", required=True)
@@ -124,7 +124,7 @@ def installed() -> set[str]:
 
 
 def rename(names: Names) -> int:
-    """Put the new names into files, and into the names of files; say how many have changed."""
+    """Put the new names into files and file names; return the number of changed files."""
     git("rm", "--quiet", "--ignore-unmatch", *OF_THE_TEMPLATE)
     for path in list(our_files()):
         edit(ROOT / path, names)
@@ -165,7 +165,7 @@ def moves(names: Names) -> Iterator[tuple[str, str]]:
 
 
 def git(*arguments: str) -> str:
-    """Return what git says."""
+    """Return git's output."""
     command = ["git", "-C", str(ROOT), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

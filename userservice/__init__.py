@@ -1,5 +1,5 @@
 """The user service: a package is a resource."""
 
 SERVICE_NAME = "cloudnative-user-api"
-# The names that somebody who knows the service may make a password of.
+# Names from which an attacker who knows the service would make guesses at passwords.
 SERVICE_WORDS = (__name__, *SERVICE_NAME.partition("-")[::2])

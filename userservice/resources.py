@@ -1,4 +1,4 @@
-"""Every resource: a new one is a line in RESOURCES, and the processes find its parts."""
+"""The list of resources, from which the processes take all parts. A new resource is a line here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from userservice.tokens.resource import RESOURCE as TOKENS
 from userservice.tokens.routes import blueprint as tokens
 from userservice.users.resource import RESOURCE as USERS
 
-# Below those that its rows speak of: a cleanup goes from the end to the beginning.
+# A resource stands below those that its rows refer to: a cleanup begins at the end.
 RESOURCES = (
     USERS,
     JOBS,
@@ -36,5 +36,5 @@ API = Api(
     description="Registers users and keeps what is known of them.",
     token_path=f"{tokens.url_prefix}/token",
 )
-# Path -> what problem documents below it say besides.
+# Prefix of a path -> function that returns further members of the problem documents below it.
 PROBLEM_MEMBERS = {f"{tokens.url_prefix}/": oauth_members}

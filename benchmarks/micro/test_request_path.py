@@ -1,4 +1,4 @@
-"""What the profile of a request shows to matter, piece by piece."""
+"""The parts of a request that matter in its profile, one by one."""
 
 from __future__ import annotations
 

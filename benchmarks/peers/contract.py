@@ -1,4 +1,4 @@
-"""What every peer promises alike: the ids, the folded address, the lengths, the API key.
+"""The promises that all peers keep: the ids, the folded address, the lengths, the API key.
 
 The table is the service's own; its migrations make it.
 """

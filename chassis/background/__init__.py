@@ -1,1 +1,1 @@
-"""What is done after the answer has left: messages, their delivery, pools."""
+"""Work after the answer has left: messages, their delivery, pools."""

@@ -1,4 +1,4 @@
-"""The loop that delivers the outbox: claim, hand to threads, settle in batches."""
+"""The loop that delivers messages: claim them, hand them to threads, settle them in batches."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from chassis.telemetry.outages import Outage
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[BackingServices, Message], bool]
-# Is told why a message is given up.
+# Called before a message is given up, with the reason.
 AbandonedHandler = Callable[[BackingServices, Message, str], None]
 
 POLL_SECONDS = 0.25
-# What is done within this time of the first is stored with it; each alone would be three times
-# to the database and back.
+# Results within this time of the first one are stored with it. One alone would cost three round
+# trips to the database.
 GATHER_SECONDS = 0.02
-# How soon claims are tried again after the database did not answer.
+# After the database did not answer, claiming is tried again after this time.
 OUTAGE_SECONDS = 1.0
 # Longest pause after defects; shorter than what `is_alive` takes for a stall.
 MAX_PAUSE_SECONDS = 30.0
@@ -45,12 +45,12 @@ class Delivery:
     """Delivers messages until it is stopped.
 
     Args:
-        services: What handlers work with.
-        handlers: Topic -> what to do; False from a handler means that there was nothing to do.
-        dispatcher: Has messages worked on, here or elsewhere.
-        lease: How long a claimed message is left to this process.
-        abandoned: Topic -> what to do before a message is given up. When that fails the
-            message is not, and is tried again.
+        services: The attached resources that handlers work with.
+        handlers: Topic -> handler; it returns False when there was nothing to do.
+        dispatcher: Has messages worked on, by this process or by another.
+        lease: Time for which a claimed message belongs to this process.
+        abandoned: Topic -> handler to call before a message is given up. When this handler
+            fails, the message is tried again instead.
     """
 
     def __init__(
@@ -81,9 +81,10 @@ class Delivery:
         self._went_round_at = time.monotonic()
 
     def run(self) -> None:
-        """Deliver until `stop` is called, whatever happens; `close` then sees to what was claimed.
+        """Deliver until `stop` is called; `close` then takes care of the claimed messages.
 
-        Without the database, or without its tables before the first migration, it waits.
+        An exception never ends the loop. Without the database, or before its first migration,
+        it waits.
         """
         self._dispatcher.start(self._deliver, self._load)
         failures = 0
@@ -108,26 +109,26 @@ class Delivery:
         return self._is_stopping
 
     def is_alive(self) -> bool:
-        """Tell whether the loop went round lately; one that waits for the database does."""
+        """Tell whether the loop has made a turn lately. It does so during an outage, too."""
         return time.monotonic() - self._went_round_at < STALLED_SECONDS
 
     def stop(self) -> None:
-        """Claim nothing more; may be called from a signal handler or another thread.
+        """Stop claiming; may be called from a signal handler or another thread.
 
-        A signal handler must not take a lock, which the code that it interrupts may hold; a
-        simple queue has none.
+        A signal handler must not take a lock, because the interrupted code may hold it; a
+        SimpleQueue takes none.
         """
         self._is_stopping = True
         self._results.put(None)
 
     def close(self, seconds: float) -> int:
-        """Wait for what is in the works, for a bounded time, and hand back the rest.
+        """Wait for running handlers, for a bounded time, and hand back the other messages.
 
         Returns:
             How many messages were handed back.
         """
-        # What has not begun is handed back by the thread that comes to it. Of one that is
-        # cancelled nothing would be heard.
+        # The thread that comes to a message that has not begun hands it back. A cancelled task
+        # would report no result.
         self._dispatcher.stop()
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
@@ -139,8 +140,8 @@ class Delivery:
         return len(waiting) if self._try_to_settle() else 0
 
     def _step(self) -> None:
-        """Claim what there is room for, wait a moment for results, and settle."""
-        # First, so that what is done is not claimed again after an outage.
+        """Claim as many messages as there is room for, wait a moment for results, and settle."""
+        # Settle first, so that a finished message is not claimed again after an outage.
         self._settle()
         self._measure_backlog()
         room = self._dispatcher.room(len(self._claimed))
@@ -170,7 +171,7 @@ class Delivery:
         return message
 
     def _gather(self, *, wait_seconds: float) -> None:
-        """Take in a result, or the word to stop, and what else has piled up."""
+        """Take in a result, or the call to stop, and all others that have piled up."""
         with suppress(queue.Empty):
             result = self._results.get(timeout=wait_seconds)
             time.sleep(GATHER_SECONDS)
@@ -179,11 +180,11 @@ class Delivery:
                 result = self._results.get_nowait()
 
     def _settle(self) -> None:
-        """Store what is done, all at once.
+        """Store all results in one transaction.
 
         Raises:
-            Unavailable: it is kept for the next time. Should this process end before, the
-                leases end as well, and the messages go out again, with the same keys.
+            Unavailable: the results are kept for the next try. If this process ends before, the
+                leases run out, and the messages are delivered again, with the same keys.
         """
         if not self._done:
             return
@@ -228,7 +229,7 @@ class Delivery:
         try:
             is_sent = self._handlers[message.topic](self._services, message)
         except BreakerOpen as error:
-            # Not an attempt: the dependency was not asked.
+            # Not counted as an attempt: the dependency was not called.
             return _hand_back(message, error.retry_after or timedelta(seconds=1))
         except Exception as error:
             if not isinstance(error, AppError):
@@ -252,7 +253,7 @@ class Delivery:
         return Settlement(message.id, status, message.attempts, last_error=reason, due_in=due_in)
 
     def _give_up(self, message: Message, reason: str) -> bool:
-        """Tell who keeps account of a message; False when that failed."""
+        """Call the handler for abandoned messages; tell whether it succeeded."""
         try:
             if handler := self._abandoned.get(message.topic):
                 handler(self._services, message, reason)

@@ -1,6 +1,6 @@
-"""Which machine works on a message: this one, or any that takes it from a queue in Redis.
+"""Dispatch: a message is worked on by this process, or by any that takes it from Redis.
 
-The database row stays the truth. The queue carries ids only, and may lose them: a message
+The row in the database decides. The queue carries ids only, and may lose them: a message
 whose claim ends without a settlement is due again, and is sent again.
 """
 
@@ -28,7 +28,7 @@ QUEUE = "outbox"
 TIMEOUT_SECONDS = 2.0
 # Messages that may wait for each thread.
 MAX_AHEAD = 4
-# How long the queue is left alone after it did not answer.
+# After the queue did not answer, it is left alone for this time.
 OUTAGE_SECONDS = 5.0
 
 Work = Callable[[Message], None]
@@ -40,16 +40,16 @@ class Dispatcher(Protocol):
     """Has claimed messages worked on."""
 
     def start(self, work: Work, load: Load) -> None:
-        """Begin: `work` delivers a message, `load` returns one that another process claimed."""
+        """Start: `work` delivers a message, `load` returns one that another process claimed."""
 
     def room(self, in_works: int) -> int:
-        """Return how many more messages to claim, when `in_works` are worked on here."""
+        """Return how many more messages to claim, while this process works on `in_works`."""
 
     def submit(self, message: Message) -> bool:
-        """Have a message worked on; True when that is by this process."""
+        """Have a message worked on; tell whether this process does it."""
 
     def stop(self) -> None:
-        """Begin no more work."""
+        """Start no more work."""
 
 
 class LocalDispatcher:
@@ -62,13 +62,13 @@ class LocalDispatcher:
         self._submitted = self._finished = 0
 
     def start(self, work: Work, _load: Load) -> None:
-        """Remember how to work on a message."""
+        """Remember the function that delivers a message."""
         self._work = work
 
     def room(self, in_works: int) -> int:
-        """Return how many threads are free, and as many more as were finished since the last time.
+        """Return the number of free threads plus the messages finished since the last call.
 
-        So threads find work while the next is claimed, and where work is slow none waits here.
+        So threads have work during the next claim, and slow work makes no message wait here.
         """
         finished = max(self._finished, self._submitted - in_works)
         pace, self._finished = finished - self._finished, finished
@@ -82,14 +82,14 @@ class LocalDispatcher:
         return True
 
     def stop(self) -> None:
-        """Take no more messages; what was taken goes on."""
+        """Take no more messages; those that were taken are worked on."""
         self._threads.shutdown(wait=False)
 
 
 class DramatiqDispatcher:
     """Sends ids through Redis to whichever worker process is free, this one included.
 
-    Without Redis a process works on what it claims, as LocalDispatcher does.
+    Without Redis a process works on the messages that it claims, as LocalDispatcher does.
     """
 
     def __init__(self, url: str, concurrency: int) -> None:
@@ -117,20 +117,20 @@ class DramatiqDispatcher:
         def deliver(message_id: str, attempts: int) -> None:
             with suppress(Unavailable):  # the claim ends, and the message is due again
                 message = load(UUID(message_id), attempts)
-                if message is not None:  # else it was settled, or claimed anew, meanwhile
+                if message is not None:  # else it was settled or claimed again meanwhile
                     work(message)
 
         self._redis = redis.Redis.from_url(
             self._url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
         )
-        # No middleware: retries, time limits and results are the outbox's business.
+        # No middleware: the outbox has its own retries, time limits and results.
         broker = RedisBroker(client=self._redis, middleware=[])  # type: ignore[no-untyped-call]
         self._actor = dramatiq.actor(broker=broker, queue_name=QUEUE)(deliver)
         self._worker = dramatiq.Worker(broker, worker_threads=self._concurrency)
         self._worker.start()
 
     def room(self, in_works: int) -> int:
-        """Return how many ids the queue should still take; few wait, lest their claims end."""
+        """Return how many more ids to queue; only few may wait, or their claims would end."""
         import redis  # noqa: PLC0415 - see `start`
 
         assert self._redis is not None  # noqa: S101 - started before
@@ -145,7 +145,7 @@ class DramatiqDispatcher:
         return self._concurrency * 2 - waiting
 
     def submit(self, message: Message) -> bool:
-        """Put a message's id into the queue, or work on it here when there is none."""
+        """Put a message's id into the queue, or work on the message here without a queue."""
         import redis  # noqa: PLC0415 - see `start`
 
         if self._is_left_alone():
@@ -158,7 +158,7 @@ class DramatiqDispatcher:
         return False
 
     def stop(self) -> None:
-        """Take no more from the queue; other processes do, also what was taken and not begun."""
+        """Take no more ids, and return those that have not begun to the queue for others."""
         import redis  # noqa: PLC0415 - see `start`
 
         if self._worker is not None:

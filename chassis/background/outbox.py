@@ -1,7 +1,7 @@
-"""Messages that are stored with what they speak of, and delivered later, at least once.
+"""Messages, stored in the transaction that causes them, and delivered later, at least once.
 
 A message is queued until it is sent, skipped (there was nothing to do) or abandoned (tried for
-a day). A worker claims it for the span of a lease; a worker that dies loses it to the others.
+a day). A worker claims it for the time of a lease; if the worker dies, another claims it then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ERROR_LENGTH = 200
 
 
 class MessageStatus(StrEnum):
-    """Where in its life a message is."""
+    """The state of a message."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -54,7 +54,7 @@ SETTLED = (MessageStatus.SENT, MessageStatus.SKIPPED)
 
 
 class OutboxMessage(Base):
-    """Something that is to happen because something was stored."""
+    """Work that has to follow from a change that was stored."""
 
     __tablename__ = "outbox_messages"
 
@@ -69,7 +69,7 @@ class OutboxMessage(Base):
     last_error: Mapped[str | None] = mapped_column(String(ERROR_LENGTH))
 
     __table_args__ = (
-        # What is settled is not in it: claiming costs the same with a million old messages.
+        # Without settled messages: claiming costs the same with a million old ones.
         Index(
             "ix_outbox_messages_due",
             "due_at",
@@ -96,9 +96,9 @@ class Message(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What became of a claimed message.
+    """The outcome of a claimed message.
 
-    It is due again, or over, `due_in` from now; or at `due_at` by the clock of whoever gives it.
+    Its new due time is `due_in` from now by the database's clock, unless `due_at` is given.
     """
 
     id: UUID
@@ -149,7 +149,7 @@ def claim(
     wait for each other; no row stays locked.
 
     Args:
-        connection: Where each statement stands alone.
+        connection: A connection on which each statement commits by itself.
         limit: Largest number of messages to reserve, at least 1.
         lease: How long the reservation holds.
         now: Counts instead of the database's clock; tests own the time with it.
@@ -164,8 +164,8 @@ def claim(
     )
     statement = (
         update(messages)
-        # By the key alone: with more to go by, a planner who has not seen the queue grow yet
-        # would read all of it for each of these.
+        # By the key alone: with more conditions and outdated statistics, the planner would
+        # read the whole queue for each of these rows.
         .where(messages.c.id.in_(select(due.c.id)))
         .values(attempts=messages.c.attempts + 1, due_at=database_time(lease, now=now))
         .returning(*_COLUMNS, database_time(now=now).label("claimed_at"))
@@ -177,7 +177,7 @@ def claim(
 def find_claimed(
     connection: Connection, message_id: UUID, *, attempts: int, now: datetime | None = None
 ) -> Message | None:
-    """Return a message while the claim that brought it to so many attempts holds."""
+    """Return a message while the claim with this number of attempts holds, else None."""
     statement = select(*_COLUMNS, database_time(now=now).label("claimed_at")).where(
         messages.c.id == message_id,
         _QUEUED,
@@ -189,10 +189,10 @@ def find_claimed(
 
 
 def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
-    """Store what became of messages.
+    """Store the outcomes of messages.
 
-    A failure is stored only by the worker that still holds the claim; that a message was
-    sent is true whoever says so.
+    Only the worker that still holds the claim stores a failure. Any worker stores that a
+    message was sent, because that is true even after the claim has ended.
     """
     statement = (
         update(messages)
@@ -211,13 +211,13 @@ def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
             last_error=bindparam("new_last_error"),
         )
     )
-    # In one order, so that workers which settle the same messages do not lock each other out.
+    # In one order, so that workers that settle the same messages do not deadlock.
     ordered = sorted(settlements, key=lambda each: each.id)
     connection.execute(statement, [_parameters(each) for each in ordered])
 
 
 class Backlog(NamedTuple):
-    """How much waits, since when by the clock of this host, and how much was given up."""
+    """The number of waiting messages, the oldest's time by this host, and of abandoned ones."""
 
     queued: int
     abandoned: int
@@ -225,7 +225,7 @@ class Backlog(NamedTuple):
 
 
 def backlog(connection: Connection) -> Backlog:
-    """Return what waits; reads what is not settled, which is little."""
+    """Return the backlog; this reads only messages that are not settled, which are few."""
     statement = select(func.count(), func.min(messages.c.expires_at), database_time())
     queued, earliest, now = connection.execute(statement.where(_QUEUED)).one()
     abandoned = select(func.count()).where(messages.c.status == MessageStatus.ABANDONED)
@@ -236,7 +236,7 @@ def backlog(connection: Connection) -> Backlog:
 def list_messages(
     connection: Connection, status: MessageStatus, *, limit: int
 ) -> Sequence[dict[str, Any]]:
-    """Return messages of one status, oldest first, without what they carry."""
+    """Return messages of one status, oldest first, without their payloads."""
     columns = ("id", "topic", "attempts", "due_at", "last_error")
     statement = (
         select(*(messages.c[name] for name in columns))
@@ -250,7 +250,7 @@ def list_messages(
 def requeue(
     connection: Connection, ids: Collection[UUID] | None, *, now: datetime | None = None
 ) -> int:
-    """Give abandoned messages, all or some, another day; say how many. `now` as in `claim`."""
+    """Queue abandoned messages, all or some, for another day; return their number."""
     statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
     if ids is not None:
         statement = statement.where(messages.c.id.in_(ids))
@@ -280,13 +280,13 @@ TABLES: Tables = {"outbox_messages": Purge(count_settled, purge_settled)}
 
 
 def _settled_before(before: datetime) -> tuple[Any, ...]:
-    # Ids are in the order of time, so the primary key serves as the index.
+    # Ids are in order of time, so the primary key serves as the index.
     earliest = UUID(int=int(before.timestamp() * 1000) << 80)
     return messages.c.id < earliest, messages.c.status.in_(SETTLED)
 
 
 def _parameters(settlement: Settlement) -> dict[str, Any]:
-    # A message that was not tried after all is handed back with its attempt taken off.
+    # A message that was not tried is handed back without the attempt that the claim counted.
     attempts = settlement.attempts if settlement.is_tried else settlement.attempts - 1
     return {
         "key": settlement.id,

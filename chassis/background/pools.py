@@ -1,4 +1,4 @@
-"""Bounded pools of threads and of processes: they refuse instead of growing."""
+"""Bounded pools of threads and of processes, which refuse tasks instead of growing."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 class PoolFull(Unavailable):
-    """More tasks wait than the pool takes."""
+    """The queue of the pool is full."""
 
     title = "Too many tasks are waiting"
 
 
 class TaskKilled(AppError):
-    """The process that worked on the task died."""
+    """The process died while it worked on the task."""
 
     code = "task_killed"
     title = "The task ended its process"
@@ -49,9 +49,9 @@ class Pool:
     """A number of threads that take tasks from a bounded queue; started by the first task.
 
     Args:
-        name: For metrics.
-        size: Tasks that run at a time.
-        capacity: Tasks that may wait.
+        name: The pool's name in metrics.
+        size: Number of tasks that run at a time.
+        capacity: Number of tasks that may wait.
     """
 
     def __init__(self, name: str, *, size: int, capacity: int) -> None:
@@ -81,7 +81,7 @@ class Pool:
         return future
 
     def close(self, deadline: float) -> int:
-        """Take no more tasks, wait until `deadline` (monotonic), cancel the rest; say how many."""
+        """Wait for tasks until `deadline` (monotonic), cancel the rest; return their number."""
         self._is_closed = True
         while not self._is_idle() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -93,11 +93,11 @@ class Pool:
                 return cancelled
 
     def call(self, task: _Task) -> Any:
-        """Run a task's function where this pool runs them."""
+        """Run a task in one of the threads; return the function's result."""
         return task.context.run(task.function, *task.arguments)
 
     def slot(self) -> Callable[[_Task], Any]:
-        """Return what runs tasks for one of the threads."""
+        """Return the function that runs tasks for one of the threads."""
         return self.call
 
     def _is_idle(self) -> bool:
@@ -133,7 +133,7 @@ class Pool:
             return
         try:
             result = run(task)
-        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+        except BaseException as error:  # noqa: BLE001 - it belongs to the caller that waits
             task.future.set_exception(error)
             outcome = "error"
         else:
@@ -143,13 +143,13 @@ class Pool:
 
 
 class ProcessPool(Pool):
-    """A pool whose threads each own a process: a task that kills its process harms no other.
+    """A pool whose threads each own a process, so that a task that kills its process is alone.
 
-    Processes are made on first use and never forked from here, where threads run.
+    Processes start on first use, from a fork server: forking a process with threads is unsafe.
 
     Args:
-        prepare: Called once in each new process; travels there, so no closure.
-        shared: Modules to import once, by the process that all others are forked from.
+        prepare: Called once in each new process; it is pickled, so it cannot be a closure.
+        shared: Modules that the fork server imports once for all processes.
     """
 
     def __init__(
@@ -167,14 +167,14 @@ class ProcessPool(Pool):
         self._executors: set[ProcessPoolExecutor] = set()
 
     def slot(self) -> Callable[[_Task], Any]:
-        """Return what runs tasks in a process of its own."""
+        """Return a function that runs tasks in a process of its own."""
         executor = self._new_executor()
 
         def run(task: _Task) -> Any:
             nonlocal executor
             try:
                 working = _begin(executor, task)
-            except BrokenExecutor:  # the process died idle, which is no task's fault
+            except BrokenExecutor:  # the process died while idle, which is no task's fault
                 executor = self._replace(executor)
                 working = _begin(executor, task)
             try:
@@ -186,7 +186,7 @@ class ProcessPool(Pool):
         return run
 
     def close(self, deadline: float) -> int:
-        """Close as a pool does, then end the processes, busy or not."""
+        """Close the threads as `Pool` does, then end the processes, busy or not."""
         cancelled = super().close(deadline)
         for executor in list(self._executors):
             self._drop(executor)
@@ -226,7 +226,7 @@ def run_in_child(
     carrier: Mapping[str, str],
     fields: Mapping[str, str],
 ) -> Any:
-    """Run a task in its process, in the trace of whoever submitted it."""
+    """Run a task in its process, in the trace of the caller that submitted it."""
     token = context.attach(propagate.extract(carrier))
     kept = log_fields.set(fields)
     try:

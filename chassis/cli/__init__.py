@@ -1,1 +1,1 @@
-"""The command line for operators: how commands fail, report and write, whatever they are about."""
+"""The command line for operators: failures, reports and files of all commands."""

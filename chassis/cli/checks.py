@@ -1,4 +1,4 @@
-"""Checks of all that a service needs, each with advice for whoever operates it."""
+"""Checks of everything that a service needs, each with advice for the operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_ANSWER = "the database did not answer"
 class Finding:
     """The result of one check.
 
-    `is_fatal` says that the service cannot do its work like this; `advice`, how to mend it.
+    `is_fatal` says that the service cannot work like this; `advice` says how to mend it.
     """
 
     check: str
@@ -38,12 +38,12 @@ def check_services(
     required: Collection[str],
     connections: int,
 ) -> Iterator[Finding]:
-    """Look at the attached resources and at the schema.
+    """Check the attached resources and the schema.
 
     Args:
         services: The attached resources.
-        advice: Attached resource -> remedy when it is away.
-        required: Those without which the service cannot do its work.
+        advice: Attached resource -> remedy for its absence.
+        required: The resources without which the service cannot work.
         connections: Database connections that one replica may open.
     """
     for name, ping in services.pings().items():
@@ -60,7 +60,7 @@ def refused(problem: str) -> Finding:
 
 
 def report(findings: list[Finding], *, is_deploy: bool, is_json: bool) -> None:
-    """Print what was found; exit status 1 when the service cannot work like this."""
+    """Print the findings; exit with status 1 when one of them is fatal."""
     if is_json:
         click.echo(json.dumps([asdict(each) for each in findings]))
     else:
@@ -98,7 +98,7 @@ def _check_writable(database: DatabaseManager) -> Iterator[Finding]:
 
 
 def _check_connections(database: DatabaseManager, wanted: int) -> Finding:
-    """Compare what one replica may open with what the server allows all of them."""
+    """Compare the connections that one replica may open with those that the server allows."""
     if database.is_sqlite:
         return Finding("connections", passed=True)
     try:
@@ -106,7 +106,7 @@ def _check_connections(database: DatabaseManager, wanted: int) -> Finding:
             allowed = int(connection.scalar(text("SHOW max_connections")) or 0)
     except Unavailable:
         return Finding("connections", passed=False, advice=NO_ANSWER)
-    if wanted * 2 <= allowed:  # during a rollout there are two
+    if wanted * 2 <= allowed:  # during a rollout there are two replicas
         return Finding("connections", passed=True)
     advice = (
         f"a replica may open {wanted} connections and the server allows {allowed} in all: "

@@ -1,4 +1,4 @@
-"""The group of all commands: expected failures are one line, and the exit status is 1."""
+"""The group of all commands: an expected failure is one line and exit status 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Operator(Protocol):
-    """Whoever has the attached resources that commands work with."""
+    """Holds the attached resources that commands work with."""
 
     @property
     def services(self) -> BackingServices:
@@ -27,7 +27,7 @@ class AdminGroup(click.Group):
     """Reports expected failures as one line and exit status 1.
 
     Args:
-        open_operator: Called for the first command that runs; --help needs no environment.
+        open_operator: Called by the first command that runs; --help needs no environment.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class AdminGroup(click.Group):
         except AppError as error:
             raise click.ClickException(_sentence(error)) from error
         except BrokenPipeError:
-            raise  # click knows: whoever read the result has had enough
+            raise  # click handles it: the reader of the output has closed its pipe
         except OSError as error:
             raise click.ClickException(str(error)) from error
         except (click.ClickException, click.Abort, click.exceptions.Exit, EOFError):
@@ -59,20 +59,20 @@ class AdminGroup(click.Group):
 
 
 def operator_of(ctx: click.Context) -> Any:
-    """Return the operator of a command, opened if this is the first to ask."""
+    """Return the operator of a command, opened on the first call."""
     root = ctx.find_root().command
     return ctx.obj or (root.open_operator(ctx) if isinstance(root, AdminGroup) else None)
 
 
 def require_command(ctx: click.Context) -> None:
-    """Show how a group is used, and exit with status 2, unless a command of it is named."""
+    """Show a group's usage and exit with status 2, unless one of its commands is named."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
 
 
 def _sentence(error: AppError) -> str:
-    """Return the error's text and, where a driver caused it, what the driver says."""
+    """Return the error's text and, where a driver caused it, the driver's text."""
     reason = _driver_says(error.__cause__)
     return (
         f"{error.detail}: {reason}" if isinstance(error, Unavailable) and reason else error.detail

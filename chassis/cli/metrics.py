@@ -1,4 +1,4 @@
-"""Metrics of what is stored: read from the database on demand, not counted by a process."""
+"""Metrics of stored rows, read from the database on demand instead of counted by a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Stored:
 
     @property
     def age_seconds(self) -> float:
-        """How long the oldest message has waited."""
+        """The time that the oldest message has waited."""
         if self.backlog.oldest is None:
             return 0.0
         return round((datetime.now(UTC) - self.backlog.oldest).total_seconds(), 3)
@@ -34,7 +34,7 @@ class Stored:
 def read_stored(
     database: DatabaseManager, metrics: Iterable[StoredMetric], table_names: Iterable[str]
 ) -> Stored:
-    """Read the numbers of resources, of the outbox and of tables."""
+    """Read the metrics of the resources, the outbox and the tables."""
     with database.connection() as connection:
         backlog = outbox.backlog(connection)
     values = {each: each.read(database) for each in metrics}

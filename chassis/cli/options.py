@@ -14,7 +14,7 @@ as_json = click.option("--json", "is_json", is_flag=True, help="For machines.")
 
 
 def with_services(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the attached resources; the environment is read now, not for --help."""
+    """Give a command the attached resources; the environment is read now, so --help needs none."""
 
     @wraps(command)
     @click.pass_context

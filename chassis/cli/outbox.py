@@ -1,4 +1,4 @@
-"""Commands about messages that are stored to be delivered."""
+"""Commands about the messages in the outbox."""
 
 from __future__ import annotations
 

@@ -14,19 +14,19 @@ import click
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that comes to be, or replaces the one before it, when the block ended well."""
+    """Open a file that appears, or replaces an older one, only when the block succeeds."""
     if str(path) == "-":
         yield sys.stdout.buffer
-        sys.stdout.buffer.flush()  # or a reader that is gone would show at the exit only
+        sys.stdout.buffer.flush()  # else a closed pipe would show only at the exit
     elif path.exists() and not path.is_file():  # a pipe or a device cannot be replaced
         with path.open("wb") as file:
             yield file
     else:
-        path = path.resolve()  # a link stays, and leads to what was written
+        path = path.resolve()  # a symbolic link stays, and leads to the new file
         partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             with partial_file.open("xb") as file:
-                if path.exists():  # who may read the file is not for us to change
+                if path.exists():  # keep the permissions of the file that is replaced
                     partial_file.chmod(path.stat().st_mode)
                 yield file
             partial_file.replace(path)

@@ -24,7 +24,7 @@ class HttpClient:
 
     @once_property
     def client(self) -> httpx2.Client:
-        """The client; making one costs milliseconds, so there is one for the process."""
+        """The client; making one costs milliseconds, so a process makes only one."""
         import httpx2  # noqa: PLC0415 - not every process calls out
 
         client = httpx2.Client(timeout=self._timeout_seconds, follow_redirects=False)
@@ -35,7 +35,7 @@ class HttpClient:
         """Post a JSON document, in the current trace; return the status of the answer.
 
         Raises:
-            Unavailable: no answer in time.
+            Unavailable: there was no answer in time.
         """
         import httpx2  # noqa: PLC0415 - see `client`
 
@@ -50,18 +50,18 @@ class HttpClient:
         """Ask a service for any sign of life.
 
         Raises:
-            Unavailable: no answer in time, or a server error.
+            Unavailable: there was no answer in time, or a server error.
         """
         import httpx2  # noqa: PLC0415 - see `client`
 
         try:
             status = self.client.get(url).status_code
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            raise Unavailable from error  # the latter two: a host that no name server could know
+            raise Unavailable from error  # the latter two: the host's name is malformed
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()

@@ -1,4 +1,4 @@
-"""E-mails leave through another service, over HTTP."""
+"""E-mails, sent over HTTP through another service."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class Mailer(Protocol):
         """Send an e-mail.
 
         Args:
-            template: Which text.
+            template: The name of the text.
             to: The recipient's address.
-            variables: What the template fills in.
+            variables: The values that the template fills in.
             key: The same for every try, so that the provider sends it once.
 
         Returns:
             False when there is no provider, and so nothing to try again.
 
         Raises:
-            Unavailable: the provider did not take it.
+            Unavailable: the provider did not accept it.
         """
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the connections that were opened."""
 
 
 class LoggingMailer:
-    """Stands in where no provider is configured: says so, and sends nothing."""
+    """Replaces a provider where none is configured: logs e-mails instead of sending them."""
 
     def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:  # noqa: ARG002
-        """Say that an e-mail would be sent, not to whom."""
+        """Log that an e-mail would be sent, without its recipient."""
         logger.info(
             "E-mail skipped: no EMAIL_SERVICE_URL", extra={"template": template, "key": key}
         )
@@ -52,13 +52,13 @@ class LoggingMailer:
 
 
 class HttpMailer:
-    """Posts e-mails to a provider; any 2xx means that it took them.
+    """Posts e-mails to a provider; any 2xx means that the provider accepted the e-mail.
 
     Args:
-        url: Where to.
-        http: Posts them.
-        breaker: Spares a provider that is away.
-        span_name: Name of the span of each try, with `{template}` in the place of the template.
+        url: The provider's address.
+        http: The client that posts.
+        breaker: Stops calls to a provider that is away.
+        span_name: Name of each try's span; `{template}` in it becomes the template's name.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class HttpMailer:
         self._span_name = span_name
 
     def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:
-        """Post an e-mail; raises Unavailable when the provider did not take it."""
+        """Post an e-mail; raises Unavailable when the provider did not accept it."""
         document: dict[str, object] = {"to": to, "template": template, "variables": variables}
         attributes = {
             "function.name": "send",
@@ -96,7 +96,7 @@ class HttpMailer:
             status = self._http.post(self._url, document, {"Idempotency-Key": key})
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise Unavailable(f"The e-mail service answered {status}")
-        # A refusal speaks of this e-mail alone: the others must not wait for it.
+        # A refusal concerns this e-mail alone, so the breaker stays closed for the others.
         if not 200 <= status < 300:  # noqa: PLR2004 - any success
             raise Unavailable(f"The e-mail service answered {status}")
         return True

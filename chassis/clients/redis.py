@@ -1,4 +1,4 @@
-"""The Redis client, opened on first use. Every caller has an answer for its absence."""
+"""The Redis client, opened on first use. Every caller can go on without Redis."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class RedisManager:
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a server to talk to."""
+        """Whether a server is configured."""
         return bool(self._url)
 
     @once_property
     def client(self) -> redis.Redis:
-        """The client; nothing is connected until its first command."""
+        """The client; it connects with its first command."""
         import redis  # noqa: PLC0415 - a third of the start-up time, and optional
 
         client = redis.Redis.from_url(
@@ -55,6 +55,6 @@ class RedisManager:
             raise Unavailable from error
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()

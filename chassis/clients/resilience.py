@@ -1,4 +1,4 @@
-"""Circuit breaker and backoff: how a failing dependency is left alone, and tried again."""
+"""Circuit breaker and backoff: a failing dependency is left alone, and tried again later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_BACKOFF = timedelta(minutes=5)
 
 
 class BreakerState(IntEnum):
-    """What a breaker does with calls; the number is its metric."""
+    """The state of a breaker: whether it lets calls through. The number is its metric."""
 
     CLOSED = 0
     HALF_OPEN = 1
@@ -31,16 +31,16 @@ class BreakerOpen(Unavailable):
 
 
 class CircuitBreaker:
-    """Stops calling what keeps failing, and lets one call through now and then to see.
+    """Stops calls to a dependency that keeps failing, and lets a trial call through now and then.
 
-    Many threads call at once, so nothing is held while one of them waits for an answer.
-    The state is that of one process.
+    Many threads call at once, so no lock is held during a call. The state belongs to one
+    process.
 
     Args:
-        name: Of the dependency, for metrics.
-        failures: In a row, after which it opens.
-        pause: Between two trial calls while it is open.
-        clock: Monotonic seconds.
+        name: The dependency's name, for metrics.
+        failures: Number of failures in a row after which the breaker opens.
+        pause: Time between two trial calls while the breaker is open.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """What the breaker does with calls."""
+        """The current state of the breaker."""
         return self._state
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Guard a call: an exception counts as a failure of the dependency.
+        """Guard a call: an exception in the block counts as a failure of the dependency.
 
         Raises:
             BreakerOpen: the dependency is left alone for the moment.
@@ -87,7 +87,7 @@ class CircuitBreaker:
             remaining = self._next_trial - self._clock()
             if remaining > 0:
                 raise BreakerOpen(retry_after=timedelta(seconds=remaining))
-            # One caller tries; should it never come back, the next may after another pause.
+            # One caller tries. If it never returns, the next one may try after another pause.
             self._next_trial = self._clock() + self._pause_seconds
             self._enter(BreakerState.HALF_OPEN)
 
@@ -107,11 +107,11 @@ class CircuitBreaker:
 
 
 def backoff(attempt: int, jitter: Callable[[], float] = random.random) -> timedelta:
-    """Return how long to wait after a failed attempt: 1, 2, 4 … s, five minutes at most.
+    """Return the delay after a failed attempt: 1, 2, 4 … seconds, five minutes at most.
 
     Args:
         attempt: The number of attempts so far, 1 or more.
-        jitter: Spreads callers that failed together; 0 to 1 becomes 0.8 to 1.2 times the span.
+        jitter: Spreads callers that failed together: 0 to 1 becomes 0.8 to 1.2 times the delay.
     """
     span = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(attempt - 1, 30)))
     return span * (0.8 + 0.4 * jitter())

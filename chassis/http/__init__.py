@@ -1,1 +1,1 @@
-"""What touches a request or its answer; the only room that knows Flask and gunicorn."""
+"""Requests and their answers; the only room that knows Flask and gunicorn."""

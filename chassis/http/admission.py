@@ -1,4 +1,4 @@
-"""Overload: a bounded number of requests is worked on, the rest is told at once to come back."""
+"""Overload: the service works on a bounded number of requests and tells the rest to come back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chassis.errors import Unavailable
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# What must be answered when all else is busy: cheap, and asked by the platform.
+# The platform asks for these, and they cost little: they are answered even under overload.
 EXEMPT = frozenset({"/health", "/ready", "/metrics", "/version"})
 OVERLOADED = "chassis.overloaded"
 STREAMED = "chassis.streamed"
@@ -54,7 +54,7 @@ class _Admission:
         try:
             answer = self._app(environ, start_response)
             is_streamed = STREAMED in environ
-            # A stream is still being made; its slot is free when its last byte was handed over.
+            # The application is still making a stream; its last byte frees its slot.
             return ClosingIterator(answer, self._slots.release) if is_streamed else answer
         finally:
             if not is_streamed:

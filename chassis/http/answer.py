@@ -1,4 +1,4 @@
-"""An answer: at most one to a request, and whether the connection is kept is in its head."""
+"""The one answer to a request; its head says whether the connection is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Headers = list[tuple[str, str]]
 PIECE_BYTES = 64 * 1024
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# Said here, and not by an application (RFC 9110, 7.6.1).
+# The server alone sets these fields; those of an application are dropped (RFC 9110, 7.6.1).
 _OURS = frozenset({"connection", "date", "keep-alive", "transfer-encoding", "upgrade"})
 _BODILESS = frozenset({"204", "304"})
 
@@ -35,8 +35,8 @@ class Answer:
     """An application's answer, made piece by piece.
 
     Args:
-        request: What is answered.
-        may_keep: Asked once, when the head is made: whether the connection may be kept.
+        request: The request to answer.
+        may_keep: Tells whether the connection may be kept; called once, for the head.
     """
 
     def __init__(self, request: Request, may_keep: Callable[[], bool]) -> None:
@@ -70,12 +70,12 @@ class Answer:
         return self._written.append
 
     def begin(self, application: WSGIApplication) -> list[bytes]:
-        """Call the application; return the head, and what there is of the body or a piece.
+        """Call the application; return the head, and the body or its first piece.
 
-        A large body is not copied: it may be one that many answers share.
+        A large body is not copied, because many answers may share it.
 
         Raises:
-            InvalidAnswer: it has no head that can be sent.
+            InvalidAnswer: the head cannot be sent.
         """
         self._parts = application(self._request.environ, self.start)
         self._iterator = iter(self._parts)
@@ -100,7 +100,7 @@ class Answer:
         return [data]
 
     def close(self) -> None:
-        """Let the application clean up: at once when all is made, whoever has yet to read it."""
+        """Let the application clean up, as soon as the answer is made, even if it is unread."""
         self.is_over = True
         parts, self._parts = self._parts, ()
         if hasattr(parts, "close"):
@@ -144,7 +144,7 @@ class Answer:
         return has_end and self._request.keeps and not self._request.is_unread
 
     def _framing(self, length: int | None, size: int, *, is_old: bool) -> list[str]:
-        """Decide where the body ends; return the field that says so, if it is not there."""
+        """Decide where the body ends; return the field that says so, if it is missing."""
         is_head = self.method == "HEAD"
         if is_head or self._status[:3] in _BODILESS:
             self._left, self.is_over = 0, True
@@ -174,10 +174,10 @@ class Answer:
 
 
 def join_head(status: str, lines: list[str]) -> bytes:
-    """Return a head.
+    """Return a head as bytes.
 
     Raises:
-        InvalidAnswer: a field would end before its end.
+        InvalidAnswer: a field holds a line end, which would begin another field.
     """
     lines.append(f"Date: {_date(int(time.time()))}\r\n\r\n")
     text = f"HTTP/1.1 {status}\r\n{''.join(lines)}"
@@ -188,7 +188,7 @@ def join_head(status: str, lines: list[str]) -> bytes:
 
 
 def refuse(status: HTTPStatus, headers: Headers, body: bytes) -> bytes:
-    """Return the answer to what is no request; the connection ends with it."""
+    """Return the answer to bytes that are no request; the connection ends with it."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     lines += [f"Content-Length: {len(body)}\r\n", "Connection: close\r\n"]
     return join_head(f"{status} {HTTPStatus(status).phrase}", lines) + body

@@ -1,4 +1,4 @@
-"""Guards: every route says above its view who may call it."""
+"""Guards: every route names its callers above its view."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Guard(StrEnum):
-    """Who may call a route."""
+    """The callers that a route lets in."""
 
     PUBLIC = "everyone"
     REGISTRAR = "everyone, or administrators alone when registration is closed"
@@ -31,7 +31,7 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: a user, or a service with the API key when `user_id` is None."""
+    """The caller: a user, or a service with the API key when `user_id` is None."""
 
     user_id: UUID | None
     is_administrator: bool
@@ -47,13 +47,13 @@ SERVICE = Principal(user_id=None, is_administrator=True)
 
 # Looks the subject of a token up; None when there is no such live user.
 FindPrincipal = Callable[[UUID], Principal | None]
-# Takes the parameters of a path and tells whose thing they name; None when there is no such thing.
+# Takes a path's parameters; returns the owner of the thing that they name, None without a thing.
 FindOwner = Callable[..., UUID | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """How credentials become a principal. Users lie above the edge, so finding one is given."""
+    """Turns credentials into a principal. A resource, which knows users, hands the lookup in."""
 
     api_key: str
     access_tokens: AccessTokens
@@ -61,10 +61,10 @@ class Authenticator:
     is_registration_open: bool
 
     def authenticate(self) -> Principal | None:
-        """Return who calls; None when the request carries no credentials.
+        """Return the caller; None when the request carries no credentials.
 
         Raises:
-            Unauthenticated: there are credentials, and they do not hold.
+            Unauthenticated: the credentials are not valid.
         """
         api_key = request.headers.get("X-API-Key")
         if api_key is not None:
@@ -78,7 +78,7 @@ class Authenticator:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated
-        # The lookup makes a deleted user's token stop at once, not when it expires.
+        # The lookup ends a deleted user's token at once, instead of when the token expires.
         principal = self.find_principal(self.access_tokens.read(token.strip()))
         if principal is None:
             raise Unauthenticated
@@ -86,19 +86,19 @@ class Authenticator:
 
 
 def owner_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
-    """Say that a path whose `user_id` is a user belongs to that user."""
+    """Return the path's `user_id`: such a path belongs to the user that it names."""
     return user_id
 
 
 def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable[[View], View]:
-    """Let in only whom `guard` names.
+    """Let in only the callers that `guard` names.
 
-    The view's caller gets 401 without credentials that hold, and 403 when they do not suffice.
-    A user gets 403 for what is not there, too, and so learns nothing of the things of others.
+    A caller gets 401 without valid credentials, and 403 when valid ones do not suffice. A user
+    gets 403 for a thing that does not exist, too, and so learns nothing about others' things.
 
     Args:
-        guard: Who may call.
-        find_owner: For OWNER: whose thing it is, asked for users who are no administrators.
+        guard: The callers to let in.
+        find_owner: For OWNER: returns the thing's owner; not called for administrators.
     """
 
     def mark(view: View) -> View:
@@ -114,7 +114,7 @@ def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable
 
 
 def public(view: View) -> View:
-    """Let everyone in, and look at no credentials."""
+    """Let everyone in, without a look at credentials."""
     view.__dict__["guard"] = Guard.PUBLIC
     return view
 
@@ -125,15 +125,15 @@ def guard_of(view: Callable[..., Any]) -> Guard | None:
 
 
 def principal() -> Principal | None:
-    """Return who calls the guarded view; None for an anonymous caller."""
+    """Return the caller of the guarded view; None for an anonymous one."""
     return cast("Principal | None", g.get("principal"))
 
 
 def caller_id() -> UUID:
-    """Return which user calls.
+    """Return the id of the user who calls.
 
     Raises:
-        Forbidden: no user does; `Guard.USER` lets none of those in.
+        Forbidden: the caller is no user; `Guard.USER` lets only users in.
     """
     caller = principal()
     if caller is None or caller.user_id is None:
@@ -161,5 +161,5 @@ def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -
 
 
 def _is_owner(caller: Principal, owner_id: UUID | None) -> bool:
-    # A route whose owner nobody knows lets no user in, rather than every one.
+    # A thing without a known owner belongs to no user; None must not pass for anybody's id.
     return owner_id is not None and owner_id == caller.user_id

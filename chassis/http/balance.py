@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import mmap
 
-# With more workers than slots, or a restarted one, it is a little off, which only makes for a
-# worse distribution. A slot holds the number plus one; 0 where there is no worker.
+# With more workers than slots, or after a restart, the numbers are a little off, and connections
+# are spread a little worse. A slot holds the number plus one; 0 where there is no worker.
 _SLOTS = 64
-_STOP = 0  # the first says whether the master is stopping
+_STOP = 0  # this slot says whether the master is stopping
 
-# All processes that are forked from here share it.
+# All processes that are forked from this one share the memory.
 _shared = memoryview(mmap.mmap(-1, 4 * (_SLOTS + 1))).cast("i")
 
 
 def count(age: int, connections: int) -> None:
-    """Say how many connections a worker has."""
+    """Tell all workers how many connections this one has."""
     _shared[_slot(age)] = connections + 1
 
 
 def forget(age: int) -> None:
-    """Count a worker no more."""
+    """Stop counting the connections of a worker that has exited."""
     _shared[_slot(age)] = 0
 
 
@@ -29,12 +29,12 @@ def has_fewer(connections: int) -> bool:
 
 
 def announce_stop() -> None:
-    """Let workers know, in the master, that all of them are going to be stopped."""
+    """Tell all workers that the master is about to stop them; called in the master."""
     _shared[_STOP] = 1
 
 
 def is_stop_announced() -> bool:
-    """Tell a stop of the service from the replacement of one worker."""
+    """Tell whether the whole service stops, rather than one worker that is replaced."""
     return bool(_shared[_STOP])
 
 

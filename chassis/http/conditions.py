@@ -21,11 +21,11 @@ class Versioned(Protocol):
 
     @property
     def version(self) -> int:
-        """How often the row was stored."""
+        """The number of times that the row was stored."""
 
     @property
     def updated_at(self) -> datetime:
-        """When it was stored last, in UTC."""
+        """The time of the last change, in UTC."""
 
 
 def versioned_response(
@@ -51,7 +51,7 @@ def conditional_response(schema: type[Schema], row: Versioned) -> Response:
 def expected_versions() -> frozenset[int] | None:
     """Return the versions that If-Match names; None when any will do.
 
-    An ETag that is weak or not ours names no version, and so never matches.
+    A weak ETag, or one that this service did not make, names no version and never matches.
     """
     etags = request.if_match
     if request.headers.get("If-Match") is None or etags.star_tag:

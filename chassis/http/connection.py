@@ -1,4 +1,4 @@
-"""One client's connection: the loop gathers, a thread answers, one request at a time."""
+"""One client's connection: the loop gathers requests, a thread answers them one by one."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How soon a client must have sent its next request for a thread to stay with it (ADR 31).
+# A thread stays with a client that sent its last request within this time (ADR 31).
 BRISK_SECONDS = 0.02
 
 
 class Connection(Link):
-    """Requests that arrive, and their answers.
+    """The requests that arrive from one client, and their answers.
 
     Attributes:
-        is_idle: Whether nothing of a request has arrived.
-        began_at: Since when it has been idle, or when the request began to arrive.
+        is_idle: Whether no byte of a request has arrived.
+        began_at: Monotonic time at which idleness, or the arrival of a request, began.
     """
 
     def __init__(self, worker: Worker, sock: socket.socket, base: dict[str, Any]) -> None:
@@ -46,10 +46,10 @@ class Connection(Link):
         self.deadline = self.began_at + worker.request_read_seconds
         self.watch()
 
-    # In the loop.
+    # Called in the loop.
 
     def expire(self, now: float, idle_until: float) -> None:
-        """Part from a client that takes too long."""
+        """Refuse, or close, the connection of a client that takes too long."""
         if self._wire.is_late(now):
             self._stop_sending()
         elif self.is_busy:
@@ -89,7 +89,7 @@ class Connection(Link):
         self._worker.submit(self._abandon)
 
     def _look(self) -> None:
-        """See whether there is something to answer."""
+        """Answer the next request if one has arrived."""
         arrived = self._reader.arrived
         if self.is_idle and (arrived or self._reader.has_begun):
             self.is_idle = False
@@ -108,10 +108,11 @@ class Connection(Link):
         self._look()
 
     def _is_ready(self, upload: Upload) -> bool:
-        """Tell whether it is the application's turn, or the body is still gathered here.
+        """Tell whether the application can be called; else the loop gathers the body first.
 
-        Where a client asks whether to send the body the application is asked, which may not
-        want it. But slow clients must not take all threads: so few of them at a time.
+        A client may ask whether to send the body. The application is then called at once,
+        because it may refuse. Slow clients must not take all threads, so the number of such
+        calls is bounded; beyond it the loop tells the client to go on.
         """
         if upload.is_whole or not upload.is_small:
             return True
@@ -132,7 +133,7 @@ class Connection(Link):
             self._unwatch()
         self._worker.submit(self.work)
 
-    # In a thread, or where nobody waits in the loop.
+    # Called in a thread; in the loop only while no thread has the connection.
 
     def work(self) -> None:
         """Answer the request that has arrived, or go on with its answer."""
@@ -147,7 +148,7 @@ class Connection(Link):
             self._fail(error)
 
     def _make_answer(self) -> bool:
-        """Tell whether an answer has left, and the connection is kept."""
+        """Send an answer; tell whether all of it has left and the connection is kept."""
         answer = self._answer
         if answer is not None:
             data = answer.more()
@@ -194,7 +195,7 @@ class Connection(Link):
             self._worker.seats.release()
 
     def _next_arrives(self) -> bool:
-        """Stay with the connection for a moment; what is no whole request is for the loop."""
+        """Wait a moment for the next request; tell whether it is whole. Else the loop waits."""
         if not self._may_stay or not self._worker.has_threads_to_spare():
             return False
         self._reader.go_on()
@@ -207,7 +208,7 @@ class Connection(Link):
         return isinstance(item, Request) and item.upload is None
 
     def _rest(self) -> None:
-        """Turn to what has arrived meanwhile, behind all others that wait, or wait for more."""
+        """Queue the next request behind those of other clients, or let the loop wait for one."""
         self._reader.go_on()
         if self._has_whole_request():
             self._worker.submit(self.work)
@@ -223,7 +224,7 @@ class Connection(Link):
         self._give_back()
 
     def _refuse(self, status: HTTPStatus, method: str = OTHER, *, is_counted: bool = False) -> None:
-        """Answer what is no request, or got no answer; the connection ends with it."""
+        """Answer in place of the application; the connection ends with the answer."""
         self.is_busy = self._closes = True
         self.is_idle = False
         if not is_counted:
@@ -236,8 +237,8 @@ class Connection(Link):
             self._abandon()
 
     def _fail(self, error: Exception) -> None:
-        """Answer for an application that did not, or break its answer off where it is."""
-        # Not the error's text, which may quote what the client sent.
+        """Answer 500 for an application that failed, or break off an answer that has begun."""
+        # The error's text is left out: it may quote the client's data.
         frames = "".join(traceback.format_tb(error.__traceback__))
         extra = {"error_type": type(error).__name__, "frames": frames}
         logger.error("Request failed in the server", extra=extra)
@@ -250,7 +251,7 @@ class Connection(Link):
         self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, answer.method, is_counted=answer.is_started)
 
     def _abandon(self) -> None:
-        """End with a reset, so that nobody takes a part of an answer for the whole."""
+        """End with a reset, so that the client does not take a part of an answer for the whole."""
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.close()

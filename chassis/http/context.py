@@ -1,4 +1,4 @@
-"""What the web application is made of: one object, under one key, for whoever serves a request."""
+"""The parts of the web application: one object, under one key, read while serving a request."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _KEY = "web_context"
 
 
 class Closing(Protocol):
-    """Holds something that has to be given back at the end."""
+    """An object that has to be closed at the end."""
 
     def close(self) -> None:
-        """Give it back."""
+        """Release the resources that it holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What runs, and where."""
+    """Name, version, build and environment of the service that runs."""
 
     service: str
     version: str
@@ -41,7 +41,7 @@ class About:
 class WebContext:
     """The parts of one web application.
 
-    `parts` holds what resources need beside them, each under its type.
+    `parts` holds further objects that resources need, each under its type.
     """
 
     about: About
@@ -55,10 +55,10 @@ class WebContext:
     parts: Mapping[type, Any] = field(default_factory=dict)
 
     def part(self, kind: type[T]) -> T:
-        """Return what a resource brought along.
+        """Return the object of a type that a resource handed in.
 
         Raises:
-            KeyError: create_app() was not told of it.
+            KeyError: create_app() got no object of this type.
         """
         return cast("T", self.parts[kind])
 

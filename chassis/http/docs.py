@@ -14,7 +14,7 @@ from werkzeug.exceptions import NotFound
 from chassis.http.auth import public
 from chassis.http.context import web_context
 from chassis.http.openapi import build_document
-from chassis.http.web import JSON
+from chassis.http.web import JSON, address
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -24,17 +24,17 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" href="/docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="docs/favicon-32x32.png">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 """
-START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true});\n'
+START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});\n'
 
 # Everything comes from this service; the page's script sets styles and inlines its icons.
 CONTENT_SECURITY_POLICY = (
@@ -47,9 +47,11 @@ CONTENT_SECURITY_POLICY = (
 @public
 def get_openapi() -> Response:
     """Return the description of this API."""
-    if "openapi" not in current_app.extensions:  # two that come first make the same text
-        document = json.dumps(build_document(current_app))
-        current_app.extensions["openapi"] = document
+    prefix = address("")
+    if prefix:  # rare, and of any text, so it is not kept
+        return Response(json.dumps(build_document(current_app, prefix)), mimetype=JSON)
+    if "openapi" not in current_app.extensions:  # two first requests at once make the same text
+        current_app.extensions["openapi"] = json.dumps(build_document(current_app))
     return Response(current_app.extensions["openapi"], mimetype=JSON)
 
 
@@ -78,7 +80,7 @@ def get_docs_asset(asset: str) -> Response:
 
 @lru_cache(maxsize=64)
 def _read_asset(name: str) -> tuple[bytes, str, str]:
-    """Return a file, its type and its ETag; one copy for all, however slowly they read it.
+    """Return a file, its type and its ETag. All answers share one copy in memory.
 
     Raises:
         NotFound: there is no such file.

@@ -1,4 +1,4 @@
-"""Where connections come in."""
+"""The listening sockets of a worker, and the connections that it takes from them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chassis.http.connection import Connection
 if TYPE_CHECKING:
     from chassis.http.worker import Worker
 
-# How long a worker leaves a new connection to one that has fewer.
+# A worker leaves a new connection for this time to a worker that has fewer.
 GIVE_WAY_SECONDS = 0.001
-# How many idle connections are given up at a time, when there are too many.
+# With too many connections, a worker closes this number of idle ones at a time.
 GIVEN_UP = 8
 
 _NOBODY = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EINTR})
@@ -25,7 +25,7 @@ _MAPPED = "::ffff:"
 
 
 def addresses(port: int) -> list[str]:
-    """Return what to listen on: IPv6 with IPv4 in it where there is IPv6, else IPv4 alone."""
+    """Return the addresses to listen on: IPv6 including IPv4 where there is IPv6, else IPv4."""
     with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         is_separate = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         probe.bind(("::", 0))
@@ -37,8 +37,8 @@ class Entrance:
     """The listening sockets of a worker, while it takes connections in.
 
     Args:
-        worker: Whose connections they become.
-        listeners: gunicorn's sockets, which the other workers listen on as well.
+        worker: The worker that the connections belong to.
+        listeners: gunicorn's sockets; the other workers listen on them as well.
     """
 
     def __init__(self, worker: Worker, listeners: Iterable[Any]) -> None:
@@ -47,18 +47,18 @@ class Entrance:
         self._watched: set[Any] = set()
 
     def watch(self) -> None:
-        """Take connections in, also where that was left for want of places."""
+        """Take connections in, also from listeners that were left because all places were taken."""
         for listener in self._listeners.keys() - self._watched:
             self._watched.add(listener)
             self._worker.loop.add_reader(listener.fileno(), self._on_connect, listener)
 
     def close(self) -> None:
-        """Take in who has connected already, and nobody after that."""
+        """Take in the clients that have connected already, and none after them."""
         for listener in [*self._listeners]:
             self._leave(listener)
             while self._accept(listener):
                 pass
-            listener.close()  # or who comes now would wait for an answer that nobody gives
+            listener.close()  # else later clients would connect, and never get an answer
         self._listeners.clear()
 
     def _leave(self, listener: Any) -> None:
@@ -69,8 +69,8 @@ class Entrance:
     def _on_connect(self, listener: Any) -> None:
         """Take a connection in, or leave it for a moment to a worker that has fewer.
 
-        All workers wake up for it. Callers keep connections for long, so if it were always the
-        quickest that took them, one would work while the others rest.
+        All workers wake up for a connection, and callers keep connections for long. If the
+        quickest worker took them all, one worker would work while the others rest.
         """
         if balance.has_fewer(len(self._worker.connections)):
             self._leave(listener)
@@ -92,7 +92,7 @@ class Entrance:
         try:
             sock, address = listener.accept()
         except OSError as error:
-            # Out of descriptors or memory: who comes waits, and nobody here loses anything.
+            # Out of descriptors or memory: new clients wait, and connected ones lose nothing.
             if error.errno not in _NOBODY and not self._give_up_idle():
                 self._leave(listener)
             return False

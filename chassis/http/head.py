@@ -1,4 +1,4 @@
-"""What a head says of its request: who is asked for what, and where the body ends."""
+"""The meaning of a request's head: target, host, and where the body ends."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LENGTH = "CONTENT_LENGTH"
 
 _HOST = re.compile(r"(?:[\w.~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 
-# Names that clients use, as they spell them. Bounded, because clients may make any up.
+# Header names in the spelling of clients. Bounded, because clients can invent any number.
 _MOST_NAMES = 256
 _keys: dict[bytes, str] = {}
 
 
 class Rejected(Exception):
-    """The request is answered with a status, and not looked at further."""
+    """The request is answered with this status and not read further."""
 
     def __init__(self, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(status)
@@ -29,7 +29,7 @@ class Rejected(Exception):
 
 
 def key_of(name: bytes) -> str:
-    """Return a header's key in the environ; nothing for a name that could pass for another's.
+    """Return a header's key in the environ; empty for a name that could pass for another.
 
     `X_Name` and `X-Name` have the same key, and a proxy that guards the one may pass the other.
     """
@@ -53,7 +53,7 @@ def describe(environ: dict[str, Any], method: str, version: str, target: bytes) 
     """Put the request line into the environ.
 
     Raises:
-        Rejected: it is no line of HTTP/1.0 or 1.1, or asks for what nobody has.
+        Rejected: the line is not HTTP/1.0 or 1.1, or its target cannot be served.
     """
     if version not in {"1.1", "1.0"}:
         raise Rejected
@@ -72,7 +72,7 @@ def describe(environ: dict[str, Any], method: str, version: str, target: bytes) 
 
 
 def _origin_form(target: bytes, environ: dict[str, Any]) -> bytes:
-    """Take the host out of an absolute target; it goes before the header (RFC 9112, 3.2.2)."""
+    """Take the host out of an absolute target; it overrides the Host field (RFC 9112, 3.2.2)."""
     if target == b"*" and environ["REQUEST_METHOD"] == "OPTIONS":
         return target
     try:
@@ -87,12 +87,12 @@ def _origin_form(target: bytes, environ: dict[str, Any]) -> bytes:
 
 
 def is_host(value: str) -> bool:
-    """Tell whether a Host field names one host, and perhaps a port."""
+    """Tell whether a Host field names one host, with or without a port."""
     return _HOST.fullmatch(value) is not None
 
 
 def keeps_connection(environ: dict[str, Any]) -> bool:
-    """Tell whether the client wants to go on after the answer."""
+    """Tell whether the client wants to keep the connection after the answer."""
     is_new: bool = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
     connection: str | None = environ.get("HTTP_CONNECTION")
     if connection is None:
@@ -102,10 +102,10 @@ def keeps_connection(environ: dict[str, Any]) -> bool:
 
 
 def body_length(environ: dict[str, Any]) -> int | None:
-    """Return how long the body is to be; None when that shows at its end.
+    """Return the announced length of the body; None when it is chunked.
 
     Raises:
-        Rejected: it is in a coding that is not known here.
+        Rejected: the body has a transfer coding that this server does not know.
     """
     coding = environ.get(CODING)
     if coding is None:
@@ -118,10 +118,10 @@ def body_length(environ: dict[str, Any]) -> int | None:
 
 
 def take_expectation(environ: dict[str, Any]) -> bool:
-    """Tell whether the client waits for a word before it sends the body (RFC 9110, 10.1.1).
+    """Tell whether the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1).
 
     Raises:
-        Rejected: it expects something else.
+        Rejected: the client expects something else.
     """
     expectation = environ.pop("HTTP_EXPECT", None)
     if expectation is None or environ["SERVER_PROTOCOL"] != "HTTP/1.1":

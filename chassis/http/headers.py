@@ -14,7 +14,7 @@ from chassis.http.rate_limit import rate_limit_headers
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# What a browser, should one look, may do with an answer: nothing.
+# A browser may load, frame or run nothing of an answer.
 SAFE_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -25,7 +25,7 @@ SAFE_HEADERS = {
 _SAFE_HEADERS = tuple((each[0].lower(), each) for each in SAFE_HEADERS.items())
 
 _REQUEST_ID = "chassis.request_id"
-# Printable, short, and nothing that could end a header or a log field.
+# Short and printable, without characters that could end a header or a log field.
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
 
 
@@ -35,7 +35,7 @@ def request_id() -> str:
 
 
 def id_of(environ: WSGIEnvironment) -> str:
-    """Return a request's id: the caller's when it is sane, else one of our own."""
+    """Return a request's id: the caller's when it is sane, else a new one."""
     known: str | None = environ.get(_REQUEST_ID)
     if known is None:
         given = environ.get("HTTP_X_REQUEST_ID", "")
@@ -45,7 +45,7 @@ def id_of(environ: WSGIEnvironment) -> str:
 
 
 def layer(app: Flask) -> WSGIApplication:
-    """Give every answer its request's id, where a limited caller stands, and the safe headers."""
+    """Give every answer its request's id, the rate limit's headers and the safe headers."""
     answer = app.wsgi_app
 
     def with_headers(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -43,7 +43,7 @@ class Health(Schema):
 
 
 class Checks(Schema):
-    """Which attached resources answered; true for those that are not configured."""
+    """The attached resources that answered; true for those that are not configured."""
 
     database: bool
     redis: bool
@@ -60,7 +60,7 @@ class Ready(Schema):
 
 
 class Version(Schema):
-    """What runs."""
+    """The release that runs."""
 
     service: str
     version: str
@@ -72,7 +72,7 @@ class Readiness:
     """Round trips to the attached resources, side by side and at most once a second.
 
     Args:
-        checks: Name -> a call that raises Unavailable; None for what is not configured.
+        checks: Name -> a call that raises Unavailable; None if the resource is not configured.
         required: Names of the checks without which the process cannot serve.
         timeout: How long a check may take before it counts as failed.
     """
@@ -94,7 +94,7 @@ class Readiness:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Be ready no more: the process is about to end. Safe in a signal handler."""
+        """Report not ready from now on: the process is about to end. Safe in a signal handler."""
         self._is_stopping = True
 
     def failed(self) -> frozenset[str]:
@@ -108,13 +108,13 @@ class Readiness:
             return self._failed
 
     def is_ready(self, failed: frozenset[str]) -> bool:
-        """Tell whether the process can serve without these."""
+        """Tell whether the process can serve without the failed resources."""
         return not failed & (self._required | {STOPPING})
 
     def _run(self) -> frozenset[str]:
         passed: set[str] = set()
         for name, check in self._checks.items():
-            # One that still hangs has failed, and a second beside it would hang as well.
+            # A check that still hangs has failed, and a second one would hang as well.
             if not (name in self._running and self._running[name].is_alive()):
                 thread = threading.Thread(target=_try, args=(name, check, passed), daemon=True)
                 self._running[name] = thread

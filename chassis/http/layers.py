@@ -1,4 +1,4 @@
-"""WSGI layers: what a request passes through before Flask sees it, and its answer after."""
+"""WSGI layers: a request passes through them on its way to Flask, its answer on the way back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask import Flask
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-# Wraps an application, as it is so far.
+# Wraps an application together with the layers that it already has.
 Layer = Callable[[Flask], "WSGIApplication"]
 
 

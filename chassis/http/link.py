@@ -1,4 +1,4 @@
-"""A client's socket between the loop, which waits, and the thread, which answers."""
+"""A client's socket, passed between the loop, which waits, and a thread, which answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LINGER_SECONDS = 2.0
 
 
 class Link(ABC):
-    """It belongs to the loop, or, while `is_busy`, to the thread that answers.
+    """A socket that belongs to the loop, or, while `is_busy`, to the thread that answers.
 
-    The loop alone makes it busy, and closes it: a descriptor is never closed, and given to
-    another client, under a thread that sends. While it is busy it is still watched, unless
-    something arrives. Most clients wait for their answer, and then the loop need not be told
-    that it has been given.
+    Only the loop makes a link busy, and only the loop closes it: so no descriptor is closed, and
+    given to another client, while a thread sends on it. The loop goes on watching a busy link
+    until something arrives. Most clients send nothing before they have their answer, and then
+    the thread need not wake the loop up afterwards.
     """
 
     def __init__(self, loop: AbstractEventLoop, sock: socket.socket) -> None:
@@ -33,7 +33,7 @@ class Link(ABC):
 
     @abstractmethod
     def _on_data(self, data: bytes) -> None:
-        """Take in what has arrived; in the loop."""
+        """Take in data that has arrived; in the loop."""
 
     @abstractmethod
     def _on_end(self) -> None:
@@ -45,10 +45,10 @@ class Link(ABC):
 
     @abstractmethod
     def _lose(self) -> None:
-        """Give up on a client that is gone, or as good as gone, in the loop."""
+        """Give up on a client that has left or stalled; in the loop."""
 
     def watch(self) -> None:
-        """Wait for what arrives; in the loop."""
+        """Wait for data to arrive; in the loop."""
         if not self._is_watched and not self._is_closed:
             self._is_watched = True
             self._loop.add_reader(self._wire.number, self._on_readable)
@@ -68,7 +68,7 @@ class Link(ABC):
     def _on_readable(self) -> None:
         with self._lock:
             if self.is_busy:
-                self._unwatch()  # what has arrived waits until the answer has left
+                self._unwatch()  # the data waits until the answer has left
                 return
         try:
             data = self._wire.read()
@@ -82,7 +82,7 @@ class Link(ABC):
             self.close() if self._is_lingering else self._on_end()
 
     def _on_writable(self) -> None:
-        """Send more of what the client has been slow to take."""
+        """Send more of an answer that the client takes slowly."""
         try:
             is_sent = self._wire.send_more()
         except Gone:
@@ -101,13 +101,13 @@ class Link(ABC):
         if self._wire.unsent and not self._is_closed:
             self._loop.add_writer(self._wire.number, self._on_writable)
 
-    # In a thread, or where nobody waits in the loop.
+    # Called in a thread; in the loop only while no thread has the link.
 
     def _send(self, data: list[bytes]) -> bool:
-        """Send what the client takes at once; the rest is the loop's to send.
+        """Send as much as the client takes at once; the loop sends the rest.
 
         Raises:
-            Gone: there is no client any more.
+            Gone: the client has left.
         """
         if self._wire.send(data):
             return True
@@ -115,7 +115,7 @@ class Link(ABC):
         return False
 
     def _give_back(self) -> None:
-        """Let the loop have it."""
+        """Give the link back to the loop."""
         with self._lock:
             self.is_busy = False
             is_watched = self._is_watched
@@ -123,10 +123,10 @@ class Link(ABC):
             self._in_loop(self.watch)
 
     def _linger(self) -> None:
-        """Say good-bye and wait for the client to close, so that it can read its answer first.
+        """End the sending side and wait for the client to close, so that it can read its answer.
 
-        Closing at once would discard what the client still sends, and with it, by a reset,
-        the answer it has not read (RFC 9112, section 9.6).
+        If the socket closed at once, data that the client still sends would cause a reset, which
+        discards the answer that it has not read (RFC 9112, section 9.6).
         """
         self._is_lingering = True
         self.deadline = time.monotonic() + LINGER_SECONDS

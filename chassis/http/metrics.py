@@ -42,8 +42,8 @@ def layer(app: Flask) -> WSGIApplication:
         active = instruments.active_requests()
 
         def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            # Before the answer leaves, so that who has seen it finds it counted, and while
-            # the request's span lives, so that the line belongs to it.
+            # Before the answer leaves, so that a client with an answer finds it counted, and
+            # within the request's span, so that the log line belongs to it.
             _measure(environ, int(status[:3]), time.perf_counter() - started_at)
             return start_response(status, headers, *more)
 
@@ -67,7 +67,7 @@ def _measure(environ: WSGIEnvironment, status: int, seconds: float) -> None:
 
 
 def count_refusal(method: str, status: int, seconds: float) -> None:
-    """Measure and log what was answered without becoming a request."""
+    """Measure and log an answer to bytes that never became a request."""
     _count(method, int(status), "unknown", "", seconds)
 
 
@@ -93,7 +93,7 @@ def get_metrics() -> Response:
 
 
 class _Exposition(CollectorRegistry):
-    """What is stored, and the names that are derived from it: one histogram serves three."""
+    """The stored metrics, and those that are derived from them: one histogram serves three."""
 
     def __init__(self, app: Flask) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Exposition(CollectorRegistry):
 
     def _derive(self, metric: Metric, derived: Derived) -> Metric:
         name = derived.exposed_name
-        # A family of counters is named without the end that its samples have.
+        # A family of counters is named without the suffix of its samples.
         family = Metric(name.removesuffix("_total"), derived.documentation, KINDS[derived.reading])
         for sample in metric.samples:
             end = sample.name.removeprefix(metric.name)
@@ -123,7 +123,7 @@ class _Exposition(CollectorRegistry):
 
 
 def stored_metrics() -> Iterator[Metric]:
-    """Yield what was counted: by all workers of the pod, or by this process when it is alone."""
+    """Yield the counts of all workers of the pod, or of this process when it is alone."""
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if directory:
         files = [str(path) for path in instruments.files_in(directory) if _size(path)]
@@ -133,8 +133,8 @@ def stored_metrics() -> Iterator[Metric]:
 
 
 def _size(path: Path) -> int:
-    # A worker that starts makes its files empty, and for a moment a reader finds them so; a
-    # dead worker's are removed while this looks.
+    # A worker that starts makes its files empty, so a reader may find empty files; the files of
+    # a dead worker may vanish during the reading.
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from chassis.schemas import Schema
 
 
 class FieldProblem(Schema):
-    """What is wrong with one member of the input."""
+    """The fault of one member of the input."""
 
     pointer: str
     detail: str
@@ -41,17 +41,22 @@ class Problem(Schema):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """The words of an API about itself, beyond its routes.
+    """The parts of an API's description that its routes do not give.
 
-    `token_path` is where access tokens are granted and renewed (OAuth 2).
+    `token_path` is the path that grants and renews access tokens (OAuth 2).
     """
 
     description: str
     token_path: str
 
 
-def build_document(app: Flask) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of all described routes."""
+def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of all described routes.
+
+    Args:
+        app: The application.
+        prefix: Path below which it is mounted, without a slash at its end.
+    """
     context = context_of(app)
     return {
         "openapi": "3.1.0",
@@ -61,17 +66,17 @@ def build_document(app: Flask) -> dict[str, Any]:
             "description": context.api.description,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         "paths": _paths(app),
         "components": {
             "schemas": _schemas(app),
-            "securitySchemes": _security_schemes(context.api.token_path),
+            "securitySchemes": _security_schemes(prefix + context.api.token_path),
         },
     }
 
 
 def _described(app: Flask) -> Iterator[tuple[Rule, Callable[..., Any], Operation]]:
-    """Yield the routes that say what they do, each with its view and what that says."""
+    """Yield the routes that have a description, each with its view and that description."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)

@@ -24,19 +24,19 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Operation:
-    """Describes the view below it, beyond its rule and its guard.
+    """Describes the view below it; path and guard come from elsewhere.
 
     The view's docstring is the long description.
 
     Attributes:
         summary: One line.
-        tag: Group that the operation is listed in.
+        tag: Group that lists the operation.
         returns: Status -> schema of the answer, None for an empty one.
-        raises: Errors of its own; those every such route has are added.
+        raises: Errors of this route; errors that all such routes share are added.
         body: Schema of the request's body.
         media_types: Content types of that body.
         query: Schema of the query parameters.
-        request_headers: Conditional headers that are honoured.
+        request_headers: Conditional headers that the route honours.
         response_headers: Status -> headers that an answer carries.
         upload: Content types of a file that is the request's body.
         download: Content types of a file that is the answer.
@@ -65,7 +65,7 @@ class Operation:
         return {model for model in (*self.returns.values(), self.body) if model is not None}
 
     def error_statuses(self, view: Callable[..., Any], *, has_path: bool) -> set[int]:
-        """Return the statuses of its own errors, and of those that its shape brings along."""
+        """Return the statuses of the route's own errors, and of those that such routes share."""
         statuses: set[int] = {error.status for error in self.raises}
         if self.tag != "probes":
             statuses |= {AppError.status, Unavailable.status}

@@ -1,4 +1,4 @@
-"""How long one side waits for the other."""
+"""The time that one side of a connection waits for the other."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ MOST_SECONDS = 3600.0
 
 
 class Pace:
-    """The time that a client has taken so far, and how much it may take.
+    """The time that a client has taken so far, and the time that it may take.
 
-    Only waiting for the client counts, not what this side needs to go on. A client has a time
-    of grace, then must keep to a least rate, and has an end for all of it.
+    Only waiting for the client counts, not the service's own work. A client has a time of grace,
+    must then keep to a minimum rate, and has a total that it may not exceed.
 
     Args:
-        grace_seconds: What it may take although nothing moves.
+        grace_seconds: Time that it may take although no byte moves.
     """
 
     def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
@@ -24,11 +24,11 @@ class Pace:
         self._moved = 0
 
     def begin(self, now: float) -> None:
-        """Begin to wait."""
+        """Begin to wait for the client."""
         self._since = now
 
     def end(self, now: float) -> None:
-        """Wait no longer, for now."""
+        """Stop waiting for the client, for now."""
         if self._since is not None:
             self._waited += now - self._since
             self._since = None

@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import Response, request
 
 from chassis.http.context import web_context
-from chassis.http.web import PRIVATE, json_response, read_query
+from chassis.http.web import PRIVATE, address, json_response, read_query
 from chassis.schemas import Page, PageQuery
 
 QueryType = TypeVar("QueryType", bound=PageQuery)
@@ -24,7 +24,7 @@ class Listed(Protocol):
 
     @property
     def id(self) -> UUID:
-        """Where in the list the row is."""
+        """The row's position in the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class PageRequest(Generic[QueryType]):
 
     @property
     def limit(self) -> int:
-        """Rows to read: one more than a page holds tells whether there is a next page."""
+        """Rows to read: one more than a page holds, to see whether there is a next page."""
         return self.query.page_size + 1
 
     def response(self, schema: type[Page[Any]], rows: Sequence[Listed]) -> Response:
@@ -47,17 +47,18 @@ class PageRequest(Generic[QueryType]):
         if len(rows) > len(page):
             token = web_context().page_tokens.sign(page[-1].id, *_filters(self.query))
             parameters = self.query.model_dump(mode="json", exclude_unset=True)
-            address = f"{quote(request.path)}?{urlencode(parameters | {'page_token': token})}"
-            headers["Link"] = f'<{address}>; rel="next"'
+            path = address(quote(request.path))
+            query = urlencode(parameters | {"page_token": token})
+            headers["Link"] = f'<{path}?{query}>; rel="next"'
         values = {"items": page, "next_page_token": token}
         return json_response(schema.model_validate(values, from_attributes=True), headers=headers)
 
 
 def read_page(schema: type[QueryType]) -> PageRequest[QueryType]:
-    """Read from the query parameters which page of a list is wanted.
+    """Read the wanted page of a list from the query parameters.
 
-    All members of `schema` but the position are filters: they belong to the list, and a token
-    continues no other.
+    All members of `schema` but the position are filters. A page token continues only the list
+    with the same filters.
 
     Raises:
         InvalidRequest: a parameter breaks a rule, or the token is for another list.

@@ -21,10 +21,10 @@ from chassis.telemetry.tracing import trace_id
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-# Code and detail of an error -> members that its document has besides, or in place of ours.
+# Code and detail of an error -> members that its document has in addition, or in place of ours.
 Members = Callable[[str, str], Mapping[str, str]]
 
-# Statuses that Werkzeug answers by itself, in our words and with our codes.
+# Our own texts for the statuses that Werkzeug answers by itself.
 _DETAILS = {
     HTTPStatus.BAD_REQUEST: "The request could not be understood",
     HTTPStatus.NOT_FOUND: "Not found",
@@ -42,7 +42,7 @@ _TITLES = {
 
 
 def register_error_handlers(app: Flask, members: Mapping[str, Members] | None = None) -> None:
-    """Turn whatever ends a request early into a problem document.
+    """Turn every error that ends a request early into a problem document.
 
     Args:
         app: The application.
@@ -82,15 +82,15 @@ def document(  # noqa: PLR0913 - the members of a problem document
 
 
 def names_of(status: int) -> tuple[str, str]:
-    """Return title and code of a status that is no error of ours."""
+    """Return title and code of a status that no error class of ours has."""
     title = _TITLES.get(status) or HTTPStatus(status).phrase
     return title, re.sub(r"\W+", "_", title.replace("'", "")).lower()
 
 
 def refusal(status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body of the answer to what never became a request.
+    """Return headers and body of the answer to bytes that never became a request.
 
-    Nothing of what was sent is in it.
+    The answer quotes none of these bytes.
     """
     title, code = names_of(status)
     own_id = f"{getrandbits(128):032x}"
@@ -102,7 +102,7 @@ def refusal(status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
 
 
 class _Problem(NamedTuple):
-    """An error, as far as it says itself what its document holds."""
+    """An error's own share of its problem document."""
 
     status: HTTPStatus
     code: str
@@ -112,7 +112,7 @@ class _Problem(NamedTuple):
 
 
 class _Problems:
-    """Renders errors; what resources say besides is handed in."""
+    """Renders errors; resources hand further members in."""
 
     def __init__(self, members: Mapping[str, Members]) -> None:
         self._members = members

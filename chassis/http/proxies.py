@@ -1,4 +1,4 @@
-"""What proxies say of a request, if they are trusted."""
+"""The forwarding headers of trusted proxies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def layer(app: Flask, *, hops: int) -> WSGIApplication:
 
 
 class TrustedProxies:
-    """WSGI middleware that takes client, scheme and prefix from what proxies have noted.
+    """WSGI middleware that takes client, scheme and prefix from the headers of proxies.
 
-    Each proxy appends to what it was sent, so only the last entries are theirs. What cannot
-    be understood changes nothing: the proxy itself then counts as the client.
+    Each proxy appends an entry to the header, so only the last entries are those of trusted
+    proxies. An entry that is no address changes nothing: the proxy then counts as the client.
 
     Args:
-        application: What is served.
+        application: The application to serve.
         hops: How many proxies are ours, at least 1.
     """
 
@@ -48,13 +48,13 @@ class TrustedProxies:
         return self._application(environ, start_response)
 
     def _noted(self, environ: WSGIEnvironment, what: str) -> str:
-        """Return what the first of our proxies noted; nothing if it did not."""
+        """Return the entry of the first of our proxies; empty if there is none."""
         values = environ.get(f"HTTP_X_FORWARDED_{what}", "").split(",")
         return values[-self._hops].strip() if len(values) >= self._hops else ""
 
 
 def read_address(text: str) -> str | None:
-    """Return the IP address in an entry of X-Forwarded-For, which may have a port."""
+    """Return the IP address of an X-Forwarded-For entry, without the port that it may have."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

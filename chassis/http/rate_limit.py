@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 View = TypeVar("View", bound=Callable[..., Any])
 
-# After Redis failed, how long counting stays in the process before it is tried again.
+# After a failure of Redis the process counts alone for this time, then tries Redis again.
 PAUSE_SECONDS = 5.0
 
 _TIGHTEST = "chassis.rate_limit"
@@ -41,7 +41,7 @@ _TIGHTEST = "chassis.rate_limit"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a limit says of one request."""
+    """The decision of a limit about one request."""
 
     is_allowed: bool
     limit: int
@@ -53,13 +53,13 @@ class Verdict:
 class RateLimiter:
     """Sliding windows over the recent requests of each caller.
 
-    Fails open: without Redis each process counts for itself, which lets a caller have the
-    limit once for each process, and stops nobody.
+    Fails open: without Redis each process counts for itself. A caller then has the limit once
+    in each process, and no caller is stopped by mistake.
 
     Args:
         limits: Name -> a rate such as 30/minute.
-        redis_url: Where all processes count together; empty: each counts alone.
-        timeout: How long a call to Redis may take.
+        redis_url: The Redis in which all processes count; empty: each process counts alone.
+        timeout: Longest time of a call to Redis.
     """
 
     def __init__(self, limits: Mapping[str, str], *, redis_url: str, timeout: timedelta) -> None:
@@ -75,18 +75,18 @@ class RateLimiter:
         self._local_lock = threading.Lock()
 
     def hit(self, name: str, key: str) -> Verdict:
-        """Count a request against a limit and say whether it may go on."""
+        """Count a request against a limit and return the decision."""
         rate = self._items[name]
         if self._redis_url and time.monotonic() >= self._paused_until:
             try:
                 with client_spans():
                     verdict = _hit(self._shared, rate, name, key)
-            except Exception as error:  # noqa: BLE001 - the storage raises what its driver does
+            except Exception as error:  # noqa: BLE001 - the storage raises its driver's errors
                 self._pause(error)
             else:
                 self._outage.end()
                 return verdict
-        # The library's memory starts a thread now and then, and two callers at once the same one.
+        # The library's memory starts a thread now and then; two callers would start the same one.
         with self._local_lock:
             return _hit(self._local, rate, name, key)
 
@@ -137,21 +137,21 @@ def limit(name: str) -> Callable[[View], View]:
 
 
 def limit_address(name: str, address: str) -> None:
-    """Limit how often an e-mail address may be named, whoever the client is.
+    """Limit the requests that name one e-mail address, all clients counted together.
 
     Args:
-        name: Which limit.
-        address: The address folded as where it is stored: another spelling is no way around.
+        name: The limit's name.
+        address: The address, folded as it is stored, so that another spelling counts as well.
 
     Raises:
-        TooManyRequests: it was too often.
+        TooManyRequests: the address was named too often.
     """
     # A fingerprint: Redis is no place for addresses.
     _apply(name, lambda: f"address:{fingerprint(address.encode())}")
 
 
 def client_network() -> str:
-    """Return who the client is to a limit: an IPv4 address, or the IPv6 network a client has."""
+    """Return the client's name for a limit: its IPv4 address, or the /64 of its IPv6 address."""
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
     except ValueError:
@@ -176,7 +176,7 @@ def _apply(name: str, make_key: Callable[[], str]) -> None:
 
 
 def rate_limit_headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:
-    """Return the headers that tell a limited caller where it stands; empty without a limit."""
+    """Return the headers that tell a limited caller how much is left; empty without a limit."""
     if _TIGHTEST not in environ:
         return []
     name, verdict = cast("tuple[str, Verdict]", environ[_TIGHTEST])

@@ -1,4 +1,4 @@
-"""Requests, made of what arrives on a connection."""
+"""Requests, parsed from the bytes of a connection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from chassis.http.upload import Upload
 
 OTHER = "_OTHER"
 
-# So much is parsed at a time: a pipeline of small requests would become a heap of them.
+# Bytes that are parsed at a time: a long pipeline would otherwise become many requests at once.
 SLICE_BYTES = 4096
 _UNKNOWN_METHOD = re.compile(
     rb"^(?!(?:%b) )[!#$%%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r$"
@@ -42,18 +42,18 @@ _UNKNOWN_METHOD = re.compile(
 
 
 class Reader:
-    """Reads what arrives on one connection, each byte once.
+    """Parses the bytes of one connection, each once.
 
-    The work is proportional to what has arrived since the last time, however it is cut into
-    pieces. Whatever arrives, nothing is raised.
+    The work is proportional to the number of new bytes, however they are cut into pieces. No
+    input makes this class raise.
 
     Args:
-        base: What the environs of all requests of the connection share.
-        limits: How much is taken in.
+        base: The variables that the environs of all requests of the connection share.
+        limits: The largest sizes that are accepted.
 
     Attributes:
-        arrived: What has been read, in its order.
-        is_over: Whether nothing more is read.
+        arrived: The requests, and perhaps a refusal at the end, in the order of arrival.
+        is_over: Whether reading has ended.
     """
 
     def __init__(self, base: dict[str, Any], limits: Limits) -> None:
@@ -64,7 +64,7 @@ class Reader:
         self._parser: Any = HttpRequestParser(self)
         self._data = b""
         self._at = 0
-        self._line = bytearray()  # of a head: what has no line end yet
+        self._line = bytearray()  # the part of a head that has no line end yet
         self._piece = b""
         self._host: str | None = None
         self._status = HTTPStatus.BAD_REQUEST
@@ -72,7 +72,7 @@ class Reader:
         self._is_repeated = False
         self._head_bytes: int
         self._body_bytes: int
-        self._idle_bytes: int  # since the last of the content
+        self._idle_bytes: int  # since the last byte of content
         self.on_message_begin()
         self._has_begun = False
 
@@ -82,13 +82,13 @@ class Reader:
         return self._has_begun or bool(self._line.strip(b"\r"))
 
     def feed(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Take in bytes that have arrived."""
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
         self.go_on()
 
     def go_on(self) -> None:
-        """Parse what has been taken in, as far as to the next request."""
+        """Parse the bytes that were taken in, up to the next request."""
         while self._at < len(self._data) and (self._upload is not None or not self.arrived):
             if self.is_over:
                 self._data = b""
@@ -98,18 +98,18 @@ class Reader:
             self._parse(piece)
 
     def end(self) -> None:
-        """Take note that nothing more will come; a request in part is refused."""
+        """Note that no more bytes will come; a request that has arrived in part is refused."""
         if self._upload is not None or self.has_begun:
             self._refuse()
         self.is_over = True
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object."""
+        """Drop the parser, which holds a reference to this object."""
         self.is_over = True
         self._parser = None
 
     def _parse(self, piece: bytes) -> None:
-        """Feed whole lines of a head, so that none is looked at again as it grows."""
+        """Feed the head in whole lines, so that the parser reads no line twice."""
         if not self._is_in_body:
             end = piece.rfind(b"\n") + 1
             if end:
@@ -141,7 +141,7 @@ class Reader:
             self._bound(len(piece), is_content=self._content_bytes != content)
 
     def _bound(self, size: int, *, is_content: bool) -> None:
-        """Refuse a head that has no end, and what is not content in a chunked body."""
+        """Refuse a head without an end, and too many bytes around the content of a chunked body."""
         if not self._is_in_body:
             self._head_bytes += size
             if self._head_bytes > self._limits.head and self._has_begun:
@@ -155,7 +155,7 @@ class Reader:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def _refuse(self, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        """Read no more; the application that has the head already finds its body broken."""
+        """Stop reading; an application that already has the head finds its body broken."""
         if self.is_over:
             return
         self.is_over = True
@@ -174,7 +174,7 @@ class Reader:
         self._parser = HttpRequestParser(self)
         self._feed(f"POST / HTTP/1.1\r\n{framing}\r\n\r\n".encode() + rest)
 
-    # Called by the parser. What they raise ends its work, and is not seen again.
+    # The parser calls these methods. An exception ends its work, and goes no further.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -195,7 +195,7 @@ class Reader:
         self._target += target
         if len(self._target) > self._limits.target:
             self._reject(HTTPStatus.REQUEST_URI_TOO_LONG)
-        if self._target + b" RTSP/" in self._piece:  # to the parser, as good as HTTP
+        if self._target + b" RTSP/" in self._piece:  # the parser takes RTSP for HTTP
             self._reject(HTTPStatus.BAD_REQUEST)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -270,7 +270,7 @@ class Reader:
             return
         environ = self._environ
         if CODING in environ:
-            del environ[CODING]  # its length is known by now
+            del environ[CODING]  # the length is known by now
             environ[LENGTH] = str(self._content_bytes)
         environ["wsgi.input"] = BytesIO(b"".join(self._content))
         self.arrived.append(Request(environ, keeps_connection(environ)))

@@ -1,4 +1,4 @@
-"""Answers that are sent again: a request with an Idempotency-Key is worked on once."""
+"""Stored answers: a request with an Idempotency-Key is worked on once, and answered again."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _FRAMING = frozenset({"Content-Length"})
 
 
 class Create(Protocol[RowType_co]):
-    """Stores a row; in the same transaction, but before that, calls `in_transaction` with it."""
+    """Stores a row. Calls `in_transaction` with it first, in the same transaction."""
 
     def __call__(
         self, *, in_transaction: Callable[[Connection, RowType_co], None] | None
     ) -> RowType_co:
-        """Return the row."""
+        """Store the row and return it."""
 
 
 def create_once(create: Create[RowType], render: Callable[[RowType], Response]) -> Response:
-    """Create what the request asks for; if its Idempotency-Key was used, repeat the answer.
+    """Create the row of a request; if its Idempotency-Key was used, repeat the first answer.
 
-    The answer is stored in the transaction of the work. A failure leaves the key free.
+    The answer is stored in the row's transaction. A failure leaves the key free.
 
     Raises:
         InvalidRequest: the key is not 1 to 255 printable characters.
-        KeyReused: it belongs to another request.
-        KeyInFlight: the first request with it is still at work.
+        KeyReused: the key belongs to another request.
+        KeyInFlight: the first request with the key is still being worked on.
     """
     attempt = _keyed_request()
     if attempt is None:
@@ -58,13 +58,13 @@ def create_once(create: Create[RowType], render: Callable[[RowType], Response]) 
 
 
 def dump_response(response: Response) -> str:
-    """Turn a response into text that `load_response` turns back, to be sent again."""
+    """Turn a response into text, from which `load_response` makes it again."""
     kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
     return json.dumps([response.status_code, kept, response.get_data(as_text=True)])
 
 
 def load_response(dumped: str) -> Response:
-    """Return a response that was sent before, marked as such."""
+    """Return a response that was sent before, marked as a repetition."""
     status, headers, body = json.loads(dumped)
     return Response(body, status, headers | {"Idempotent-Replayed": "true"})
 

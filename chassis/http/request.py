@@ -1,4 +1,4 @@
-"""What a reader makes of the bytes of a connection: requests, or one refusal."""
+"""The results of a reader: requests, and a refusal where there is no request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from chassis.http.upload import Upload
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a request is taken in, in bytes where it is not fields."""
+    """The largest parts of a request that are accepted: bytes, but `fields` is a number."""
 
     target: int = 4094
     field: int = 8190
     fields: int = 100
     head: int = 64 * 1024
-    body: int = 64 * 1024  # a longer one is for the application to read, or to refuse
+    body: int = 64 * 1024  # the application reads, or refuses, a longer one
 
 
 @dataclass(slots=True)
 class Request:
-    """A request: whole, or from its head on when it has an upload."""
+    """A request: whole, or only its head and an upload that is still arriving."""
 
     environ: dict[str, Any]
     keeps: bool  # whether the client wants to keep the connection
@@ -30,12 +30,12 @@ class Request:
 
     @property
     def is_unread(self) -> bool:
-        """Whether not all of it has arrived: the connection cannot serve another."""
+        """Whether a part has yet to arrive, so that the connection can serve no other request."""
         return self.upload is not None and not self.upload.is_whole
 
 
 class Refused(NamedTuple):
-    """No request, and the end of all that can be read on the connection."""
+    """Bytes that are no request; nothing behind them can be read on the connection."""
 
     status: HTTPStatus
     method: str

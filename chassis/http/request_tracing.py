@@ -1,4 +1,4 @@
-"""Server spans for requests; those that are not recorded cost next to nothing."""
+"""Server spans for requests; requests that are not recorded cost next to nothing."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _EMPTY = context.Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
 
-# The id that the sampler was asked about, for the span that is started because of its answer.
+# The trace id that the sampler decided on. The span that starts after its decision takes it.
 asked_trace_id: ContextVar[int | None] = ContextVar("asked_trace_id", default=None)
 
 
 def layer(app: Flask, *, provider: TracerProvider | None) -> WSGIApplication:
-    """Give every request a trace, and those that the sampler picks a span.
+    """Give every request a trace, and the requests that the sampler picks a span.
 
     Flask's instrumentation does most of its work for unsampled requests, too. So the sampler
     is asked first, and only the requests it picks go through the instrumentation; all others
@@ -41,7 +41,7 @@ def layer(app: Flask, *, provider: TracerProvider | None) -> WSGIApplication:
 
     Args:
         app: The application, all its hooks registered.
-        provider: What records; None when nothing is exported.
+        provider: Records the spans; None when nothing is exported.
     """
     plain = app.wsgi_app
     recorded = _instrument(app, provider) if provider is not None else plain
@@ -96,7 +96,7 @@ def _run_traced(
 
 
 def _instrument(app: Flask, provider: TracerProvider) -> WSGIApplication:
-    """Instrument the application, its hooks for recorded requests only; return the way in."""
+    """Instrument the application, with hooks for recorded requests only; return its WSGI app."""
     from opentelemetry.instrumentation.flask import (  # noqa: PLC0415 - only when exported
         FlaskInstrumentor,
     )
@@ -132,7 +132,7 @@ def _ending(hook: Callable[..., Any]) -> Callable[[BaseException | None], None]:
         if RECORDED not in request.environ:
             return
         if error is not None:
-            # In our words: the instrumentation would quote the error's text, data and all.
+            # Recorded here: the instrumentation would quote the error's text and the data in it.
             record_failure(trace.get_current_span(), error)
         hook(None)
 
@@ -140,7 +140,7 @@ def _ending(hook: Callable[..., Any]) -> Callable[[BaseException | None], None]:
 
 
 def _tidy(span: Span, _status: str, _headers: Any) -> None:
-    """Take from a span what callers wrote into it: values of the query, paths we do not have."""
+    """Remove callers' data from a span: values of the query, and paths without a route."""
     if request.query_string:
         names = "&".join(f"{name}=REDACTED" for name in sorted(request.args) if "@" not in name)
         span.set_attribute("url.query", names[:1024])
@@ -154,7 +154,7 @@ def _tidy(span: Span, _status: str, _headers: Any) -> None:
 
 
 def _is_ours(arguments: Mapping[str, Any] | None) -> bool:
-    """Tell whether all that varies in a path is ids, which we gave out."""
+    """Tell whether the variable parts of a path are ids only, which this service gave out."""
     return all(isinstance(each, UUID) for each in (arguments or {}).values())
 
 

@@ -1,4 +1,4 @@
-"""Ids for spans. Apart from the rest, so that only processes that export load the SDK."""
+"""Ids for spans, in a module of their own, so that only processes that export load the SDK."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from chassis.http.request_tracing import asked_trace_id
 
 
 class AskedIdGenerator(RandomIdGenerator):
-    """Gives a request's span the id that was sampled."""
+    """Gives a request's span the trace id that the sampler decided on."""
 
     def generate_trace_id(self) -> int:
-        """Return the id that was asked about, or a new one."""
+        """Return the id that the sampler decided on, or a new one."""
         return asked_trace_id.get() or super().generate_trace_id()

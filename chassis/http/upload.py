@@ -1,4 +1,4 @@
-"""A body that is too large to be gathered, read while it arrives."""
+"""The body of a request that the application reads while it arrives."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class Incomplete(ClientDisconnected):
-    """The body ends before its end: the client left, was too slow, or broke the framing."""
+    """The body is not whole: the client left, was too slow, or broke the framing."""
 
 
 class Upload(RawIOBase):
-    """The application's `wsgi.input`; a part of a body never passes for the whole.
+    """The application's `wsgi.input`; an incomplete body raises, and never passes for the whole.
 
     Args:
-        pieces: What has arrived already.
-        is_asked_for: Whether the client sends it only when it is told to go on.
-        is_small: Whether it could be gathered.
+        pieces: The pieces that have arrived already.
+        is_asked_for: Whether the client waits for 100 Continue before it sends the body.
+        is_small: Whether the body is small enough to be gathered first.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class Upload(RawIOBase):
         self._pieces = deque(pieces)
 
     def add(self, piece: bytes) -> None:
-        """Take in what has arrived."""
+        """Take in a piece that has arrived."""
         self._pieces.append(piece)
         self.is_asked_for = False
 
     def give_up(self) -> None:
-        """Let no more be expected."""
+        """Note that no more pieces will come."""
         self.is_broken = not self.is_whole
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: an upload can be read."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read some of the body, waiting for the client if need be; 0 is its end.
+        """Read some of the body, waiting for the client if need be; return 0 at its end.
 
         Raises:
-            Incomplete: no more will come, and it is not the whole.
+            Incomplete: the body will never be whole.
         """
         while not self._pieces:
             if self.is_whole:

@@ -1,4 +1,4 @@
-"""What a route needs from the request, and the response it gives back."""
+"""Input of a route, read from the request, and the response it returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SchemaType = TypeVar("SchemaType", bound=Schema)
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
-# Cache-Control of what one caller may see: kept by that caller alone, and asked for again.
+# Cache-Control of answers for one caller: only that caller keeps them, and asks again each time.
 PRIVATE = "private, no-cache"
 MAX_BODY_BYTES = 64 * 1024
 
@@ -26,7 +26,7 @@ def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
     """Read the request's JSON body.
 
     Args:
-        schema: What the body must look like.
+        schema: Validates the body.
         media_types: Accepted content types; application/json when none is named.
 
     Raises:
@@ -45,17 +45,17 @@ def read_input() -> bytes:
 
     Raises:
         RequestEntityTooLarge: the body is larger than the application allows.
-        InvalidRequest: it does not arrive whole.
+        InvalidRequest: the body does not arrive whole.
     """
     limit = request.max_content_length or MAX_BODY_BYTES
-    # Without the one byte more, a chunked body would be cut at the limit instead of refused.
+    # One byte more than the limit: else a chunked body would be cut there instead of refused.
     request.max_content_length = limit + 1
     try:
         body = request.get_data()
     except HTTPException:
         raise
     except Exception as error:
-        # A server finds a broken chunk only now, and says so with exceptions of its own.
+        # A server finds a broken chunk only now, and raises exceptions of its own.
         raise InvalidRequest("The request body could not be read") from error
     if len(body) > limit:
         raise RequestEntityTooLarge
@@ -63,7 +63,7 @@ def read_input() -> bytes:
 
 
 def read_query(schema: type[SchemaType]) -> SchemaType:
-    """Read the query parameters; of one that is repeated, the first.
+    """Read the query parameters; a repeated one has its first value.
 
     Raises:
         InvalidRequest: a parameter breaks a rule.
@@ -73,6 +73,12 @@ def read_query(schema: type[SchemaType]) -> SchemaType:
     except UnicodeDecodeError:
         raise InvalidRequest("The query string is not valid UTF-8") from None
     return schema.load_values(values)
+
+
+def address(path: str) -> str:
+    """Return the address of a path of ours, below the prefix that a trusted proxy has removed."""
+    prefix: str = request.environ.get("SCRIPT_NAME", "")
+    return prefix + path
 
 
 def json_response(

@@ -1,4 +1,4 @@
-"""A client's socket: nobody waits for it who has other things to do."""
+"""A client's socket, on which each operation says whether it may wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from chassis.http.pace import Pace
 
 READ_BYTES = 64 * 1024
-# How long a thread waits for the next request on the connection that it has just answered.
+# A thread waits this long for the next request on the connection that it has just answered.
 STAY_SECONDS = 0.005
 
 _NOW = socket.MSG_DONTWAIT
@@ -25,13 +25,13 @@ class Gone(Exception):
 
 
 class Wire:
-    """A blocking socket, on which only those wait who say so.
+    """A blocking socket, on which only the operations that are meant to wait do so.
 
-    Waiting is then one call that gives the interpreter away once, where polling takes two.
+    Waiting is then one system call that releases the GIL once; polling would take two calls.
 
     Attributes:
-        unsent: What the client has not taken yet.
-        pace: How much time it has for that.
+        unsent: The pieces that the client has not taken yet.
+        pace: The time that the client has for taking them.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -42,10 +42,10 @@ class Wire:
         self._is_limited = False
 
     def read(self) -> bytes | None:
-        """Return what is there; None when that is nothing, and nothing at the end.
+        """Return the bytes that have arrived; None when there are none, empty at the end.
 
         Raises:
-            Gone: there is no client any more.
+            Gone: the client has left.
         """
         try:
             return self._socket.recv(READ_BYTES, _NOW)
@@ -55,7 +55,7 @@ class Wire:
             raise Gone from None
 
     def read_soon(self) -> bytes:
-        """Wait a moment for more; nothing when it does not come, or the client is gone."""
+        """Wait a moment for bytes; return none when none come, or the client has left."""
         if not self._is_limited:
             self._is_limited = True
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _STAY)
@@ -65,7 +65,7 @@ class Wire:
             return b""
 
     def read_by(self, pace: Pace) -> bytes:
-        """Wait for more; nothing when the client is gone, or took too long."""
+        """Wait for bytes; return none when the client has left, or takes too long."""
         pace.begin(time.monotonic())
         readable = select.poll()
         readable.register(self.number, select.POLLIN)
@@ -79,15 +79,15 @@ class Wire:
         return data
 
     def send(self, data: list[bytes]) -> bool:
-        """Send what the client takes at once; tell whether that was all.
+        """Send as much as the client takes at once; tell whether that was all.
 
         Raises:
-            Gone: there is no client any more.
+            Gone: the client has left.
         """
         for number, piece in enumerate(data):
             sent = self._send(piece)
             if sent < len(piece):
-                # What has gone into the system's buffers is not yet to the client's credit.
+                # Bytes in the system's buffers do not count as taken by the client yet.
                 self.unsent.append(memoryview(piece)[sent:])
                 self.unsent.extend(map(memoryview, data[number + 1 :]))
                 self.pace = self.pace or Pace()
@@ -96,10 +96,10 @@ class Wire:
         return True
 
     def send_more(self) -> bool:
-        """Send more of what was left; tell whether that was all.
+        """Send more of the unsent pieces; tell whether that was all.
 
         Raises:
-            Gone: there is no client any more.
+            Gone: the client has left.
         """
         if self.unsent and self.pace is not None:
             sent = self._send(self.unsent[0])
@@ -124,17 +124,17 @@ class Wire:
         return bool(self.unsent) and self.pace is not None and self.pace.left(now) < 0
 
     def tell(self, word: bytes) -> None:
-        """Send a short word, if the client is still there and takes it."""
+        """Send a short interim answer, if the client is still there and takes it."""
         with suppress(OSError):
             self._socket.send(word, _NOW)
 
     def say_goodbye(self) -> None:
-        """Send no more."""
+        """End the sending side of the connection."""
         with suppress(OSError):  # a client that is gone shows at the next read
             self._socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
-        """Let the close be a reset, so that nobody takes what was sent for the whole."""
+        """Make the close a reset, so that the client does not take a part for the whole."""
         with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 

@@ -25,9 +25,9 @@ from chassis.http.request import Limits
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.9
-# How often the end is looked for once it has begun.
+# Interval of the checks for the end, once the worker stops.
 END_SECONDS = 0.1
-# Between the end of the drain and that of idle connections: requests may be under way on them.
+# Idle connections stay open this long after the drain: requests may be under way on them.
 LAST_CALL_SECONDS = 2.0
 
 
@@ -40,16 +40,16 @@ def _count_nothing(_method: str, _status: int, _seconds: float) -> None:
 
 
 class Worker(BaseWorker):
-    """Threads that are given whole requests only, and wait for no client to read its answer.
+    """A loop and threads. Threads get whole requests, and never wait for a client to read.
 
-    Set by gunicorn's configuration:
+    gunicorn's configuration sets the attributes.
 
     Attributes:
-        request_read_seconds: How long a request may take to arrive.
-        keepalive_seconds: How long an idle connection stays open.
-        drain_seconds: How long a worker that is told to stop goes on as before.
-        finish_seconds: How long requests may take after that.
-        refusal: Makes headers and body of the answer to what is no request.
+        request_read_seconds: Longest time for a request to arrive.
+        keepalive_seconds: Longest time that an idle connection stays open.
+        drain_seconds: Time that a worker that was told to stop goes on as before.
+        finish_seconds: Time that requests have to finish after that.
+        refusal: Makes headers and body of the answer to bytes that are no request.
         count_refusal: Takes method, status and seconds of such an answer.
         heartbeat: Called about once a second.
         on_drain: Called when the whole service is told to stop.
@@ -78,26 +78,26 @@ class Worker(BaseWorker):
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether the worker was told to stop."""
         return self._stopping_since is not None
 
     @classmethod
     def forget(cls, age: int) -> None:
-        """Count the connections of a worker that ended no more."""
+        """Stop counting the connections of a worker that has exited."""
         balance.forget(age)
 
     # For connections.
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have a thread do it, in the order of submission."""
+        """Have a thread run a task; tasks begin in the order of submission."""
         self._tasks.put(task)
 
     def application(self, environ: Any, start_response: Any) -> Any:
-        """Be the WSGI application."""
+        """Call the WSGI application."""
         return self.wsgi(environ, start_response)
 
     def may_keep(self) -> bool:
-        """Tell whether connections are kept: while it drains, clients should go elsewhere."""
+        """Tell whether connections are kept. A draining worker sends its clients elsewhere."""
         return self._stopping_since is None
 
     def has_threads_to_spare(self) -> bool:
@@ -112,7 +112,7 @@ class Worker(BaseWorker):
             self.loop.call_soon_threadsafe(self._end_drain)
 
     def forget_connection(self, connection: Connection) -> None:
-        """Let a connection go that has closed."""
+        """Forget a connection that has closed."""
         self.connections.discard(connection)
         balance.count(self.age, len(self.connections))
         self.entrance.watch()
@@ -122,7 +122,7 @@ class Worker(BaseWorker):
     # The worker's life.
 
     def run(self) -> None:
-        """Serve until told to stop, and say how long the end of it took."""
+        """Serve until told to stop, then log the time that stopping took."""
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(_report)
         self._hear_signals()
@@ -149,11 +149,11 @@ class Worker(BaseWorker):
             task = self._tasks.get()
             try:
                 task()
-            except BaseException as error:  # noqa: BLE001 - or there would be a thread less
+            except BaseException as error:  # noqa: BLE001 - else this thread would end
                 logger.error("Thread broke", extra={"error_type": type(error).__name__})  # noqa: TRY400 - an error's text may quote what a client sent
 
     def _tick(self) -> None:
-        """Do what is due: say that this worker lives, and part from slow clients."""
+        """Tell gunicorn that this worker lives, and expire slow clients."""
         now = time.monotonic()
         is_ending = self._ended_at < math.inf
         self.loop.call_later(END_SECONDS if is_ending else HEARTBEAT_SECONDS, self._tick)
@@ -170,7 +170,7 @@ class Worker(BaseWorker):
             self.heartbeat()
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 - a signal handler's
-        """Begin to stop; gunicorn repeats the signal for a worker that it has too many of."""
+        """Begin to stop; gunicorn repeats the signal to surplus workers."""
         if not self.is_stopping:
             self._stopping_since = time.monotonic()
             if self.loop is not None:  # else `run` begins with it
@@ -183,13 +183,13 @@ class Worker(BaseWorker):
             super().handle_quit(sig, frame)
 
     def _drain(self) -> None:
-        """Go on for a while, so that whoever sends requests learns to send them elsewhere."""
+        """Go on for a while, so that load balancers learn to send requests elsewhere."""
         if balance.is_stop_announced():
             self.on_drain()
         self.loop.call_later(self.drain_seconds, self._end_drain)
 
     def _end_drain(self) -> None:
-        """Take in who has connected already, then finish what is in flight."""
+        """Take in the clients that have connected already, then finish the requests in flight."""
         if self._ended_at < math.inf:
             return
         self.entrance.close()
@@ -202,5 +202,5 @@ class Worker(BaseWorker):
 
 
 def _report(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what a callback raised; the loop goes on. Not its text, which may quote a client."""
+    """Log a callback's exception without its text, which may quote a client; the loop goes on."""
     logger.error("Event loop broke", extra={"error_type": type(context.get("exception")).__name__})

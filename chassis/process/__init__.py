@@ -1,1 +1,1 @@
-"""How a process begins and ends."""
+"""The beginning and the end of a process."""

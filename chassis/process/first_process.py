@@ -9,10 +9,10 @@ from types import FrameType
 
 
 def hear_sigterm() -> None:
-    """End on SIGTERM until something better is set up for it.
+    """Exit on SIGTERM until another handler is set.
 
-    The kernel keeps from the first process a signal that it has no handler for. Call it before
-    anything that takes time is imported.
+    The kernel does not deliver a signal to the first process of a container when it has no
+    handler. Call this before slow imports.
     """
     if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)

@@ -1,15 +1,15 @@
-"""How the time between SIGTERM and the platform's SIGKILL is spent."""
+"""The parts of the time between SIGTERM and the platform's SIGKILL."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# For pools, connections and telemetry, when all requests are answered; to spare is part of it.
+# For closing pools, connections and telemetry after the last answer, with some time to spare.
 CLOSE_SECONDS = 5
-# Of these, for what telemetry has left to send: a dead collector must not delay the exit.
+# The part of it for sending the last telemetry: a dead collector must not delay the exit.
 FLUSH_SECONDS = 0.6
-# How long before the platform a process ends itself, whatever its stop waits for. A master comes
-# after its workers.
+# A process that is still waiting ends itself this long before the platform kills it. A master
+# ends after its workers.
 WORKER_SPARE_SECONDS = 2
 MASTER_SPARE_SECONDS = 1
 
@@ -19,8 +19,8 @@ class StopBudget:
     """The parts of a stop, one after the other: drain, finish, close. All are in seconds.
 
     Args:
-        grace_seconds: All of it, which is what the platform gives.
-        drain_seconds: While these last, everything is served still.
+        grace_seconds: The whole time, which the platform gives.
+        drain_seconds: The first part, in which everything is still served.
     """
 
     grace_seconds: int
@@ -28,15 +28,15 @@ class StopBudget:
 
     @property
     def finish_seconds(self) -> float:
-        """How long the work in flight may then take; below 0 when the parts do not fit."""
+        """Time for the work in flight after the drain; below 0 when the parts do not fit."""
         return self.grace_seconds - self.drain_seconds - CLOSE_SECONDS
 
     @property
     def worker_limit_seconds(self) -> int:
-        """After this time from SIGTERM the background worker ends, whatever it waits for."""
+        """Seconds after SIGTERM at which the background worker ends, even if it still waits."""
         return self.grace_seconds - WORKER_SPARE_SECONDS
 
     @property
     def master_limit_seconds(self) -> int:
-        """After this time from SIGTERM gunicorn's master kills the workers that are left."""
+        """Seconds after SIGTERM at which gunicorn's master kills the workers that are left."""
         return self.grace_seconds - MASTER_SPARE_SECONDS

@@ -1,1 +1,1 @@
-"""How the text of variables becomes the values of a configuration, and is shown again."""
+"""Settings: texts of variables become values of a configuration, and values are shown."""

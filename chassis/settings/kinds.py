@@ -1,4 +1,4 @@
-"""The kinds of settings: which text a variable accepts, and the value that it becomes."""
+"""The kinds of settings: the texts that a variable accepts, and their values."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from chassis.settings.masking import mask_all, mask_url
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How the text of a variable becomes a value.
+    """Turns the text of a variable into a value.
 
-    `parse` raises ValueError for what `accepts`, a phrase for people, leaves out.
-    `mask` returns what may be shown of a secret.
+    `accepts` describes the accepted texts in a phrase; `parse` raises ValueError for others.
+    `mask` returns the part of a secret that may be shown.
     """
 
     accepts: str
@@ -26,7 +26,7 @@ class Kind:
 
 
 def text() -> Kind:
-    """Accept any text; bytes that are none would fail later, where the text is used."""
+    """Accept any text; bytes that are no text would fail later, at the first use."""
 
     def parse(raw: str) -> str:
         raw.encode()  # raises a ValueError
@@ -99,7 +99,7 @@ def subset(*values: str) -> Kind:
 
 
 def url(*schemes: str) -> Kind:
-    """Accept a URL with one of `schemes`, as strictly as whoever will use it."""
+    """Accept a URL with one of `schemes`, as strictly as the library that will open it."""
 
     def parse(raw: str) -> str:
         scheme = raw.partition("://")[0]
@@ -115,7 +115,7 @@ def url(*schemes: str) -> Kind:
 
 
 def _has_host(parts: SplitResult, scheme: str) -> bool:
-    """Tell whether a URL names a host, where its scheme wants one."""
+    """Tell whether a URL names a host, if its scheme needs one."""
     if scheme in {"sqlite", "unix"}:  # a path follows
         return not parts.hostname
     if scheme.startswith("postgres"):  # its client library has a default

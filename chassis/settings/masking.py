@@ -1,4 +1,4 @@
-"""How much of a secret may be shown."""
+"""The parts of a secret that may be shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def mask_all(_: str) -> str:
 def mask_url(shown: str) -> str:
     """Show a URL without its password, a token before the host, and secret parameters."""
     shown = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]+", rf"\1{MASK}", shown)
-    # Up to the last @: a password may hold any character, even one that should be escaped.
+    # Up to the last @: a password may hold any character, escaped or not.
     shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
-    # A word alone before the @ is a token, or a password by mistake; to a database, a name.
+    # A single word before the @ is a token or a misplaced password; in a database's URL it is the
+    # name of a role.
     return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)

@@ -33,9 +33,9 @@ def setting(
 
     Args:
         default: Value when the variable is absent.
-        kind: What is accepted.
+        kind: The accepted texts.
         doc: A sentence for the configuration table.
-        secret: Never shown, and readable from the file that `<variable>_FILE` names.
+        secret: The value is never shown, and `<variable>_FILE` may name a file that holds it.
         empty: Value of a variable that is set but empty; the default unless it says "none".
     """
     empty = default if empty is None else empty
@@ -47,7 +47,7 @@ def setting(
 def read(
     settings: Iterable[Field[Any]], variables: Mapping[str, str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the texts that were given, by field name, and what is wrong with files."""
+    """Return the given texts by field name, and sentences about files that cannot be read."""
     given: dict[str, Any] = {}
     problems = []
     for each in settings:
@@ -70,10 +70,10 @@ def read(
 
 
 def convert_all(config: DataclassInstance) -> list[str]:
-    """Replace the text of each setting by its value, frozen or not; return what is wrong."""
+    """Replace the text of each setting by its value, even if frozen; return all problems."""
     problems = []
     for each in fields(config):
-        # The default, when it is wrong, so that other rules can still be looked at.
+        # A wrong value leaves the default in place, so that other rules can still be checked.
         value = each.default
         try:
             value = _convert(each, getattr(config, each.name))

@@ -1,1 +1,1 @@
-"""What is kept in the database, and how it is reached."""
+"""The database: connections to it, and the tables that belong to no resource."""

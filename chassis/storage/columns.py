@@ -12,7 +12,7 @@ from sqlalchemy.types import TypeDecorator
 class UtcDateTime(TypeDecorator[datetime]):
     """A point in time, always aware and in UTC.
 
-    SQLite stores no zone; what it returns is the UTC value written here.
+    SQLite stores no zone, so a value that is read back is in UTC, as it was written.
     """
 
     impl = DateTime(timezone=True)
@@ -51,6 +51,6 @@ class Base(DeclarativeBase):
 
 
 def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:
-    """Tell whether it is this unique index that refused: PostgreSQL names it, SQLite the column."""
+    """Tell whether this unique index refused: PostgreSQL names the index, SQLite the column."""
     message = str(error.orig)
     return f'"uq_{table}_{column}"' in message or f"{table}.{column}" in message

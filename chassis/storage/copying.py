@@ -1,4 +1,4 @@
-"""Many rows into a table of PostgreSQL by COPY, which is the fastest way there is."""
+"""Insert many rows into a table of PostgreSQL with COPY, the fastest way to do so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Dialect
 Row = Sequence[str | None]
 
 _NULL = r"\N"
-# How COPY's text format writes what would end a value or a line.
+# COPY's text format escapes the characters that would end a value or a line.
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
@@ -23,18 +23,18 @@ def copy_rows(
     rows: Sequence[Row],
     shared: Mapping[str, Any],
 ) -> None:
-    """Add rows in the caller's transaction.
+    """Insert rows in the caller's transaction.
 
     Args:
-        connection: Where.
-        table: Which table.
-        columns: What `rows` give.
-        rows: The values in which rows differ, as text; None is NULL.
-        shared: The other columns.
+        connection: The connection of that transaction.
+        table: The table's name.
+        columns: The columns of `rows`.
+        rows: The values of `columns` for each row, as text; None is NULL.
+        shared: The other columns, with the value that all rows have.
 
     Raises:
-        IntegrityError: a row breaks a rule of the table. The transaction has failed, back to
-            its last savepoint.
+        IntegrityError: a row breaks a rule of the table. The transaction has failed; only a
+            rollback, or a return to a savepoint, can follow.
     """
     statement = f"COPY {table} ({', '.join([*columns, *shared])}) FROM STDIN"
     options = {"copied": _text(rows, [str(value) for value in shared.values()])}
@@ -42,9 +42,9 @@ def copy_rows(
 
 
 def support_copy(dialect: Dialect) -> None:
-    """Have a dialect send what `copy_rows` gives it.
+    """Make a dialect execute the COPY statements of `copy_rows`.
 
-    As a statement like any other it has their errors, their spans, and an end when it stalls.
+    COPY is then a statement like any other, with the same errors, spans and limit of time.
     """
     execute = dialect.do_execute
 
@@ -55,13 +55,13 @@ def support_copy(dialect: Dialect) -> None:
         else:
             cursor.copy_expert(statement, StringIO(text))
 
-    # Not an event: of its listeners the first executes, and no other could watch.
+    # Not an event: its first listener executes, and the tracing listeners would see nothing.
     dialect.do_execute = copy_or_execute  # type: ignore[method-assign]  # of this one object
 
 
 def _text(rows: Sequence[Row], shared: Row) -> str:
     end = "\t".join(["", *_escaped(shared)]) + "\n"
-    # One look at all values: to look at each would cost more than the rest of this.
+    # One look at all values together: a look at each would cost more than all the rest.
     values = "".join(filter(None, chain.from_iterable(rows)))
     is_plain = not any(chr(special) in values for special in _ESCAPES)
     lines = [_nulls(row) if is_plain else _escaped(row) for row in rows]

@@ -1,4 +1,4 @@
-"""The database: one pool, two kinds of connection, PostgreSQL and SQLite alike."""
+"""The database: one pool with two kinds of connection, for PostgreSQL and SQLite alike."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def with_driver(url: str) -> URL:
 class DatabaseManager:
     """Connections to one database, thread-safe; opened on first use.
 
-    Every pooled connection rests in the driver's autocommit mode. `connection()` uses it as
-    it is: one round trip a statement. `transaction()` leaves the mode for one transaction.
-    Both draw on the same pool, so a process never holds more than size plus overflow.
+    Every pooled connection rests in the driver's autocommit mode. `connection()` uses this mode:
+    one round trip for each statement. `transaction()` leaves the mode for one transaction.
+    Both draw on the same pool, so a process never holds more connections than size plus overflow.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each limit, all by name
@@ -70,7 +70,7 @@ class DatabaseManager:
                 statement_timeout=statement_timeout,
                 application_name=application_name,
             )
-            # Changes to many rows go out together, not one round trip each.
+            # Changes to many rows go out together, instead of with a round trip for each row.
             self._pool_options["executemany_mode"] = "values_plus_batch"
         self._has_statement_timeout = bool(statement_timeout)
         self._stall_watch = StallWatch(statement_timeout + timedelta(seconds=1))
@@ -91,15 +91,15 @@ class DatabaseManager:
         return self._engine
 
     def initialize(self) -> Self:
-        """Set the pool up; no connection is opened yet. Calling it again changes nothing."""
+        """Set up the pool without a connection in it. A second call changes nothing."""
         if self._engine is None:
             self._engine = create_engine(
                 self._url,
                 isolation_level="AUTOCOMMIT",
-                hide_parameters=True,  # they are personal data, and errors are logged
+                hide_parameters=True,  # parameters are personal data, and errors are logged
                 **self._pool_options,
             )
-            # A second face of the same pool: it begins transactions, the first does not.
+            # A second engine on the same pool: this one begins transactions, the first does not.
             self._transactional = self._engine.execution_options()
             (sqlite if self.is_sqlite else postgresql).listen(self._engine, self._transactional)
             close_after_last_words(self._engine)
@@ -111,21 +111,21 @@ class DatabaseManager:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Yield a connection on which each statement stands, and commits, alone.
+        """Yield a connection on which each statement commits by itself.
 
         Raises:
-            Unavailable: no connection in time, or it broke.
+            Unavailable: there was no connection in time, or the connection broke.
         """
         with _outages(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield a connection whose statements happen together, or not at all.
+        """Yield a connection whose statements take effect together, or not at all.
 
         Raises:
-            Unavailable: no connection in time, or it broke; nothing was committed,
-                unless the connection broke while the commit was on its way.
+            Unavailable: there was no connection in time, or the connection broke. Nothing was
+                committed, unless the connection broke during the commit.
         """
         with _outages(), self._transactions.begin() as connection:
             yield connection
@@ -134,13 +134,13 @@ class DatabaseManager:
     def snapshot(self) -> Iterator[Connection]:
         """Yield a connection on which all reads see one moment, and large results are streamed.
 
-        Reading may take as long as it takes; `cut_stalled` leaves it alone.
+        Reading may take any time; `cut_stalled` leaves this connection alone.
 
         Raises:
             Unavailable: as for `transaction`.
         """
-        # Said in SQL: the driver would remember it for the next to take the
-        # connection, and behind PgBouncer for that of another one.
+        # In SQL, because the driver would keep its own setting for the next block that takes
+        # the connection, and behind PgBouncer even for one on another connection.
         begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
         engine = self.engine if self.is_sqlite else self._transactions
         with _outages(), engine.connect() as connection:
@@ -149,7 +149,7 @@ class DatabaseManager:
             try:
                 yield connection.execution_options(yield_per=STREAMED_ROWS)
             finally:
-                # There is nothing to lose, so a connection that broke meanwhile is no failure here.
+                # A snapshot has nothing to commit, so a connection that broke is no failure.
                 with suppress(exc.DBAPIError):
                     if self.is_sqlite:
                         connection.exec_driver_sql("ROLLBACK")
@@ -171,12 +171,12 @@ class DatabaseManager:
     def purge(
         self, purge_batch: Callable[[Connection, int], int], *, limit: int = 1000
     ) -> Iterator[int]:
-        """Remove rows until there are none left to remove; yield the size of each batch.
+        """Remove rows in batches until none is left; yield the size of each batch.
 
-        Batches are transactions of their own: locks stay short, and what is done stays done.
+        Each batch is a transaction of its own: locks are short, and a finished batch is kept.
 
         Args:
-            purge_batch: Removes at most so many rows and says how many.
+            purge_batch: Removes at most the given number of rows; returns how many it removed.
             limit: Largest size of a batch.
         """
         while True:
@@ -217,14 +217,14 @@ class DatabaseManager:
         return {"in_use": pool.checkedout(), "idle": pool.checkedin(), "limit": limit}
 
     def cut_stalled(self) -> None:
-        """Cut the connections that have been in use for longer than any statement may take.
+        """Close the sockets that have been in use for longer than any statement may take.
 
-        Those who wait on such a connection get Unavailable.
+        Threads that wait on such a connection get Unavailable.
         """
         self._stall_watch.cut(self.engine)
 
     def close(self) -> None:
-        """Close the pool; connections in use are closed when they come back."""
+        """Close the pool; connections in use are closed when they are returned."""
         if self._engine is not None:
             self._engine.dispose()
 
@@ -237,7 +237,7 @@ class DatabaseManager:
 
 @contextmanager
 def _outages() -> Iterator[None]:
-    """Tell an outage from a defect: the first is worth trying again, the second is a 500."""
+    """Turn the errors of an outage into Unavailable, a 503; other errors are bugs, and a 500."""
     try:
         yield
     except exc.SQLAlchemyError as error:
@@ -251,7 +251,7 @@ def _pool_options(
     database: str | None, size: int, overflow: int, timeout: timedelta
 ) -> dict[str, Any]:
     if database in {None, "", ":memory:"}:
-        return {"poolclass": StaticPool}  # an SQLite database that lives in its one connection
+        return {"poolclass": StaticPool}  # an in-memory database exists in one connection only
     return {
         "pool_size": size,
         "max_overflow": overflow,

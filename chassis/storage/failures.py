@@ -29,7 +29,7 @@ _ABSENT = ("42P01", "42703")  # a table, a column: the schema is behind the code
 # A session that met one of these is closed: it remembers what may hold for no other.
 _LAST_WORDS = ("08", READ_ONLY, "25P03", "25P04", "26", "57P", "58", "XX")
 
-# What libpq itself says has no SQLSTATE, and comes as one of these, not as a class below them.
+# Failures that libpq itself reports have no SQLSTATE, and exactly one of these classes.
 _OF_CLIENT = {"DatabaseError", "InterfaceError", "OperationalError"}
 
 _SQLITE_OUTAGES = {

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the answer to a request is stored with what the request did, or not at all."""
+"""Idempotency-Key: the answer is stored in the transaction of the work, or not at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class KeyReused(AppError):
 
 
 class IdempotencyKey(Base):
-    """A key that was used, and the answer it led to."""
+    """A key that was used, and the answer to its request."""
 
     __tablename__ = "idempotency_keys"
 
@@ -54,7 +54,7 @@ class IdempotencyKey(Base):
 class Request:
     """A request that carries a key.
 
-    `scope` is who asks for what: the same key of another caller is another key.
+    `scope` names the caller and the route: the same key of another caller is another key.
     """
 
     scope: str
@@ -63,21 +63,21 @@ class Request:
 
     @property
     def id(self) -> str:
-        """Under what the key is stored."""
+        """The digest under which the key is stored."""
         return fingerprint(f"{self.scope}\0{self.key}".encode())
 
     @property
     def hash(self) -> str:
-        """Tells this request from another with the same key.
+        """The digest that tells this request from another one with the same key.
 
-        A body may hold a password. The key, which is not stored, is part of the hash: without
-        a key that is as random as it should be, nobody can try passwords on what is stored.
+        A body may hold a password. The key itself is not stored, but it is part of the digest:
+        a thief of the table cannot try passwords without guessing a random key as well.
         """
         return fingerprint(self.key.encode() + b"\0" + self.body)
 
 
 class AlreadyAnswered(AppError):
-    """The request was answered before; `answer` is what to send again. Not a failure."""
+    """The request was answered before; `answer` is sent again. Not a failure."""
 
     status = HTTPStatus.OK
     code = "already_answered"
@@ -95,7 +95,7 @@ def recall(database: DatabaseManager, request: Request) -> None:
     """Look for an answer before any work is done.
 
     Raises:
-        AlreadyAnswered: there is one.
+        AlreadyAnswered: there is an answer.
         KeyReused: the key belongs to another request.
     """
     with database.connection() as connection:
@@ -103,22 +103,22 @@ def recall(database: DatabaseManager, request: Request) -> None:
 
 
 def reserve(connection: Connection, request: Request, answer: str) -> None:
-    """Store the answer in the transaction of the work that it speaks of.
+    """Store the answer in the transaction of the work that it reports.
 
-    A second request with the key waits here until the first commits, and is answered alike,
-    or fails, and is then the first itself.
+    A second request with the key waits here for the first one. If the first commits, both get
+    the same answer; if it fails, the second does the work.
 
     Raises:
         AlreadyAnswered: another request with the key was first.
-        KeyReused: it was, and asked for something else.
-        KeyInFlight: it is still at work.
+        KeyReused: that request asked for something else.
+        KeyInFlight: that request is still being worked on.
     """
     row: dict[str, Any] = {
         "request_hash": request.hash,
         "answer": answer,
         "created_at": database_time(),
     }
-    # A row that outlived its retention counts as absent, swept or not.
+    # A row that outlived its retention counts as absent, even before it is purged.
     statement = insert(keys).values(id=request.id, **row)
     statement = statement.on_conflict_do_update(index_elements=["id"], set_=row, where=_expired())
     try:
@@ -135,14 +135,14 @@ def reserve(connection: Connection, request: Request, answer: str) -> None:
 
 
 def count_expired_keys(database: DatabaseManager) -> int:
-    """Count the keys that are kept no longer."""
+    """Count the keys whose retention has ended."""
     statement = select(func.count()).where(_expired())
     with database.connection() as connection:
         return connection.execute(statement).scalar_one()
 
 
 def purge_expired_keys(database: DatabaseManager) -> Iterator[int]:
-    """Remove the keys that are kept no longer; yield the size of each batch."""
+    """Remove the keys whose retention has ended; yield the size of each batch."""
     expired = _expired()
 
     def purge_batch(connection: Connection, limit: int) -> int:

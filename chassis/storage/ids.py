@@ -17,7 +17,7 @@ def uuid7() -> UUID:
 
 
 def uuid7_batch(number: int) -> list[str]:
-    """Make so many at once, ascending, as hexadecimal digits: a quarter of the CPU of each."""
+    """Make several at once, ascending, as hexadecimal digits; this costs a quarter of the CPU."""
     milliseconds = time.time_ns() // 1_000_000
     random = os.urandom(10 * number)
     parts = (random[start : start + 10] for start in range(0, len(random), 10))

@@ -1,4 +1,4 @@
-"""Which schema the database has, which one the code needs, and the way from one to the other."""
+"""The schema's revision: the database's, the code's, and the migrations between the two."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ LOCK_TIMEOUT = "10s"
 def revisions() -> dict[str, str | None]:
     """Return revision -> the one before it, read from the files.
 
-    Alembic would tell the same, but importing it costs a web process more time and memory
-    than all of its own code.
+    Alembic could read them as well, but importing it costs a web process more time and memory
+    than all of the service's own code.
     """
     found = {}
     for file in sorted((DIRECTORY / "versions").glob("*.py")):
@@ -67,8 +67,8 @@ def current(database: DatabaseManager) -> str | None:
 def is_behind(database: DatabaseManager) -> bool:
     """Tell whether the database lacks a migration.
 
-    A revision this code does not know was made by newer code: migrations are compatible
-    with the version before them, so old pods stay ready during a rollout.
+    A revision that this code does not know comes from newer code. Migrations are compatible
+    with the release before them, so old pods stay ready during a rollout.
 
     Raises:
         Unavailable: the database did not answer.
@@ -81,7 +81,7 @@ def require_current(database: DatabaseManager) -> None:
     """Refuse to go on with a schema that is behind.
 
     Raises:
-        SchemaBehind: it is.
+        SchemaBehind: the schema is behind.
         Unavailable: the database did not answer.
     """
     if is_behind(database):
@@ -89,7 +89,7 @@ def require_current(database: DatabaseManager) -> None:
 
 
 def pending(database: DatabaseManager) -> list[str]:
-    """Return the revisions that `upgrade` would apply, first one first.
+    """Return the revisions that `upgrade` would apply, in their order.
 
     Raises:
         Unavailable: the database did not answer.
@@ -98,7 +98,7 @@ def pending(database: DatabaseManager) -> list[str]:
 
 
 def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minutes=5)) -> list[str]:
-    """Bring the schema up to date; safe when any number of processes do so at once.
+    """Bring the schema up to date; any number of processes may do so at once.
 
     Returns:
         The revisions that this call applied.
@@ -127,7 +127,7 @@ def migrating(database: DatabaseManager) -> Iterator[Connection]:
     """Yield a connection for Alembic to run migrations on.
 
     On PostgreSQL Alembic begins and commits by itself, so that a migration can leave its
-    transaction; elsewhere all is one transaction.
+    transaction; on SQLite all migrations are one transaction.
 
     Raises:
         Unavailable: as for `DatabaseManager.transaction`.
@@ -143,15 +143,15 @@ def migrating(database: DatabaseManager) -> Iterator[Connection]:
         try:
             yield connection.execution_options(isolation_level="READ COMMITTED")
         finally:
-            connection.invalidate()  # closed for good, and its settings with it
+            connection.invalidate()  # closes it, because its settings must not be used again
 
 
 @contextmanager
 def outside_transaction() -> Iterator[None]:
-    """Leave the transaction of a migration, for what PostgreSQL refuses inside of one.
+    """Leave a migration's transaction, for statements that PostgreSQL refuses inside of one.
 
-    What the migration did before is committed, and done again when it fails from here on.
-    Other databases stay in their transaction.
+    The earlier statements of the migration are committed. If a later one fails, the migration
+    runs again from its beginning. Other databases stay in their transaction.
     """
     from alembic import op  # noqa: PLC0415 - see `revisions`
 
@@ -159,7 +159,7 @@ def outside_transaction() -> Iterator[None]:
         yield
         return
     with op.get_context().autocommit_block():
-        # CREATE INDEX CONCURRENTLY waits for the end of all transactions, and nobody for it.
+        # CREATE INDEX CONCURRENTLY may wait long for other transactions, but blocks none.
         op.execute("SET lock_timeout = 0")
         yield
         op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
@@ -169,22 +169,22 @@ def _run_alembic(database: DatabaseManager) -> list[str]:
     from alembic import command  # noqa: PLC0415 - see `revisions`
 
     with migrating(database) as connection:
-        # Asked again: another process may have been faster, and on SQLite only now holds us up.
+        # Asked again under the lock: another process may have migrated the database meanwhile.
         missing = _after(_current(connection))
         if not missing:
             return []
         if not database.is_sqlite:
-            connection.commit()  # Alembic takes it for the caller's where one has begun
+            connection.commit()  # Alembic would leave an open transaction to its caller
         command.upgrade(alembic_config(connection), "head")
         return missing
 
 
 @contextmanager
 def _lock(database: DatabaseManager, patience: timedelta) -> Iterator[None]:
-    """Hold a lock of the session, on a connection that is in no transaction.
+    """Hold an advisory lock of the session, on a connection outside of any transaction.
 
-    Waiting is done by asking again: a process that waits inside the database holds a
-    snapshot, and CREATE INDEX CONCURRENTLY would wait for that snapshot for ever.
+    A process that waits for the lock asks again and again. If it waited inside the database, it
+    would hold a snapshot, and CREATE INDEX CONCURRENTLY would wait for that snapshot for ever.
     """
     if database.is_sqlite:
         yield  # BEGIN IMMEDIATE is the lock there
@@ -202,7 +202,7 @@ def _lock(database: DatabaseManager, patience: timedelta) -> Iterator[None]:
 
 
 def _after(revision: str | None) -> list[str]:
-    """Return the revisions behind one, first one first; none behind one that is unknown."""
+    """Return the revisions after a given one, in their order; none after an unknown one."""
     if revision is not None and revision not in revisions():
         return []
     missing: list[str] = []

@@ -1,4 +1,4 @@
-"""PostgreSQL: what a connection is opened with, and how it goes in and out of the pool."""
+"""PostgreSQL: arguments of new connections, and checks when one leaves or enters the pool."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def connect_arguments(
     settings = {
         "timezone": "UTC",
         "statement_timeout": round(statement_timeout.total_seconds() * 1000),
-        # A client that stalls inside a transaction must not hold its locks for ever.
+        # A client that stalls inside a transaction must not hold the locks for ever.
         "idle_in_transaction_session_timeout": 60_000,
     }
     own_options = [f"-c {name}={value}" for name, value in settings.items()]
     arguments = {
         "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
         "application_name": application_name,
-        # Notice a peer that vanished without a word in seconds instead of hours.
+        # Notice within seconds, not hours, that the server has vanished.
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -44,8 +44,8 @@ def listen(engine: Engine, transactional: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _refuse_dead(connection: Any, _record: Any, _proxy: Any) -> None:
-        # A server that went away has closed its end, which makes an idle socket readable:
-        # this costs a system call where a ping would cost a round trip.
+        # A server that exits closes its end, which makes an idle socket readable. Checking
+        # this costs a system call; a ping would cost a round trip.
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         if poll.poll(0):
@@ -53,8 +53,8 @@ def listen(engine: Engine, transactional: Engine) -> None:
 
     @event.listens_for(transactional, "begin")
     def _begin(connection: Connection) -> None:
-        # The driver sends BEGIN with the next statement; unlike SQLAlchemy's
-        # isolation level option this sends nothing of its own.
+        # The driver sends BEGIN together with the next statement. SQLAlchemy's isolation
+        # level option would send a statement of its own.
         driver: Any = connection.connection.dbapi_connection
         driver.autocommit = False
 

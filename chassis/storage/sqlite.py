@@ -36,5 +36,5 @@ def listen(engine: Engine, transactional: Engine) -> None:
 
     @event.listens_for(transactional, "begin")
     def _begin(connection: Connection) -> None:
-        # IMMEDIATE: a reader that turns writer half-way would fail instead of waiting its turn.
+        # IMMEDIATE, because a reader that begins to write later fails instead of waiting.
         connection.exec_driver_sql("BEGIN IMMEDIATE")

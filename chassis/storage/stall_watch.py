@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine, event
 
 
 class StallWatch:
-    """Remembers since when connections are in use, and cuts those that stalled.
+    """Remembers when each connection was taken, and closes the sockets of those that stalled.
 
-    A server process that is frozen still acknowledges what it is sent, so no timeout of
-    the network or the server applies.
+    The system of a frozen server process still acknowledges packets, so no timeout of the
+    network or of the server applies.
     """
 
     def __init__(self, patience: timedelta) -> None:
@@ -39,15 +39,15 @@ class StallWatch:
             self._in_use.pop(id(connection), None)
 
     def excuse(self, connection: Connection) -> None:
-        """Let a connection take as long as it takes, until it is back in the pool."""
+        """Exempt a connection until it is back in the pool."""
         self._in_use.pop(id(connection.connection.dbapi_connection), None)
 
     def cut(self, engine: Engine) -> None:
-        """Hang up on the connections that stalled; those who wait on them get an error."""
+        """Close the sockets of stalled connections; threads that wait on them get an error."""
         now = time.monotonic()
         stalled = [each for each, deadline in list(self._in_use.values()) if deadline < now]
         for connection in stalled:
-            # Its holder may close it at this very moment, which is as good.
+            # The thread that uses the connection may close it at the same moment.
             with suppress(OSError, engine.dialect.loaded_dbapi.Error):
                 _hang_up(connection.fileno())
 

@@ -1,4 +1,4 @@
-"""Declarations of tables: how their rows go, and the numbers that operators are shown of them."""
+"""Declarations of tables: the purge of their rows, and metrics that operators see."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from chassis.storage.database import DatabaseManager
 
 
 class Count(Protocol):
-    """Says how many rows a purge would remove."""
+    """Counts the rows that a purge would remove."""
 
     def __call__(self, database: DatabaseManager, *, before: datetime) -> int:
         """Count the rows that nobody has needed since `before`."""
 
 
 class Run(Protocol):
-    """Removes these rows."""
+    """Removes the rows that `Count` counts."""
 
     def __call__(self, database: DatabaseManager, *, before: datetime) -> Iterator[int]:
         """Remove the rows in batches, and yield the size of each."""
@@ -28,7 +28,7 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """How the rows of a table go that are no longer needed."""
+    """Counts and removes the rows of a table that are no longer needed."""
 
     count: Count
     run: Run
@@ -41,14 +41,14 @@ class Unpurged:
     reason: str
 
 
-# Table -> how its rows go. Every table is declared once.
+# Table -> the purge of its rows. Every table is declared once.
 Tables = Mapping[str, Purge | Unpurged]
 
 
 def purge_expired(
     count: Callable[[DatabaseManager], int], run: Callable[[DatabaseManager], Iterator[int]]
 ) -> Purge:
-    """Declare that rows carry their own end: the age that operators ask for does not matter."""
+    """Declare a purge of rows that carry their own expiry; the operator's `before` is ignored."""
 
     def count_all(database: DatabaseManager, *, before: datetime) -> int:  # noqa: ARG001 - see above
         return count(database)
@@ -61,7 +61,7 @@ def purge_expired(
 
 @dataclass(frozen=True, slots=True)
 class StoredMetric:
-    """Numbers that the database knows, told apart by one label, for `admin export-metrics`."""
+    """A metric that is read from the database, with one label, for `admin export-metrics`."""
 
     name: str
     help: str
@@ -70,7 +70,7 @@ class StoredMetric:
 
 
 def sizes(database: DatabaseManager, tables: Iterable[str]) -> dict[str, int]:
-    """Return table -> bytes on disk, indexes included; SQLite knows the size of all only."""
+    """Return table -> bytes on disk, indexes included; SQLite knows only the size of all tables."""
     with database.connection() as connection:
         if database.is_sqlite:
             pages = text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")

@@ -1,1 +1,1 @@
-"""What the service tells about itself."""
+"""Logs, spans and metrics of the service."""

@@ -1,4 +1,4 @@
-"""Metrics that are read off stored ones: requests are counted once and told under more names."""
+"""Metrics derived from stored ones: requests are counted once and reported under more names."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from enum import Enum, auto
 
 
 class Reading(Enum):
-    """How a derived metric is read off the stored one."""
+    """How a derived metric follows from the stored one."""
 
     COUNT = auto()
-    """A counter: how many observations a histogram has."""
+    """A counter: the number of observations of the stored histogram."""
     HISTOGRAM = auto()
-    """The same histogram."""
+    """The stored histogram itself."""
     LEVEL = auto()
-    """The same number, which goes up and down."""
+    """The stored gauge itself, which goes up and down."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A metric under a further name.
+    """A stored metric under another name.
 
     Attributes:
-        name: As OTLP has it.
-        exposed_name: As Prometheus' text format has it.
-        unit: As OTLP has it.
-        labels: Stored label -> label, as OTLP has it; empty when they stay as they are.
+        name: Name in OTLP.
+        exposed_name: Name in Prometheus' text format.
+        unit: Unit in OTLP.
+        labels: Stored label -> label in OTLP; empty when the labels stay as they are.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Derived:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-# Of requests, as the semantic conventions name them.
+# Labels of requests -> attributes of the semantic conventions.
 _CONVENTIONAL = {
     "method": "http.request.method",
     "status_code": "http.response.status_code",
     "endpoint": "http.route",
 }
 
-# Stored metric -> metrics that are read off it.
+# Stored metric -> metrics that are derived from it.
 DERIVED: Mapping[str, tuple[Derived, ...]] = {
     "http_request_duration_seconds": (
         Derived("http_requests_total", "http_requests_total", "HTTP requests.", "1", Reading.COUNT),
@@ -77,7 +77,7 @@ def relabeled(
     Args:
         derived: The metric.
         labels: Labels of the stored series.
-        routes: Endpoint -> route; a route that is not known is empty.
+        routes: Endpoint -> route; the label of an unknown endpoint is empty.
     """
     for name, value in labels.items():
         if name not in derived.labels:

@@ -1,4 +1,4 @@
-"""Spans around calls of libraries: of Redis, of HTTP clients, and of statements."""
+"""Spans around calls of libraries: commands of Redis, HTTP requests, SQL statements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _settings = {"exported": False}
 
 
 def trace_clients(*, exported: bool) -> None:
-    """Say whether spans are exported; clients of other services are traced only then."""
+    """Set whether spans are exported; clients of other services are traced only then."""
     _settings["exported"] = exported
 
 
@@ -30,7 +30,7 @@ def trace_redis(client: Any) -> None:
 
 
 def trace_http(client: Any) -> None:
-    """Give each request of an HTTP client a span: where to, without what may be secret in it."""
+    """Give each request of an HTTP client a span: its URL, without parts that may be secret."""
     if _settings["exported"]:
         from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor  # noqa: PLC0415
 
@@ -38,7 +38,7 @@ def trace_http(client: Any) -> None:
 
 
 def client_spans() -> AbstractContextManager[None]:
-    """Let the calls in a block have spans; in a trace that is not recorded they cost nothing."""
+    """Give the calls in a block spans; in a trace that is not recorded they cost nothing."""
     if not (_settings["exported"] and is_unrecorded()):
         return nullcontext()
     from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
@@ -47,14 +47,14 @@ def client_spans() -> AbstractContextManager[None]:
 
 
 def _shorten_url(started: Span, request: Any) -> None:
-    """Leave out of a span's URL what an operator's setting may hold: a password, a token."""
+    """Remove a password or token, which an operator's setting may hold, from a span's URL."""
     url = str(request.url.copy_with(userinfo=b"", query=None, fragment=None))
     names = {"url.full", "http.url"} & getattr(started, "attributes", {}).keys()
     started.set_attributes(dict.fromkeys(names, url))
 
 
 def _operation(statement: str) -> str:
-    """Return what a statement does; one that begins with WITH says so later."""
+    """Return a statement's operation, such as SELECT; after WITH it stands further behind."""
     first = statement.split(None, 1)[0].upper()
     if first != "WITH":
         return first
@@ -64,7 +64,7 @@ def _operation(statement: str) -> str:
 
 def trace_statements(engine: Engine) -> None:
     """Give each statement a span, where the trace is recorded: the text, never the values."""
-    # Events of the dialect: those of connections would cost each connection, traced or not.
+    # Events of the dialect: a connection's events would cost each connection, traced or not.
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
         event.listen(engine, name, _traced_execution(engine, getattr(engine.dialect, name)))
 
@@ -73,7 +73,7 @@ def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[
     fixed = {"db.system.name": engine.dialect.name, "db.namespace": engine.url.database or ""}
 
     def execute_traced(cursor: Any, statement: str, *rest: Any) -> bool:
-        """Execute a statement and say so; False leaves it to SQLAlchemy."""
+        """Execute a statement and return True, or return False to leave it to SQLAlchemy."""
         if not trace.get_current_span().is_recording():
             return False
         operation = _operation(statement)

@@ -1,6 +1,6 @@
-"""Metrics of the mechanisms; resources have theirs beside them. Every label value is bounded.
+"""Metrics of the mechanisms; each resource has its own file of metrics. All labels are bounded.
 
-Instruments are made on their first use, so that `count_together` can come before.
+Instruments are made on first use, so that `count_together` can be called before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from chassis.once import once
 
-# When a series began is of no use to anybody here, and would be a series of its own.
+# The time at which a series began would be another series, and nobody needs it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # The semantic conventions' buckets, in seconds.
@@ -30,15 +30,15 @@ _FILE = re.compile(r"(counter|gauge_[a-z]+|histogram)_\d+\.db")
 def count_together(directory: str) -> None:
     """Count in memory-mapped files that all processes forked from here share.
 
-    What a process counted stays there when it dies, however it dies. Call this before the
-    first count; without it a process counts alone, in memory.
+    A process's counts outlast its death, however it dies. Call this before the first count;
+    without this call a process counts alone, in memory.
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 def files_in(directory: str) -> list[Path]:
-    """Return the files in a directory that hold counts, and no other file that lies there."""
+    """Return the files in a directory that hold counts."""
     return [path for path in Path(directory).iterdir() if _FILE.fullmatch(path.name)]
 
 
@@ -52,13 +52,13 @@ def active_requests() -> Gauge:
 
 @once
 def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
-    """Return the histogram of one kind of request; routes bound the number of kinds."""
+    """Return the histogram of one kind of request; the number of routes bounds the kinds."""
     name = method if method in METHODS else "_OTHER"
     return _requests().labels(name, str(status_code), endpoint)
 
 
 def count_rate_limit(name: str, *, is_allowed: bool) -> None:
-    """Count what a rate limit decided."""
+    """Count a decision of a rate limit."""
     _rate_limited(name, "allowed" if is_allowed else "refused").inc()
 
 
@@ -68,31 +68,31 @@ def count_rate_limit_error() -> None:
 
 
 def set_pool(*, in_use: int, idle: int, limit: int) -> None:
-    """Say how many database connections this process has, and how many it may have."""
+    """Set how many database connections this process has, and how many it may have."""
     _pool_limit().set(limit)
     _pool().labels("in_use").set(in_use)
     _pool().labels("idle").set(idle)
 
 
 def set_breaker(name: str, state: int) -> None:
-    """Say what a circuit breaker does: 0 closed, 1 half open, 2 open."""
+    """Set a circuit breaker's state: 0 closed, 1 half open, 2 open."""
     _breaker().labels(name).set(state)
 
 
 def observe_message(topic: str, result: str, seconds: float) -> None:
-    """Count an attempt to deliver a message, and how long it took."""
+    """Count an attempt to deliver a message, and measure how long it took."""
     _messages().labels(topic, result).observe(seconds)
 
 
 def set_backlog(queued: int, abandoned: int, oldest_seconds: float) -> None:
-    """Say what waits in the outbox."""
+    """Set how many messages wait in the outbox, how many are abandoned, and the oldest's age."""
     _outbox().labels("queued").set(queued)
     _outbox().labels("abandoned").set(abandoned)
     _outbox_age().set(oldest_seconds)
 
 
 def set_pool_depth(pool: str, depth: int) -> None:
-    """Say how many tasks wait for a pool."""
+    """Set how many tasks wait for a pool."""
     _pool_depth().labels(pool).set(depth)
 
 
@@ -107,7 +107,7 @@ def observe_task(pool: str, result: str, seconds: float) -> None:
 
 
 def bounded(value: str, known: Collection[str]) -> str:
-    """Return a label value out of a known set: what callers send must not grow the series."""
+    """Return a label value out of a known set: callers must not be able to add series."""
     return value if value in known else "other"
 
 

@@ -10,5 +10,5 @@ log_fields: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=Map
 
 
 def add_log_fields(**fields: str) -> None:
-    """Let the log lines that follow in this request carry more."""
+    """Add fields to the following log lines of this request or message."""
     log_fields.set({**log_fields.get(), **fields})

@@ -1,4 +1,4 @@
-"""How log lines look: JSON for machines, text for people, and neither can be forged."""
+"""Formats of log lines: JSON for machines, text for people. Neither can be forged."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from chassis.telemetry.log_fields import log_fields
 
 TEXT_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 COMPLAINT_SECONDS = 60.0
-# Libraries that repeat themselves for as long as what they talk to is away.
+# Libraries that repeat a complaint for as long as their server is away.
 THROTTLED = ("opentelemetry", "dramatiq")
 
-# What every record has; the rest is what the caller put into `extra`.
+# Attributes of every record; all others come from the caller's `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What is written the same by all; of other objects only their text may show, never their fields.
+# Types that all JSON writers write alike. Other objects are written as their text, because their
+# fields must not show.
 _PLAIN = frozenset({str, int, bool, float, type(None)})
 # PostgreSQL quotes the row that it refused.
 _DETAIL = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*$", re.MULTILINE)
@@ -32,7 +33,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, constants: dict[str, object]) -> None:
         super().__init__()
-        # The same on each line, so made once.
+        # The constants are the same on each line, so they are rendered once.
         self._constants = _dump(constants)[1:-1]
         self._second = (0, "")
 
@@ -57,11 +58,11 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         for name, value in vars(record).items():
             if name not in _OWN:
-                entry.setdefault(name, value)  # what the line says of itself is not replaced
+                entry.setdefault(name, value)  # a field must not replace one of the line's own
         return f"{_dump(entry)[:-1]},{self._constants}}}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """Return the traceback, without the data that a database quotes."""
+        """Return the traceback, without the rows that a database quotes."""
         return _DETAIL.sub(r"\1: (left out)", super().formatException(ei))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
@@ -79,9 +80,9 @@ def _dump(entry: dict[str, object]) -> str:
         return _dump_slowly(entry)
     try:
         line = to_json(entry, inf_nan_mode="strings")
-    except ValueError:  # half a character
+    except ValueError:  # a lone surrogate
         return _dump_slowly(entry)
-    # All but plain characters as escapes: none may pass for a line's end or do more than show.
+    # Escape all but plain characters: none may pass for a line end, or control a terminal.
     is_plain = line.isascii() and b"\x7f" not in line
     return line.decode() if is_plain else _dump_slowly(entry)
 
@@ -89,12 +90,12 @@ def _dump(entry: dict[str, object]) -> str:
 def _dump_slowly(entry: dict[str, object]) -> str:
     try:
         return json.dumps(entry, default=str, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a circle
+    except (TypeError, ValueError, RecursionError):  # keys of another type, NaN, a cycle
         return json.dumps({str(name): str(value) for name, value in entry.items()})
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people; a line end inside a message is shown, not written."""
+    """Lines for people; a line end inside a message is escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, without a traceback."""
@@ -102,13 +103,13 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """Return the traceback, indented: no text inside it can pass for a line of its own."""
+        """Return the traceback, indented, so that no text in it can pass for a log line."""
         traceback = _DETAIL.sub(r"\1: (left out)", super().formatException(ei))
         return "\n".join(f"  {line.translate(_CONTROLS)}" for line in traceback.split("\n"))
 
 
 class ComplaintFilter(logging.Filter):
-    """Lets one line a minute through from each library that repeats itself in an outage."""
+    """Lets through one line a minute of each library that repeats itself in an outage."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Metrics by OTLP: what this process counted, as it stands, every now and then.
+"""Metrics over OTLP: a thread sends the counts of this process at intervals.
 
-Requests record once, into prometheus_client; the push reads the same counts. A second set of
-instruments would cost every request more than the rest of its telemetry.
+Requests are counted once, in prometheus_client, and the push reads these counts. A second set
+of instruments would cost every request more than the rest of its telemetry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from prometheus_client.core import Sample
 
 from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
 
-# Beneath the name that the log filter keeps quiet: one line a minute, whoever complains.
+# A name below "opentelemetry", so that the log filter lets only one line a minute through.
 logger = logging.getLogger("opentelemetry.metric_push")
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -45,10 +45,10 @@ class MetricPush:
     """Sends this process's metrics from a thread of its own, and once more when it is closed.
 
     Args:
-        exporter: Where to.
-        resource: Who sends.
+        exporter: Sends the metrics.
+        resource: The service and process that send.
         routes: Endpoint -> route; may be filled later.
-        interval_seconds: How often.
+        interval_seconds: Time between two pushes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MetricPush:
         self._sending = threading.Lock()
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the thread that sends."""
         threading.Thread(target=self._run, name="metric-push", daemon=True).start()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class MetricPush:
         with self._sending:
             try:
                 self._exporter.export(self._snapshot())
-            except Exception:  # the next one may arrive
+            except Exception:  # the next push may succeed
                 logger.exception("Metrics were not exported")
 
     def _snapshot(self) -> MetricsData:
@@ -95,7 +95,7 @@ class MetricPush:
 
 
 def _metrics(routes: Mapping[str, str], start: int, now: int) -> Iterator[Metric]:
-    """Yield this process's metrics under their own names, and those that are read off them."""
+    """Yield this process's metrics, and those that are derived from them."""
     for family in REGISTRY.collect():
         points: list[Any]
         if family.type == "histogram":
@@ -135,7 +135,7 @@ def _derive(derived: Derived, points: list[Any], routes: Mapping[str, str]) -> H
 def _attributes(
     derived: Derived, stored: Mapping[str, str], routes: Mapping[str, str]
 ) -> dict[str, str | int]:
-    """Return a derived series' attributes: a status is a number, an unknown route is left out."""
+    """Return the attributes of a derived series: the status as a number, no unknown route."""
     return {
         name: int(value) if name == "http.response.status_code" else value
         for name, value in relabeled(derived, stored, routes)
@@ -148,7 +148,7 @@ def _number_points(samples: Iterable[Sample], start: int, now: int) -> list[Numb
 
 
 def _histogram_points(samples: list[Sample], start: int, now: int) -> Iterator[HistogramDataPoint]:
-    """Put the samples of each label set together; OTLP's buckets do not include one another."""
+    """Join the samples of each label set; unlike Prometheus' buckets, OTLP's are not cumulative."""
 
     def labels(sample: Sample) -> list[tuple[str, str]]:
         return sorted((name, value) for name, value in sample.labels.items() if name != "le")

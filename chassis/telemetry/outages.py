@@ -1,4 +1,4 @@
-"""Log lines about what is away: one at the beginning of an outage, one at its end."""
+"""Log lines about an outage: one at its beginning, one at its end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 
 
 class Outage:
-    """Says once that something is away, and once that it is back; from any thread.
+    """Logs once that a dependency is away, and once that it is back; safe in any thread.
 
     Args:
-        logger: Whose lines they are.
-        away: The warning, and what goes on meanwhile.
-        back: What is said at the end.
+        logger: Logs both lines.
+        away: The warning at the beginning.
+        back: The message at the end.
     """
 
     def __init__(self, logger: logging.Logger, *, away: str, back: str) -> None:
@@ -28,13 +28,13 @@ class Outage:
             self._logger.warning(self._away, extra=fields)
 
     def end(self) -> None:
-        """Note an answer; the first one after a failure is logged."""
-        # Looked at without the lock: nearly every answer follows another.
+        """Note a success; the first one after a failure is logged."""
+        # Read without the lock first: nearly every success follows another one.
         if self._is_on and self._turn(on=False):
             self._logger.info(self._back)
 
     def _turn(self, *, on: bool) -> bool:
-        """Return whether this is a change."""
+        """Set the state; tell whether it changed."""
         with self._lock:
             is_new = self._is_on is not on
             self._is_on = on

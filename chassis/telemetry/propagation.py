@@ -1,4 +1,4 @@
-"""Trace context across services: W3C and B3 are understood, W3C is spoken."""
+"""Trace context across services: W3C and B3 headers are read, W3C headers are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _W3C = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
 
 
 class Propagator(TextMapPropagator):
-    """Reads both families of headers, and writes one. Where both came in, W3C is right."""
+    """Reads W3C and B3 headers, and writes W3C headers. With both present, W3C counts."""
 
     def __init__(self) -> None:
         self._read = CompositePropagator([B3MultiFormat(), *_W3C])
@@ -49,14 +49,14 @@ class Propagator(TextMapPropagator):
 
     @property
     def fields(self) -> set[str]:
-        """The headers that are written."""
+        """The names of the headers that it writes."""
         return self._write.fields
 
 
 def without_addresses(header: str) -> str:
-    """Leave out the members of a baggage header that hold an e-mail address.
+    """Return a baggage header without the members that hold an e-mail address.
 
-    Baggage is logged, and passed on to every service that is called.
+    Baggage is logged, and passed on to every called service.
     """
     return ",".join(each for each in header.split(",") if "@" not in unquote(each))
 

@@ -1,4 +1,4 @@
-"""Generators and awaitables whose steps run in a context apart from their consumer's."""
+"""Generators and awaitables whose steps run in a context other than their consumer's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def steps_within(own: Context, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Do as `yield from` does, each step in the context `own`."""
+    """Delegate to a generator, as `yield from` does, with each step in the context `own`."""
     step = partial(generator.send, None)
     while True:
         try:
@@ -28,6 +28,6 @@ def steps_within(own: Context, generator: Generator[Any, Any, Any]) -> Generator
 
 @coroutine
 def await_within(own: Context, awaitable: Awaitable[Any]) -> Generator[Any, Any, Any]:
-    """Do as `await` does, each step in the context `own`."""
+    """Wait for an awaitable, as `await` does, with each step in the context `own`."""
     result: Any = yield from steps_within(own, awaitable.__await__())
     return result

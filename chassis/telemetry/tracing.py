@@ -25,17 +25,17 @@ _settings = {"personal_data": False}
 
 
 def allow_personal_data(*, allowed: bool) -> None:
-    """Let addresses into telemetry; they stay out unless the operator decides otherwise."""
+    """Set whether telemetry may hold e-mail addresses; it may not unless the operator says so."""
     _settings["personal_data"] = allowed
 
 
 def is_personal_data_allowed() -> bool:
-    """Tell whether addresses may be in telemetry."""
+    """Tell whether telemetry may hold e-mail addresses."""
     return _settings["personal_data"]
 
 
 def personal(attributes: Mapping[str, str]) -> Mapping[str, str]:
-    """Return attributes that hold personal data, or none where that is not allowed."""
+    """Return the given attributes, or none where personal data is not allowed."""
     return attributes if is_personal_data_allowed() else {}
 
 
@@ -45,13 +45,13 @@ def trace_id() -> str:
 
 
 def set_attributes(attributes: Mapping[str, Any]) -> None:
-    """Add to the current span, if it is recorded."""
+    """Set attributes on the current span, if it is recorded."""
     trace.get_current_span().set_attributes(attributes)
 
 
 @contextmanager
 def baggage_item(name: str, value: str) -> Iterator[None]:
-    """Let what is called from here, other services included, know a value."""
+    """Put a value into the baggage of the block and of the services that it calls."""
     token = context.attach(baggage.set_baggage(name, value))
     try:
         yield
@@ -61,10 +61,10 @@ def baggage_item(name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Span]:
-    """Work in a span of its own; an exception is recorded once, where it first leaves one.
+    """Run a block in a span; an exception is recorded once, on the first span that it leaves.
 
-    In a request that is not recorded there is nothing to record here, and nothing is done.
-    What comes from another process, as a message does, is the sampler's to judge.
+    In a request that is not recorded this does nothing. The sampler decides about work that
+    comes from another process, such as a message.
     """
     if is_unrecorded():
         yield trace.get_current_span()
@@ -83,17 +83,17 @@ def span(name: str, attributes: Mapping[str, Any] | None = None) -> Iterator[Spa
 
 
 def is_unrecorded() -> bool:
-    """Tell whether this process decided not to record the trace it works in."""
+    """Tell whether this process decided not to record the current trace."""
     current = trace.get_current_span()
     caller = current.get_span_context()
     return caller.is_valid and not caller.is_remote and not current.is_recording()
 
 
 def record_failure(failed: Span, error: BaseException) -> None:
-    """Say on a span why it failed.
+    """Record on a span why it failed.
 
-    Expected failures have texts that are safe to show. The text of any other may quote the
-    data that it failed on, so only its type and the place are recorded.
+    The text of an expected failure is safe to show. Any other error's text may quote the data
+    that caused it, so only the error's type and place are recorded.
     """
     message = error.detail if isinstance(error, AppError) else type(error).__name__
     failed.set_attributes(
@@ -194,9 +194,9 @@ def _traced_async_generator(
 
 @contextmanager
 def _span_apart(name: str, fixed: Mapping[str, Any]) -> Iterator[Context]:
-    """Open a span in a context apart, for code that is left and entered again.
+    """Open a span in a context of its own, for code that is left and entered again.
 
-    The span is current where that context runs, and not in the code between the steps.
+    The span is current in that context, but not in the code that runs between two steps.
     """
     own = copy_context()
     entered = span(name, fixed)

@@ -1,4 +1,4 @@
-"""What is deployed and what the code expects are one thing, and each known fault is found."""
+"""The manifests agree with the code's expectations, and the checks find each known fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.manifests import ROOT, of_kind
 OVERLAYS = ROOT / "k8s" / "overlays"
 EXAMPLES = sorted((ROOT / "k8s" / "examples").glob("*.yaml"))
 
-# What `kubectl create secret` is given, see docs/operations.md.
+# The values for `kubectl create secret`, see docs/operations.md.
 SECRETS = {
     "API_KEY": "k" * 32,
     "JWT_SECRET": "s" * 32,
@@ -36,13 +36,13 @@ PORTS_OUT = {
 
 @pytest.fixture(params=["development", "production"])
 def overlay(request):
-    """What an overlay renders."""
+    """The manifests that an overlay renders."""
     return kustomize.render(OVERLAYS / request.param)
 
 
 @pytest.fixture
 def production():
-    """What the production overlay renders."""
+    """The manifests that the production overlay renders."""
     return kustomize.render(OVERLAYS / "production")
 
 

@@ -81,7 +81,7 @@ def labels_in(expression):
 
 @pytest.fixture(scope="module")
 def expositions(tmp_path_factory, migrated_sqlite):
-    """What web and worker expose after some traffic, with Redis and the provider out of reach."""
+    """The metrics of web and worker after some traffic, with Redis and the provider away."""
     from tests.support.serving import serving  # noqa: PLC0415 - see the fixture `serve`
 
     folder = tmp_path_factory.mktemp("exposed")

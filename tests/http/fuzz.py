@@ -55,7 +55,7 @@ _BLANKS = re.compile(rb"\A([A-Z]+) +(\S+) +HTTP/")
 
 
 class Taken(NamedTuple):
-    """What matters of a request to whoever shares its connection."""
+    """The parts of a request that matter to other requests on its connection."""
 
     method: str
     target: str

@@ -1,4 +1,4 @@
-"""Who may what, and what credentials are worth."""
+"""The rights of callers, and the worth of credentials."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STRANGE_ID = "01900000-0000-7000-8000-000000000000"
 PASSWORD = "correct horse battery"
 CALLERS = ("anonymous", "wrong key", "service", "self", "another", "superuser", "deleted")
 
-# Who gets what from each route, in the order of CALLERS.
+# Route -> status for each caller, in the order of CALLERS.
 MATRIX = {
     ("POST", "/users"): (201, 401, 201, 201, 201, 201, 401),
     ("GET", "/users"): (401, 401, 200, 403, 403, 200, 401),
@@ -276,7 +276,7 @@ def claims_for_nobody():
 
 @pytest.fixture
 def refusal(client):
-    """What a caller without credentials reads."""
+    """The answer to a caller without credentials."""
     response = client.get("/users/me")
     assert response.status_code == 401
     return response

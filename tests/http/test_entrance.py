@@ -30,7 +30,7 @@ def has_ipv6():
 
 @pytest.fixture
 def counts(monkeypatch):
-    """What workers share: whether they stop, then their connections, plus one."""
+    """The memory that workers share: whether they stop, then their connections plus one."""
     counts = [0] * (balance._SLOTS + 1)  # noqa: SLF001 - in place of shared memory
     monkeypatch.setattr(balance, "_shared", counts)
     return counts

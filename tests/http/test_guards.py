@@ -1,4 +1,4 @@
-"""What every route must have, however it came about."""
+"""Every route has a guard, however the route was added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arrives, in whatever pieces, is made into the same requests; nothing else is let in."""
+"""Bytes become the same requests in any pieces, and bytes that are no request are refused."""
 
 from __future__ import annotations
 

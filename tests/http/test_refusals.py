@@ -1,4 +1,4 @@
-"""What is refused before it is a request is counted and logged, and nothing of it is quoted."""
+"""Refusals of bytes that are no request are counted and logged, and quote none of them."""
 
 from __future__ import annotations
 

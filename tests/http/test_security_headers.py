@@ -1,4 +1,4 @@
-"""What every answer tells a browser, and which web pages may call."""
+"""The headers of every answer for browsers, and the web pages that may call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever arrives is answered clearly: what callers do wrong is never a server error."""
+"""Every request gets a clear answer: a caller's mistake is never a server error."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TABLE = text(
     "CREATE TEMP TABLE copied (number text PRIMARY KEY, value text, shared text) ON COMMIT DROP"
 )
 CONTENT = text("SELECT number, value, shared FROM copied ORDER BY number::int")
-# What PostgreSQL cannot store in any way; the service lets neither in.
+# Without NUL and surrogates: PostgreSQL cannot store them, and the service lets neither in.
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 

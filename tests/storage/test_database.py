@@ -35,7 +35,7 @@ notes = Table(
 
 
 class Bug(Exception):
-    """What a test raises in the middle of something."""
+    """Raised by a test in the middle of its work."""
 
 
 @pytest.fixture

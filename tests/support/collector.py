@@ -64,7 +64,7 @@ class Metric:
 
 @dataclass
 class Collector:
-    """What arrived, and how to be reached; `mode` may be changed while it runs.
+    """The requests that arrived, and the address; `mode` may be changed while it runs.
 
     Modes: "ok"; "hang" takes requests and never answers; "slow" answers after a second;
     "error" answers 503, or UNAVAILABLE.

@@ -51,7 +51,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What the process wrote, to stdout and stderr."""
+        """The output of the process on stdout and stderr."""
         return self._output.read_text()
 
     def logged(self, beginning: str) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ class Process:
 
     @property
     def errors(self) -> list[str]:
-        """What the process could not explain: its error lines with their exceptions."""
+        """The error lines of the process, with their exceptions."""
         lines = [line for line in self.logged("") if line["level"] == "ERROR"]
         return [f"{line['message']}: {line.get('exception', '')}" for line in lines]
 

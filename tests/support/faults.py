@@ -1,4 +1,4 @@
-"""What breaks on command: a TCP proxy that misbehaves, and an e-mail provider that does."""
+"""Servers that misbehave on command: a TCP proxy and an e-mail provider."""
 
 from __future__ import annotations
 
@@ -169,9 +169,13 @@ class Mail:
 
 @dataclass
 class MailProvider:
-    """An e-mail service. `answer` is a status, HANG or GARBAGE, and may change at any time."""
+    """An e-mail service. `answer` is a status, HANG or GARBAGE, and may change at any time.
+
+    When it has answered `limit` attempts, all others wait until that is more, or None.
+    """
 
     answer: int | str = 200
+    limit: int | None = None
     delay_seconds: float = 0.0
     attempts: list[Mail] = field(default_factory=list)
     at_once: int = 0
@@ -204,6 +208,8 @@ class MailProvider:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
         self._closing.wait(self.delay_seconds)
+        while self._is_exhausted() and not self._closing.wait(0.05):
+            pass
         answer = self.answer
         document = json.loads(body)
         was_taken = isinstance(answer, int) and 200 <= answer < 300
@@ -218,6 +224,10 @@ class MailProvider:
         with self._lock:
             self.attempts.append(mail)
         return answer
+
+    def _is_exhausted(self) -> bool:
+        limit = self.limit
+        return limit is not None and len(self.attempts) >= limit
 
     def leave(self) -> None:
         """Note that an attempt is over."""

@@ -1,4 +1,4 @@
-"""What `kubectl kustomize` prints, for the part of kustomize that k8s/ uses.
+"""Renders like `kubectl kustomize`, for the part of kustomize that k8s/ uses.
 
 Tests and tools need no program this way, and a field that is not known here is an error.
 tests/deploy/test_manifests.py compares the result with the real program wherever there is one.

@@ -107,14 +107,14 @@ class Load:
             status, retry_after = response.status_code, response.headers.get("Retry-After")
         except httpx2.TransportError as failure:
             error = f"{type(failure).__name__}: {failure}"
-        # What could not be sent counts from when that was known.
+        # A request that could not be sent counts from the moment at which that was known.
         moment = sent_at[0] if sent_at else time.time()
         return Attempt(email, moment, time.monotonic() - begin, status, retry_after, error)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the database holds of what a load asked for."""
+    """The rows that a load left in the database."""
 
     emails: Counter[str]
     messages: Counter[str]

@@ -1,4 +1,4 @@
-"""What must hold for rendered manifests. Each check yields a sentence for each fault."""
+"""Checks of rendered manifests. Each check yields a sentence for each fault."""
 
 from __future__ import annotations
 

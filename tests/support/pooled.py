@@ -1,4 +1,4 @@
-"""What tests run in a process of a pool, which imports it by its name."""
+"""Functions that tests run in a process of a pool, which imports them by their names."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ BLOCK = 50
 def free_port() -> int:
     """Return a port that is free, and that nobody else who asks here is given.
 
-    Ports come in blocks. Whoever binds the first port of a block owns the others for the rest
-    of its process; the kernel lets no second process do so, whoever runs it, and needs no file.
+    Ports come in blocks. A process that binds the first port of a block owns the others until it
+    ends: the kernel lets no second process of any user bind it, and no file is needed.
     Programs that do not ask here may still come in between: see `is_served_by`.
     """
     with _lock:

@@ -56,12 +56,12 @@ class Service:
 
     @property
     def output(self) -> str:
-        """What the processes have written to stdout."""
+        """The output of the processes on stdout."""
         return self._output.read_text()
 
     @property
     def errors(self) -> str:
-        """What the processes have written to stderr."""
+        """The output of the processes on stderr."""
         return self._errors.read_text()
 
     @property

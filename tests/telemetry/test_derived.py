@@ -32,7 +32,7 @@ class Kept(MetricExporter):
 
 @pytest.fixture
 def pushed(client):
-    """What a push tells after a request."""
+    """The metrics of a push after a request."""
     client.get("/nothing-is-here")
     kept = Kept()
     MetricPush(kept, Resource({}), routes=ROUTES, interval_seconds=60).close()

@@ -1,4 +1,4 @@
-"""Whatever callers bring along about a person stays out of telemetry."""
+"""All personal data that callers send stays out of telemetry."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def user(database):
 
 @pytest.fixture
 def tokens(client, user):
-    """What the user was answered at the log-in."""
+    """The tokens in the answer to the user's log-in."""
     return log_in(client, user).json
 
 

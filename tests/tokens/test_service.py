@@ -36,7 +36,7 @@ def user(database):
 
 @pytest.fixture
 def pair(database, issuer, user):
-    """What the user got at the log-in."""
+    """The tokens from the user's log-in."""
     return log_in(database, issuer, user)
 
 

@@ -37,8 +37,8 @@ def write_migration(url: str, message: str) -> None:
     """Write what the models have and the migrations lack.
 
     Args:
-        url: A database without tables. What a developer's own holds would get in the way.
-        message: What changes, in a few words.
+        url: A database without tables. The tables in a developer's own would get in the way.
+        message: The change, in a few words.
     """
     database = DatabaseManager(url).initialize()
     migrations.upgrade(database)

@@ -41,7 +41,7 @@ def database(postgresql_url):
         yield manager
 
 
-# What the database's own clock says differs each time.
+# Times by the database's own clock differ each time.
 CLOCKED = {"idempotency_keys": {"created_at"}, "outbox_messages": {"due_at", "expires_at"}}
 
 

@@ -768,7 +768,7 @@ def test_a_service_without_a_key_lets_nobody_in(sqlite_url):
     services.close()
 
 
-# What all answers have
+# Headers and members of all answers
 
 
 @pytest.mark.parametrize("given", ["a", "7f3c-9", "x" * 128, "a.b:c/d+e=f_g-h"])
@@ -804,7 +804,7 @@ def test_a_wrong_method_is_answered_with_the_right_ones(service_client, address)
     }  # fmt: skip
 
 
-# What goes wrong inside
+# Failures inside the service
 
 
 def test_a_bug_is_answered_without_its_cause(app, service_client, caplog):

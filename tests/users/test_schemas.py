@@ -47,7 +47,7 @@ def try_to_load(schema, body):
         return None
 
 
-# Whatever comes in
+# Any input
 
 
 @given(st.binary(max_size=300))

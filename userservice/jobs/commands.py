@@ -78,12 +78,12 @@ COMMANDS = (import_users, export_users)
 
 
 def _finish(services: BackingServices, job: JobRow, advance: Callable[[int], None]) -> JobRow:
-    """Do a job in this process, beside any workers; return it when it is over.
+    """Do the steps of a job in this process; workers may do some of them. Return the ended job.
 
     Args:
         services: The attached resources.
         job: A job that was queued.
-        advance: Told how many bytes are done, after each step.
+        advance: Called after each step with the number of bytes that are done.
     """
     done = job.done_bytes
     while job.state in OPEN:
@@ -97,7 +97,7 @@ def _finish(services: BackingServices, job: JobRow, advance: Callable[[int], Non
 
 @contextmanager
 def _going_on(job: JobRow) -> Iterator[None]:
-    """Say how a job goes on that this process does not finish."""
+    """When the block is left before the job is over, log how the job goes on."""
     try:
         yield
     except BaseException:

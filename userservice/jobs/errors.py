@@ -1,4 +1,4 @@
-"""What can be wrong with a job."""
+"""Expected failures about jobs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class UploadTooLarge(AppError):
 
 
 class TooManyTransfers(Unavailable):
-    """As many imports and exports as this process takes are being transferred."""
+    """This process is already transferring as many imports and exports as it may."""
 
     title = "Too many imports and exports are in progress"

@@ -1,4 +1,4 @@
-"""What follows from messages about jobs."""
+"""Handlers of messages about jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def import_step(services: BackingServices, message: Message) -> bool:
 
 
 def fail_import(services: BackingServices, message: Message, reason: str) -> None:
-    """Say of an import that it failed."""
+    """Mark an import as failed."""
     service.fail_job(services.database, UUID(message.payload["job_id"]), reason)
 
 

@@ -1,4 +1,4 @@
-"""Exports: all live users, a line each."""
+"""Exports: one line for each live user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from userservice.users.transfer import EXPORTED
 def export_users(
     database: DatabaseManager, upload_format: UploadFormat
 ) -> Generator[bytes, None, None]:
-    """Yield all live users as of one moment, in pieces of bounded size.
+    """Yield the lines of all users who are live at one moment, in pieces of bounded size.
 
     Raises:
         Unavailable: as for `DatabaseManager.snapshot`, before the first piece or at any other.

@@ -1,4 +1,4 @@
-"""Imports: what a step does, piece after piece."""
+"""Steps of an import, each of which stores piece after piece of the upload."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from userservice.users.metrics import count_user_created
 
 logger = logging.getLogger(__name__)
 
-# Far below OUTBOX_LEASE_SECONDS, and long enough that what a message costs does not matter.
+# Far below OUTBOX_LEASE_SECONDS, and long enough that the cost of a message does not matter.
 STEP_SECONDS = 2.0
 
 
 class _Parsed(NamedTuple):
-    """A piece that was read: where its job was before, and will be once it is stored."""
+    """A piece that was read, and the job's progress before and after it is stored."""
 
     before: JobRow
     ahead: JobRow
     batch: Batch
     is_last: bool
-    """Whether the step ends with it, and the job goes on with a message."""
+    """Whether the step ends with this piece, and a message continues the job."""
 
 
 def run_import_step(services: BackingServices, job_id: UUID, *, seconds: float = 0.0) -> bool:
-    """Import the next pieces of an upload; False when there was nothing left to do.
+    """Import the next pieces of an upload; return False when there was nothing left to do.
 
-    The users of a piece, its refused lines and the progress are one transaction, and with the
-    last piece so is the message for the next step: whoever dies half-way leaves the piece to be
-    done again, from its beginning.
+    A transaction stores the users of a piece, its refused lines and the progress, and for the
+    last piece also the message for the next step. If the worker dies within a piece, the whole
+    piece is done again.
 
     Args:
-        services: What to work with.
-        job_id: Which import.
-        seconds: After this no further piece is begun; one always is.
+        services: The attached resources.
+        job_id: The import's id.
+        seconds: No piece is begun after this time, but at least one is.
     """
     deadline = time.monotonic() + seconds
     with services.database.connection() as connection:
@@ -63,22 +63,22 @@ def run_import_step(services: BackingServices, job_id: UUID, *, seconds: float =
         batch = parsing.result()
         ahead = _progress(job, batch)
         is_last = ahead.state not in OPEN or time.monotonic() >= deadline
-        # The next piece is read while this one is stored.
+        # Another process reads the next piece while this one is stored.
         parsing = None if is_last else _begin_piece(services, ahead)
         parsed = _Parsed(job, ahead, batch, is_last)
         stored = _store_piece(services.database, parsed, are_likely_free=are_likely_free)
         if stored is None:
             return has_stored
-        # Taken addresses come together: a file that was imported before, a second half of it.
+        # Taken addresses come together, for example when a file is imported a second time.
         are_likely_free = stored.failed - job.failed == len(batch.refusals)
         job, has_stored = stored, True
     return has_stored
 
 
 def _begin_piece(services: BackingServices, job: JobRow) -> Future[Batch] | None:
-    """Read on where a job is, in another process: it would hold up this one.
+    """Begin to read a job's next piece in another process, because parsing takes the GIL.
 
-    None when the upload is gone.
+    Returns None when the upload is gone.
     """
     data = uploads.read_piece(services.database, job)
     if job.total_bytes and not data:
@@ -89,7 +89,7 @@ def _begin_piece(services: BackingServices, job: JobRow) -> Future[Batch] | None
 
 
 def _progress(job: JobRow, batch: Batch) -> JobRow:
-    """Return how far a job will have come with a batch."""
+    """Return a job with its progress after a batch."""
     done = job.done_bytes + batch.consumed
     state, reason = JobState.RUNNING, None
     if batch.is_hopeless:
@@ -108,9 +108,9 @@ def _progress(job: JobRow, batch: Batch) -> JobRow:
 def _store_piece(
     database: DatabaseManager, parsed: _Parsed, *, are_likely_free: bool
 ) -> JobRow | None:
-    """Store a piece and how far its job comes by it.
+    """Store a piece and its job's progress; return the job.
 
-    None when another worker has done so, or the job is over.
+    Returns None when another worker has stored it, or the job is over.
     """
     job, batch = parsed.before, parsed.batch
     with database.transaction() as connection:
@@ -137,12 +137,12 @@ def _store_progress(connection: Connection, job: JobRow, *, is_last: bool) -> No
 
 
 def _tell(job: JobRow, created: Mapping[str, str], *, refused: int) -> None:
-    """Count what came of a piece, and say when the job is over.
+    """Count the users and refusals of a piece, and log the end of its job.
 
     Args:
-        job: How far it has come.
-        created: Address, folded, -> tier of those who were created.
-        refused: Lines that were refused.
+        job: The job after the piece.
+        created: Folded address -> tier, for each created user.
+        refused: Number of refused lines.
     """
     for tier, number in Counter(created.values()).items():
         count_user_created("import", tier, number)
@@ -153,7 +153,7 @@ def _tell(job: JobRow, created: Mapping[str, str], *, refused: int) -> None:
 
 
 def _taken(batch: Batch, created: Iterable[str]) -> list[Refusal]:
-    """Return the lines whose address is taken, by a user or by a line before."""
+    """Return refusals of the lines whose address belongs to a user or to an earlier line."""
     free = set(created)
     refusals = []
     for line, key in zip(batch.lines, batch.users.email_key, strict=True):

@@ -8,7 +8,7 @@ from chassis.once import once
 
 
 def count_import(*, created: int, refused: int) -> None:
-    """Count lines of uploads that were imported, and those that were not."""
+    """Count the imported and the refused lines of uploads."""
     _import_lines().labels("created").inc(created)
     _import_lines().labels("refused").inc(refused)
 

@@ -1,4 +1,4 @@
-"""The tables of jobs, of what was uploaded for them, and of the lines that were refused."""
+"""The tables of jobs, of the pieces of their uploads, and of refused lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chassis.storage.columns import Base
 
 
 class JobState(StrEnum):
-    """Where in its life a job is."""
+    """The state of a job."""
 
     UPLOADING = "uploading"
     QUEUED = "queued"
@@ -24,21 +24,21 @@ class JobState(StrEnum):
 
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)
-# What was given up goes on when its step is tried again, unless its upload is gone.
+# A failed job goes on when its step is tried again, unless its upload is gone.
 UNFINISHED = (*OPEN, JobState.FAILED)
 FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 REASON_LENGTH = 300
 
 
 class UploadFormat(StrEnum):
-    """How users are written down."""
+    """The format of a file of users."""
 
     NDJSON = "ndjson"
     CSV = "csv"
 
 
 class Job(Base):
-    """An import: how far it has come is stored with what it has done."""
+    """An import; its progress is stored together with its results."""
 
     __tablename__ = "jobs"
 

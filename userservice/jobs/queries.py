@@ -26,7 +26,7 @@ from userservice.jobs.rows import Refusal
 
 
 class JobRow(NamedTuple):
-    """A job and how far it has come."""
+    """A job and its progress."""
 
     id: UUID
     kind: str
@@ -61,7 +61,7 @@ def find_job(connection: Connection, job_id: UUID) -> JobRow | None:
 
 
 def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
-    """Take the next step of a job for this transaction; False when it was taken or is over."""
+    """Claim a job's next step for this transaction; return False if it is taken or the job over."""
     statement = (
         update(jobs)
         .where(jobs.c.id == job.id, jobs.c.state.in_(UNFINISHED))
@@ -72,25 +72,25 @@ def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
 
 
 def update_job(connection: Connection, job_id: UUID, **values: Any) -> None:
-    """Change a job."""
+    """Change columns of a job."""
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
 def update_progress(connection: Connection, job: JobRow) -> None:
-    """Store how far a job has come."""
+    """Store the progress of a job."""
     moving = ("state", "done_bytes", "line", "header", "created", "failed", "reason")
     values = {name: value for name, value in job._asdict().items() if name in moving}
     update_job(connection, job.id, **values)
 
 
 def fail_job(connection: Connection, job_id: UUID, reason: str, *, now: datetime) -> None:
-    """Give a job up that is not over; its upload stays."""
+    """Mark a job that is not over as failed; its upload stays."""
     statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))
     connection.execute(statement.values(state=JobState.FAILED, reason=reason, updated_at=now))
 
 
 def cancel_job(connection: Connection, job_id: UUID, *, now: datetime) -> None:
-    """End a job that is open, or was given up and could go on, and remove its upload."""
+    """End a job that is open, or has failed and could go on; remove its upload."""
     could_go_on = or_(jobs.c.state.in_(OPEN), exists().where(chunks.c.job_id == jobs.c.id))
     statement = update(jobs).where(jobs.c.id == job_id, could_go_on)
     connection.execute(statement.values(state=JobState.CANCELLED, updated_at=now))
@@ -122,12 +122,12 @@ def delete_chunks(connection: Connection, job_id: UUID) -> None:
 
 
 def delete_job(connection: Connection, job_id: UUID) -> None:
-    """Remove a job and all that belongs to it."""
+    """Remove a job, its upload and its refusals."""
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
 
 def insert_errors(connection: Connection, job_id: UUID, refusals: Sequence[Refusal]) -> None:
-    """Store why lines were refused."""
+    """Store refusals of lines."""
     if refusals:
         rows = [refusal._asdict() | {"job_id": job_id} for refusal in refusals]
         connection.execute(insert(errors), rows)
@@ -145,7 +145,7 @@ def list_errors(connection: Connection, job_id: UUID, *, limit: int) -> Sequence
 
 
 class Age(NamedTuple):
-    """Since when nothing has happened in what is no longer needed."""
+    """Points in time before which jobs are old."""
 
     over_before: datetime
     """For jobs that are over."""

@@ -1,4 +1,4 @@
-"""Bytes of an upload into records: where each ends, which is not always a line's end."""
+"""Splits an upload into records; a record does not always end at the end of a line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MAX_LINE_BYTES = 64 * 1024
 class Piece(NamedTuple):
     """A piece of an upload, beginning at a record.
 
-    `is_last` says that nothing follows; otherwise an unfinished record at the end is left
-    for the next piece. `header` is the CSV's first line once it is known.
+    `is_last` says that no piece follows; otherwise an unfinished record at the end is left for
+    the next piece. `header` is the first line of a CSV file, once it is known.
     """
 
     data: bytes
@@ -27,7 +27,7 @@ class Piece(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record with the number of its first line, and where it ends."""
+    """A record, the number of its first line, and the position of its end."""
 
     line: int
     raw: bytes
@@ -62,19 +62,19 @@ def _next_record(piece: Piece, start: int, line: int) -> Record | None:
         record = Record(line, piece.data[start:end], end, lines)
         first = first or record
         if not _is_open(record.raw):
-            # A quote that does not belong there must not take other lines along.
+            # A stray quote must not make other lines part of this record.
             return record if lines == 1 or _is_one_row(record.raw) else first
     return first if piece.is_last else None
 
 
 def _is_open(raw: bytes) -> bool:
-    """Tell whether a quoted cell goes on in the next line; a huge one is a forgotten quote."""
+    """Tell whether a quoted cell goes on in the next line; a huge cell is an unclosed quote."""
     return raw.count(b'"') % 2 == 1 and len(raw) <= MAX_LINE_BYTES
 
 
 def _is_one_row(raw: bytes) -> bool:
     try:
-        return len(read_csv(raw.decode("latin-1"))) == 1  # what the bytes mean does not matter here
+        return len(read_csv(raw.decode("latin-1"))) == 1  # the encoding does not matter here
     except csv.Error:
         return False
 

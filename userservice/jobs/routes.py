@@ -15,7 +15,7 @@ from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import Guard, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
-from chassis.http.web import empty_response, json_response, read_query
+from chassis.http.web import address, empty_response, json_response, read_query
 from userservice.jobs import exports, service, uploads
 from userservice.jobs.errors import JobNotFound, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
@@ -43,7 +43,9 @@ READ_BYTES = 64 * 1024
 def import_users() -> Response:
     """One user a line, as POST /users takes them. A refused line stops no other."""
     job = _receive(_upload_format())
-    return json_response(_document(job, ()), HTTPStatus.ACCEPTED, {"Location": f"/jobs/{job.id}"})
+    return json_response(
+        _document(job, ()), HTTPStatus.ACCEPTED, {"Location": address(f"/jobs/{job.id}")}
+    )
 
 
 @blueprint.get("/users/export")
@@ -66,7 +68,7 @@ def export_users() -> Response:
 @requires(Guard.ADMINISTRATOR)
 @Operation("Read a job", tag="jobs", returns={200: JobRead}, raises=(JobNotFound,))
 def get_job(job_id: UUID) -> Response:
-    """How far it has come, and which lines were refused."""
+    """The progress of a job, and its first refused lines."""
     return json_response(_document(*service.get_job(backing_services().database, job_id)))
 
 
@@ -74,7 +76,7 @@ def get_job(job_id: UUID) -> Response:
 @requires(Guard.ADMINISTRATOR)
 @Operation("Cancel a job", tag="jobs", returns={204: None}, raises=(JobNotFound,))
 def cancel_job(job_id: UUID) -> Response:
-    """What was imported stays. A job that is over stays as it is."""
+    """Imported users stay. A job that is over stays as it is."""
     service.cancel_job(backing_services().database, job_id)
     return empty_response(HTTPStatus.NO_CONTENT)
 
@@ -107,7 +109,7 @@ def _send(lines: Generator[bytes, None, None], upload_format: UploadFormat) -> R
     with ExitStack() as held:
         held.callback(transfers.end)
         held.callback(lines.close)
-        # Before the answer begins: a failure from then on can only break it off.
+        # Before the answer begins, because a later failure can only break it off.
         first = next(lines, b"")
         response = Response(chain([first], lines), headers=disposition, mimetype=media_type)
         response.call_on_close(held.pop_all().close)
@@ -116,7 +118,7 @@ def _send(lines: Generator[bytes, None, None], upload_format: UploadFormat) -> R
 
 def _read_upload() -> Iterator[bytes]:
     limit = web_context().part(Transfers).max_bytes
-    # Without the one byte more, a chunked body would be cut at the limit instead of refused.
+    # One byte more than the limit: else a chunked body would be cut there instead of refused.
     request.max_content_length = limit + 1
     received = 0
     while piece := request.stream.read(READ_BYTES):
@@ -124,7 +126,7 @@ def _read_upload() -> Iterator[bytes]:
         if received > limit:
             raise UploadTooLarge
         yield piece
-    # To the server, whose client hung up, that is the end of the body like any other.
+    # When the client hangs up, some servers report an ordinary end of the body.
     if received < (request.content_length or 0):
         raise ClientDisconnected
 

@@ -1,4 +1,4 @@
-"""Records of an upload into users: what a process of the pool does with one piece."""
+"""Turns the records of an upload into users; a process of the pool does so piece by piece."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from userservice.users.schemas import UserCreate
 from userservice.users.transfer import pack_users
 from userservice.users.transfer_queries import NewUsers
 
-# So long a piece may take; then what has been read of it is a batch. It is far below
-# OUTBOX_LEASE_SECONDS, whatever a password costs.
+# A batch ends after this time, even within a piece. So it takes far less than
+# OUTBOX_LEASE_SECONDS, even if passwords are expensive to hash.
 BATCH_SECONDS = 1.0
-# What is said of a request, said of a line.
+# Text about a request -> text about a line.
 _OF_A_LINE = {
     MALFORMED: "The line is not valid JSON",
     NOT_AN_OBJECT: "The line must be a JSON object",
@@ -31,7 +31,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Refusal(NamedTuple):
-    """A line that is no user."""
+    """A line that was refused, and the reason."""
 
     line: int
     pointer: str
@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What came of a piece of an upload: users, the line of each, and the other lines."""
+    """The results of a piece of an upload: users, the line of each, and refused lines."""
 
     users: NewUsers
     lines: list[int]
@@ -48,16 +48,16 @@ class Batch(NamedTuple):
     consumed: int
     header: str | None
     is_hopeless: bool = False
-    """Whether nothing of the upload can be read."""
+    """Whether no line of the upload can be read."""
 
 
 def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> Batch:
     """Read and validate a piece, and hash its passwords.
 
     Args:
-        piece: What to read.
-        hashing: How passwords are hashed.
-        seconds: After this no further record is read; one always is.
+        piece: The piece of the upload.
+        hashing: The parameters of the password hashes.
+        seconds: No record is read after this time, but at least one is.
     """
     deadline = time.monotonic() + seconds
     refusals: list[Refusal] = []
@@ -87,7 +87,7 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
 
 
 class _Candidates:
-    """Gathers users while threads hash their passwords, which lets others run meanwhile."""
+    """Gathers users while threads hash their passwords; hashing releases the GIL."""
 
     def __init__(self, hashing: Hashing) -> None:
         self._hasher = PasswordHasher(**hashing._asdict())
@@ -99,7 +99,7 @@ class _Candidates:
         self._hashes: list[Future[str] | None] = []
 
     def add(self, line: int, new: UserCreate) -> None:
-        """Take a user in; waits while as many passwords are being hashed as may be."""
+        """Add a user; wait while the largest number of passwords is being hashed."""
         self._lines.append(line)
         self._users.append(new)
         self._hashes.append(self._hash(new.password.get_secret_value()) if new.password else None)
@@ -163,7 +163,7 @@ def _cells(text: str) -> list[str]:
 
 
 def _unescape(value: str) -> str:
-    """Take off the apostrophe that an export puts before what looks like a formula."""
+    """Remove the apostrophe that an export puts before a cell that looks like a formula."""
     if value.startswith("'") and value[1:].startswith(FORMULA):
         return value[1:]
     if value.startswith(FORMULA):

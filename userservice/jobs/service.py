@@ -1,4 +1,4 @@
-"""What may happen to jobs: rules and transactions."""
+"""Rules and transactions for jobs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from userservice.jobs.queries import Age, JobRow
 from userservice.jobs.rows import Refusal
 
 IMPORT_STEP = "users.import"
-# Refused lines that a job keeps, the first ones; a bad upload may have millions.
+# A job keeps only its first refused lines, because a bad upload may have millions.
 SHOWN_ERRORS = 1000
-# At a time: with a job that was given up goes all that was uploaded for it, and a statement's time
+# Jobs to remove in one statement. The upload of a failed job goes with it, and a statement's time
 # is limited.
 PURGED_JOBS = 10
-# Longer than any upload takes; one whose process died is of no use.
+# Longer than any upload takes. An older unfinished upload lost its process, and is removed.
 UPLOAD_PATIENCE = timedelta(days=1)
 
 
@@ -35,7 +35,7 @@ def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[R
     """Return a job and its first refused lines.
 
     Raises:
-        JobNotFound: there is none with this id.
+        JobNotFound: there is no job with this id.
     """
     with database.connection() as connection:
         return (
@@ -45,10 +45,10 @@ def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[R
 
 
 def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
-    """Stop a job before its next step; what was imported stays. A job that is over stays so.
+    """Stop a job before its next step; imported users stay. An ended job stays as it is.
 
     Raises:
-        JobNotFound: there is none with this id.
+        JobNotFound: there is no job with this id.
     """
     with database.transaction() as connection:
         _get_job(connection, job_id)
@@ -56,19 +56,19 @@ def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
 
 
 def fail_job(database: DatabaseManager, job_id: UUID, reason: str) -> None:
-    """Give a job up whose step failed for too long; it goes on if its step is tried again."""
+    """Mark a job whose step failed for too long as failed; it goes on if the step is retried."""
     with database.connection() as connection:
         queries.fail_job(connection, job_id, reason, now=datetime.now(UTC))
 
 
 def count_old_jobs(database: DatabaseManager, *, before: datetime) -> int:
-    """Count the jobs that are over since before a point in time, and uploads that broke off."""
+    """Count the jobs that ended before a point in time, and old unfinished uploads."""
     with database.connection() as connection:
         return queries.count_old(connection, _age(before))
 
 
 def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
-    """Remove what `count_old_jobs` counts; yield the size of each batch."""
+    """Remove the jobs that `count_old_jobs` counts; yield the size of each batch."""
 
     def purge_batch(connection: Connection, limit: int) -> int:
         return queries.purge_old(connection, _age(before), limit=limit)
@@ -77,7 +77,7 @@ def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[i
 
 
 def _get_job(connection: Connection, job_id: UUID) -> JobRow:
-    """Return a job; before its upload is whole there is none, for callers."""
+    """Return a job. A job whose upload is not whole does not exist for callers."""
     job = queries.find_job(connection, job_id)
     if job is None or job.state == JobState.UPLOADING:
         raise JobNotFound

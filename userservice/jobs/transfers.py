@@ -1,4 +1,4 @@
-"""How much is transferred at a time: most threads are kept free for short requests."""
+"""A bound on simultaneous imports and exports, which keeps most threads free for short requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Transfers:
     """Slots for the imports and exports of one process.
 
     Args:
-        slots: Transfers at a time.
-        max_bytes: Size of an upload.
+        slots: Number of transfers at a time.
+        max_bytes: Largest size of an upload.
     """
 
     def __init__(self, slots: int, *, max_bytes: int) -> None:
@@ -23,7 +23,7 @@ class Transfers:
         """Take a slot.
 
         Raises:
-            TooManyTransfers: all are taken.
+            TooManyTransfers: all slots are taken.
         """
         if not self._slots.acquire(blocking=False):
             raise TooManyTransfers

@@ -24,7 +24,7 @@ def start_import(
 ) -> JobRow:
     """Store an upload as it arrives, and queue the job that imports it.
 
-    An upload that breaks off leaves nothing behind; nothing is imported before all is here.
+    An upload that breaks off leaves nothing behind. The import begins when the upload is whole.
     """
     now = datetime.now(UTC)
     job = JobRow(
@@ -46,7 +46,7 @@ def start_import(
 
 
 def read_piece(database: DatabaseManager, job: JobRow) -> bytes:
-    """Return the next bytes that a job has not done; nothing at the end, or without an upload."""
+    """Return the next bytes of a job's upload; none at the end, or without an upload."""
     with database.connection() as connection:
         return queries.read_chunks(connection, job.id, job.done_bytes, CHUNK_BYTES)
 

@@ -1,1 +1,1 @@
-"""Tokens: an e-mail address and a password for access, renewed and revoked."""
+"""Tokens: granted for an e-mail address and a password, renewed, revoked."""

@@ -1,4 +1,4 @@
-"""OAuth 2 errors (RFC 6749, section 5.2); `code` is the word that clients look at."""
+"""OAuth 2 errors (RFC 6749, section 5.2); clients read `code`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from chassis.errors import InvalidRequest
 
 
 def oauth_members(code: str, detail: str) -> dict[str, str]:
-    """Return the members that OAuth 2 clients read, of any error at the token endpoints."""
+    """Return the members that OAuth 2 clients read, for any error at the token endpoints."""
     return {"error": code, "error_description": detail}
 
 
 class OAuthError(InvalidRequest):
-    """The token endpoint refuses."""
+    """The token endpoint refuses the request."""
 
     code = "invalid_request"
     title = "The request is malformed"
 
 
 class InvalidGrant(OAuthError):
-    """Wrong address, wrong password, spent or expired token: which, is not for the caller."""
+    """Wrong address, wrong password, spent or expired token; the caller does not learn which."""
 
     code = "invalid_grant"
     title = "The credentials are not valid"

@@ -12,9 +12,9 @@ from chassis.storage.columns import Base
 
 
 class RefreshToken(Base):
-    """One link in a chain of tokens; all that stem from one log-in are a family.
+    """A token in a chain of tokens; all tokens that stem from one log-in are a family.
 
-    Spent tokens stay until they expire: one that is used again was stolen.
+    Spent tokens stay until they expire, because a spent token that is used again was stolen.
     """
 
     __tablename__ = "refresh_tokens"

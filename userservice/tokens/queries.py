@@ -14,7 +14,7 @@ tokens: Table = RefreshToken.__table__  # type: ignore[assignment]  # a Table, d
 
 
 class TokenOwner(NamedTuple):
-    """Whose token it is, and of which log-in."""
+    """The user and the log-in of a token."""
 
     user_id: UUID
     family_id: UUID
@@ -29,7 +29,7 @@ def insert_token(
 
 
 def spend_token(connection: Connection, token_hash: str, *, now: datetime) -> TokenOwner | None:
-    """Mark a token as spent; None when it is unknown, expired or spent already."""
+    """Mark a token as spent; return None when it is unknown, expired or spent already."""
     statement = (
         update(tokens)
         .where(tokens.c.token_hash == token_hash)
@@ -42,11 +42,11 @@ def spend_token(connection: Connection, token_hash: str, *, now: datetime) -> To
 
 
 def delete_family(connection: Connection, token_hash: str) -> int:
-    """Remove a token, spent or not, and all that share its log-in; say how many."""
+    """Remove a token, spent or not, and all others of its log-in; return their number."""
     statement = select(tokens.c.family_id).where(tokens.c.token_hash == token_hash)
     family_id = connection.scalar(statement)
     total = 0
-    # A round that waited for a refresh did not see the token which that has added.
+    # A DELETE that waited for a refresh has not seen the new token which the refresh added.
     while deleted := _delete_known(connection, family_id):
         total += deleted
     return total
@@ -63,6 +63,6 @@ def count_expired(connection: Connection, *, before: datetime) -> int:
 
 
 def purge_expired(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Remove at most `limit` expired tokens; say how many."""
+    """Remove at most `limit` expired tokens; return their number."""
     batch = select(tokens.c.token_hash).where(tokens.c.expires_at < before).limit(limit)
     return connection.execute(delete(tokens).where(tokens.c.token_hash.in_(batch))).rowcount

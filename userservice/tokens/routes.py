@@ -99,10 +99,10 @@ def _issuer() -> TokenIssuer:
 
 
 def _read_form(schema: type[FormType]) -> FormType:
-    """Read a form as OAuth 2 wants it: its type, and no parameter twice (section 3.2)."""
+    """Read a form by OAuth 2's rules: the right type, no parameter twice (section 3.2)."""
     if request.mimetype != FORM:
         raise OAuthError(f"Content-Type must be {FORM}")
-    read_input()  # or the form would be parsed from a part of what is too large
+    read_input()  # refuses a body that is too large; else a part of it would be parsed
     form: MultiDict[str, str] = request.form
     if any(len(values) > 1 for _, values in form.lists()):
         raise OAuthError("A parameter is repeated")

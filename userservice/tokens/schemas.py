@@ -1,4 +1,4 @@
-"""The documents of /auth: forms in, JSON out, as OAuth 2 has them."""
+"""The documents of /auth: forms as input, JSON as output, as OAuth 2 defines them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a client holds after a grant."""
+    """The tokens that a client gets with a grant."""
 
     access_token: str
     refresh_token: str
@@ -30,13 +30,13 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenIssuer:
-    """What grants tokens, and for how long."""
+    """Makes tokens with their lifetimes."""
 
     access_tokens: AccessTokens
     refresh_lifetime: timedelta
 
     def pair(self, connection: Connection, owner: TokenOwner) -> TokenPair:
-        """Make an access token and store a refresh token beside it."""
+        """Make an access token and a refresh token; store the refresh token."""
         refresh_token = random_token()
         expires_at = datetime.now(UTC) + self.refresh_lifetime
         queries.insert_token(
@@ -56,8 +56,8 @@ def log_in(
     """Exchange an address and a password for tokens.
 
     Raises:
-        InvalidGrant: the address is unknown, has no password, or another one.
-        Unavailable: too many log-ins at once.
+        InvalidGrant: the address is unknown, or its user has no password or another one.
+        Unavailable: there are too many log-ins at once.
     """
     known = credentials.find_credentials(database, email)
     known_hash = known.password_hash if known else None
@@ -70,9 +70,9 @@ def log_in(
 
 
 def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) -> TokenPair:
-    """Exchange a refresh token for new tokens; it is spent by that.
+    """Exchange a refresh token for new tokens, which spends it.
 
-    A spent token that comes back is in two hands, one of them a thief's: its whole family ends.
+    If a spent token comes back, two parties have it, and one is a thief. So its family ends.
 
     Raises:
         InvalidGrant: the token is unknown, expired or spent, or its user is gone.
@@ -89,13 +89,13 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
 
 
 def count_expired_tokens(database: DatabaseManager) -> int:
-    """Count the refresh tokens that hold no more."""
+    """Count the refresh tokens that have expired."""
     with database.connection() as connection:
         return queries.count_expired(connection, before=datetime.now(UTC))
 
 
 def purge_expired_tokens(database: DatabaseManager) -> Iterator[int]:
-    """Remove the refresh tokens that hold no more; yield the size of each batch."""
+    """Remove the refresh tokens that have expired; yield the size of each batch."""
     now = datetime.now(UTC)
     return database.purge(
         lambda connection, limit: queries.purge_expired(connection, before=now, limit=limit)
@@ -103,6 +103,6 @@ def purge_expired_tokens(database: DatabaseManager) -> Iterator[int]:
 
 
 def revoke(database: DatabaseManager, refresh_token: str) -> None:
-    """End the log-in that a refresh token belongs to; an unknown one has ended already."""
+    """End the log-in of a refresh token; that of an unknown token has ended already."""
     with database.connection() as connection:
         queries.delete_family(connection, fingerprint(refresh_token.encode()))

@@ -1,1 +1,1 @@
-"""Users: who they are, and their life from registration to purge."""
+"""Users, from registration to purge."""

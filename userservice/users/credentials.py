@@ -1,4 +1,4 @@
-"""How users are known again: rules and transactions."""
+"""Rules and transactions for credentials."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def find_is_superuser(database: DatabaseManager, user_id: UUID) -> bool | None:
 
 
 def is_live(connection: Connection, user_id: UUID) -> bool:
-    """Tell, within the caller's transaction, whether a user is there and not deleted."""
+    """Tell, within the caller's transaction, whether a user exists and is not deleted."""
     return queries.find_is_superuser(connection, user_id) is not None
 
 
 @trace_function("user_service.get_user_by_email")
 def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | None:
-    """Return what the live user with this address, in any case, logs in with."""
+    """Return the credentials of the live user with this address, in any case of its letters."""
     with database.connection() as connection:
         credentials = queries.find_credentials(connection, email_key(email.strip()))
     set_attributes(
@@ -41,6 +41,6 @@ def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | 
 def store_password_hash(
     database: DatabaseManager, user_id: UUID, old_hash: str, new_hash: str
 ) -> None:
-    """Replace a hash by a stronger one of the same password."""
+    """Replace a password hash by one of the same password with the current parameters."""
     with database.connection() as connection:
         queries.replace_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)

@@ -1,4 +1,4 @@
-"""SQL about what users log in with; the caller owns the connection."""
+"""SQL about credentials; the caller owns the connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from userservice.users.queries import LIVE, users
 
 
 class CredentialsRow(NamedTuple):
-    """What a user logs in with."""
+    """The credentials of a user."""
 
     id: UUID
     password_hash: str | None
@@ -24,7 +24,7 @@ _GET_CREDENTIALS = select(users.c.id, users.c.password_hash).where(
 
 
 def find_credentials(connection: Connection, email_key: str) -> CredentialsRow | None:
-    """Return what a live user logs in with."""
+    """Return the credentials of a live user."""
     row = connection.execute(_GET_CREDENTIALS, {"email_key": email_key}).first()
     return CredentialsRow(*row) if row is not None else None
 

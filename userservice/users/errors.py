@@ -1,4 +1,4 @@
-"""What can be wrong with a user."""
+"""Expected failures about users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from chassis.errors import Conflict, NotFound
 
 
 class EmailTaken(Conflict):
-    """Another live user has this address, whatever its case."""
+    """Another live user has this address, in any case of its letters."""
 
     code = "email_taken"
     title = "User already exists"

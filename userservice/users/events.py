@@ -1,4 +1,4 @@
-"""What follows from what happened to users."""
+"""Handlers of messages about users."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 @trace_function("send_welcome_email", {"email.type": "welcome"})
 def send_welcome_email(services: BackingServices, message: Message) -> bool:
-    """Welcome a new user; False when there is nobody to welcome, or no way to.
+    """Send a new user a welcome e-mail; return False without a live user or a provider.
 
     Raises:
-        Unavailable: the e-mail was not taken, and is to be tried again.
+        Unavailable: the provider did not accept the e-mail; it has to be tried again.
     """
     user_id = message.payload["user_id"]
     try:

@@ -12,7 +12,7 @@ TIERS = frozenset({"free", "pro", "enterprise"})
 
 
 def count_user_created(signup_source: str, tier: str, number: int = 1) -> None:
-    """Count users that were stored."""
+    """Count created users."""
     _users_created(bounded(signup_source, SIGNUP_SOURCES), bounded(tier, TIERS)).inc(number)
 
 

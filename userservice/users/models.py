@@ -17,14 +17,14 @@ LABEL_LENGTH = 64
 
 
 class Status(StrEnum):
-    """Where in its life a user is."""
+    """The status of a user."""
 
     ACTIVE = "active"
     DELETED = "deleted"
 
 
 class User(Base):
-    """A person or service with an address that is unique among the living."""
+    """A person or service with an address that is unique among live users."""
 
     __tablename__ = "users"
 
@@ -42,8 +42,8 @@ class User(Base):
     updated_at: Mapped[datetime]
 
     __table_args__ = (
-        # Case is folded by the service, not by lower(): databases disagree about letters
-        # beyond ASCII, and the index must mean the same on each of them.
+        # The service folds case, not SQL's lower(): databases disagree about letters beyond
+        # ASCII, and the index must mean the same on each of them.
         Index(
             "uq_users_email_key",
             "email_key",
@@ -51,7 +51,7 @@ class User(Base):
             postgresql_where=text("status <> 'deleted'"),
             sqlite_where=text("status <> 'deleted'"),
         ),
-        # Deleted users are few and wait for the purge: found without reading the living.
+        # Finds the few deleted users, which wait for the purge, without reading live ones.
         Index(
             "ix_users_deleted",
             "id",

@@ -24,7 +24,7 @@ from userservice.users.models import Status, User
 
 
 class UserRow(NamedTuple):
-    """What the service knows of a user, credentials excepted."""
+    """A user without credentials."""
 
     id: UUID
     email: str
@@ -49,9 +49,9 @@ _GET = select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE)
 def insert_user(
     connection: Connection, values: Mapping[str, Any], message: Mapping[str, Any]
 ) -> None:
-    """Insert a user and the message that speaks of it, all columns given.
+    """Insert a user and the message about it, with all columns given.
 
-    On PostgreSQL this is one statement; elsewhere it belongs into a transaction.
+    On PostgreSQL this is one statement; on other databases it needs a transaction.
 
     Raises:
         IntegrityError: the address belongs to a live user.
@@ -95,7 +95,7 @@ def update_user(
     *,
     versions: Collection[int] | None,
 ) -> UserRow | None:
-    """Change a live user that is at one of `versions` (None: any); None if there was none.
+    """Change a live user that has one of `versions` (None: any); return None without such a user.
 
     Raises:
         IntegrityError: the new address belongs to another live user.
@@ -121,7 +121,7 @@ def count_purgeable(connection: Connection, *, before: datetime) -> int:
 
 
 def purge_users(connection: Connection, *, before: datetime, limit: int) -> int:
-    """Remove at most `limit` users that were deleted before a point in time; say how many."""
+    """Remove at most `limit` users deleted before a point in time; return their number."""
     batch = select(users.c.id).where(_deleted(), users.c.updated_at < before).limit(limit)
     return connection.execute(delete(users).where(users.c.id.in_(batch))).rowcount
 

@@ -1,4 +1,4 @@
-"""Registration: a user and the message that speaks of it, both or neither."""
+"""Registration: a user and the message about it are stored together, or not at all."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def register_user(
     """Create a user.
 
     Args:
-        database: Where.
+        database: The database that stores the user.
         hasher: Hashes the password, if there is one.
-        new: What the user brings along.
+        new: The validated input.
         is_superuser: Whether the user may administer others.
-        in_transaction: Work that happens together with the insert, or not at all; it comes first.
+        in_transaction: Work to do first, in the transaction of the insert.
 
     Raises:
         EmailTaken: a live user has the address.

@@ -16,7 +16,7 @@ from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.replays import create_once
-from chassis.http.web import JSON, MERGE_PATCH, empty_response, read_body
+from chassis.http.web import JSON, MERGE_PATCH, address, empty_response, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.users import registration, service
@@ -42,7 +42,7 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 )
 @trace_function("user_service.create_user")
 def create_user() -> Response:
-    """The address must be free, whatever its case. Unknown members are ignored."""
+    """The address must be free, in any case of its letters. Unknown members are ignored."""
     new = _read_user()
     limit_address("registration", service.email_key(new.email))
     services = backing_services()
@@ -60,7 +60,7 @@ def create_user() -> Response:
     response_headers={200: ("Link",)},
 )
 def list_users() -> Response:
-    """Pages follow the order of registration; every page costs the same, however far it is."""
+    """Pages are in the order of registration. Every page costs the same, however far behind."""
     page = read_page(UserQuery)
     users = service.list_users(
         backing_services().database,
@@ -151,5 +151,5 @@ def _read_user() -> UserCreate:
 
 
 def _created(user: UserRow) -> Response:
-    location = {"Location": f"/users/{user.id}"}
+    location = {"Location": address(f"/users/{user.id}")}
     return versioned_response(UserRead, user, HTTPStatus.CREATED, location)

@@ -29,7 +29,7 @@ from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, St
 # Control characters and line separators: they hide text, or break a line in a log or a mail.
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
 _PRINTABLE = re.compile(f"[^{_CONTROLS}]*")
-# What most addresses have before the @: no rule of the whole address can object to it.
+# The form of most local parts. With such a local part, only the domain decides about an address.
 _PLAIN_LOCAL_PART = re.compile(r"[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*")
 _LOCAL_LENGTH = 64
 _VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
@@ -44,13 +44,13 @@ def _present(value: object) -> object:
 def _email(value: str) -> str:
     value = value.strip()
     if not (_is_plain(value) or _is_email(value)):
-        # The validator's own words repeat parts of the address.
+        # The validator's own text repeats parts of the address.
         raise ValueError("must be a valid e-mail address")
     return value
 
 
 def _is_plain(value: str) -> bool:
-    """Tell whether an address is valid by its domain; False means that it may be all the same."""
+    """Tell whether a plain address has a good domain; False means that it may still be valid."""
     local_part, _, domain = value.partition("@")
     return (
         len(local_part) <= _LOCAL_LENGTH
@@ -60,7 +60,7 @@ def _is_plain(value: str) -> bool:
     )
 
 
-# Users share domains, and a domain is most of the work.
+# Users share domains, and the check of a domain is most of the work.
 @lru_cache(maxsize=1024)
 def _is_good_domain(domain: str) -> bool:
     """Tell whether any plain local part makes an address with this domain."""
@@ -92,7 +92,7 @@ def _label(value: str) -> str:
 
 def _no_defaults(schema: dict[str, Any]) -> None:
     for member in schema["properties"].values():
-        del member["default"]  # only says that the member may be absent
+        del member["default"]  # it only says that the member may be absent
 
 
 Email = Annotated[
@@ -124,7 +124,7 @@ Password = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENG
 
 
 class UserCreate(Schema):
-    """What a new user brings along."""
+    """The input for a new user."""
 
     email: Email
     name: Name

@@ -1,4 +1,4 @@
-"""What may happen to users: rules and transactions. Knows neither HTTP nor SQL."""
+"""Rules and transactions for users. Knows neither HTTP nor SQL."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def purge_deleted_users(database: DatabaseManager, *, before: datetime) -> Itera
 
 
 def email_key(email: str) -> str:
-    """Fold an address so that spellings which differ only in case are equal."""
+    """Fold an address, so that spellings that differ only in case are equal."""
     if email.isascii():
         return email.lower()
     folded = unicodedata.normalize("NFC", email).casefold()
@@ -124,7 +124,7 @@ def email_key(email: str) -> str:
 
 
 def conflict(error: IntegrityError) -> Exception:
-    """Return the failure that a violated constraint means."""
+    """Return the failure for a violated constraint."""
     return EmailTaken() if violates_unique(error, "users", "email_key") else error
 
 
@@ -142,7 +142,7 @@ def _change(
     except IntegrityError as error:
         raise conflict(error) from error
     if user is None:
-        get_user(database, user_id)  # raises when there is none; there is, so it has moved on
+        get_user(database, user_id)  # raises without a user; else the version has changed
         raise PreconditionFailed
     return user
 

@@ -1,4 +1,4 @@
-"""Users who come and go in numbers: rules and transactions."""
+"""Rules and transactions for the import and export of many users."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from userservice.users.schemas import UserCreate
 from userservice.users.service import email_key
 from userservice.users.transfer_queries import NewUsers
 
-# What an export says of a user, in this order.
+# The columns of an export, in this order.
 EXPORTED = ("id", "email", "name", "source", "tier", "created_at")
 
 
 def stream_users(database: DatabaseManager) -> Iterator[Sequence[Sequence[Any]]]:
-    """Yield the users who live at one moment as EXPORTED, in id order, in pages of bounded size."""
+    """Yield the values of EXPORTED for users live at one moment, in id order, page by page."""
     with database.snapshot() as connection:
         yield from queries.stream_users(connection)
 
 
 def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None]) -> NewUsers:
-    """Make users ready to be stored, in any process; they get their ids here, in their order."""
+    """Turn users into columns to be stored, with ascending new ids; works in any process."""
     return NewUsers(
         id=uuid7_batch(len(new)),
         email=[each.email for each in new],
@@ -42,17 +42,17 @@ def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None])
 def import_users(
     connection: Connection, new: NewUsers, *, are_likely_free: bool = True
 ) -> dict[str, str]:
-    """Create users in the caller's transaction, but not those whose address is taken.
+    """Create users in the caller's transaction; skip users whose address is taken.
 
-    No e-mails follow: who is imported has not just signed up.
+    No e-mails follow, because imported users have not just signed up.
 
     Args:
-        connection: Where.
-        new: Who; of several with one address, the first is created.
-        are_likely_free: Whether no address is expected to be taken, which is the cheap case.
+        connection: The connection of that transaction.
+        new: The users; of several with one address, the first is created.
+        are_likely_free: Whether all addresses are expected to be free, the cheap case.
 
     Returns:
-        Address, folded, -> tier of those who were created.
+        Folded address -> tier, for each created user.
     """
     if not new.id:
         return {}

@@ -1,4 +1,4 @@
-"""SQL about users who come and go in numbers; the caller owns the connection."""
+"""SQL for the import and export of many users; the caller owns the connection."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from userservice.users.queries import LIVE, users
 
 
 class NewUsers(NamedTuple):
-    """Users who come in numbers, column by column; ids are hexadecimal digits.
+    """Many new users, column by column; ids are hexadecimal digits.
 
-    Plain lists of text are cheap to hand from process to process.
+    Plain lists of text are cheap to send from process to process.
     """
 
     id: Sequence[str]
@@ -30,7 +30,7 @@ class NewUsers(NamedTuple):
     password_hash: Sequence[str | None]
 
     def rows(self) -> list[tuple[str | None, ...]]:
-        """Return them user by user."""
+        """Return the rows, one for each user."""
         return list(zip(*self, strict=True))
 
 
@@ -55,16 +55,16 @@ _INSERT_JSON = _INSERT_NEW.from_select(
 
 
 def copy_users(connection: Connection, new: NewUsers, shared: Mapping[str, Any]) -> bool:
-    """Insert users on PostgreSQL at half of the cost of `insert_users`.
+    """Insert users on PostgreSQL at half the cost of `insert_users`.
 
     Args:
-        connection: Where.
-        new: Who.
-        shared: The columns in which they do not differ.
+        connection: The connection of the caller's transaction.
+        new: The users.
+        shared: The other columns, with the value that all users have.
 
     Returns:
-        False when an address is taken or comes twice, or the database is another; then none was
-        inserted.
+        False, and no user inserted, when an address is taken or comes twice, or the database
+        is not PostgreSQL.
     """
     if connection.dialect.name != "postgresql":
         return False
@@ -79,16 +79,16 @@ def copy_users(connection: Connection, new: NewUsers, shared: Mapping[str, Any])
 def insert_users(
     connection: Connection, new: NewUsers, shared: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Insert users, but not those whose address is taken; return email_key -> tier of who is new.
+    """Insert users whose address is free; return email_key -> tier of the created ones.
 
     Args:
-        connection: Where.
-        new: Who.
-        shared: The columns in which they do not differ.
+        connection: The connection of the caller's transaction.
+        new: The users.
+        shared: The other columns, with the value that all users have.
     """
     rows = [dict(zip(_DIFFERING, row, strict=True)) for row in new.rows()]
     if connection.dialect.name == "postgresql":
-        # One parameter instead of one for each value: a third of the CPU, here and there.
+        # One parameter instead of one for each value: a third of the CPU, on both sides.
         created = connection.execute(_INSERT_JSON, {"rows": to_json(rows).decode(), **shared})
     else:
         values = [{**row, **shared, "id": UUID(row["id"])} for row in rows]

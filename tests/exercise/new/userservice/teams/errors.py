@@ -1,4 +1,4 @@
-"""What can be wrong with a team."""
+"""Expected failures about teams."""
 
 from __future__ import annotations
 

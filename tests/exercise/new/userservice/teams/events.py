@@ -1,4 +1,4 @@
-"""What follows from what happened to teams."""
+"""Handlers of messages about teams."""
 
 from __future__ import annotations
 

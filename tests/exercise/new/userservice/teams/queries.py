@@ -15,7 +15,7 @@ teams: Table = Team.__table__  # type: ignore[assignment]  # a Table, declared w
 
 
 class TeamRow(NamedTuple):
-    """What is known of a team."""
+    """A team."""
 
     id: UUID
     owner_id: UUID

@@ -12,7 +12,7 @@ from userservice.teams.models import NAME_LENGTH
 
 
 class TeamCreate(Schema):
-    """What a new team brings along."""
+    """The input for a new team."""
 
     name: str = Field(min_length=1, max_length=NAME_LENGTH, pattern=r"^[^\x00-\x1f]*$")
 

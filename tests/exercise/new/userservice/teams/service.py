@@ -1,4 +1,4 @@
-"""What may happen to teams: rules and transactions."""
+"""Rules and transactions for teams."""
 
 from __future__ import annotations
 
