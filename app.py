@@ -7,6 +7,7 @@ from chassis.process.first_process import hear_sigterm
 if __name__ == "__main__":
     hear_sigterm()
 
+import os
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -99,6 +100,7 @@ def layers(config: AppConfig, provider: TracerProvider | None) -> dict[str, Laye
 def make_flask() -> Flask:
     """Make an application without routes."""
     app = PlainFlask(SERVICE_NAME, root_path=str(ROOT), static_folder=None)
+    app.debug = False  # FLASK_DEBUG would let exceptions pass by the handlers
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # //users is unknown; it must not redirect to /users
     return app
@@ -184,6 +186,8 @@ def main(arguments: list[str]) -> None:
 
 def serve() -> None:
     """Run the production web process: gunicorn with this project's settings."""
+    # gunicorn reads this variable while it is imported, and would fail without naming it.
+    os.environ["WEB_CONCURRENCY"] = str(_read_config().web_concurrency)
     from gunicorn.app.wsgiapp import run  # noqa: PLC0415 - tests import this file without it
 
     sys.argv = ["gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]

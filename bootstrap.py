@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from chassis.backing_services import BackingServices
 from chassis.clients.http_client import HttpClient
@@ -15,6 +16,8 @@ from chassis.tasks import InlineTasks, TaskRunner
 from config import AppConfig
 from userservice import SERVICE_NAME
 
+# Where relative paths of settings begin, whatever folder a process is started in.
+ROOT = Path(__file__).resolve().parent
 EMAIL_SPAN = "user_service.send_{template}_email"
 
 
@@ -64,4 +67,5 @@ def open_database(config: AppConfig) -> DatabaseManager:
         connect_timeout=timedelta(seconds=config.database_connect_timeout_seconds),
         statement_timeout=timedelta(seconds=config.database_statement_timeout_seconds),
         application_name=SERVICE_NAME,
+        folder=ROOT,
     ).initialize()

@@ -12,6 +12,7 @@ from chassis.process.stop import CLOSE_SECONDS, StopBudget
 from chassis.settings.kinds import (
     boolean,
     choice,
+    header,
     integer,
     member,
     origins,
@@ -91,7 +92,7 @@ class AppConfig:
 
     api_key: str = setting(
         "",
-        text(),
+        header(),
         "Key that other services send as X-API-Key; empty: none is accepted.",
         secret=True,
     )

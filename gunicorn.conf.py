@@ -11,7 +11,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +115,19 @@ def child_exit(_server: Any, worker: Any) -> None:
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
+def reload_if_configured(server: Any, reload: Callable[[], None]) -> None:
+    """Reload, unless the new configuration would end the master: then the old workers go on."""
+    try:
+        AppConfig.from_env()
+    except ConfigError as error:
+        server.log.error("Reload refused, the old workers go on: %s", error)  # noqa: TRY400 - the sentence says it all
+    else:
+        reload()
+
+
 def when_ready(server: Any) -> None:
-    """Let a second signal end the master, and with it the workers, at once."""
+    """Let a second signal end the master, and with it the workers, at once; guard reloads."""
+    server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:

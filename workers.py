@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # Number of tasks that may wait for each running one.
 QUEUED_PER_SLOT = 16
+# Longest pause of the watch after it failed; usually it looks once a second.
+WATCH_MAX_SECONDS = 60.0
 
 
 class WorkerManager:
@@ -164,9 +167,18 @@ def deliver_beside(config: AppConfig, services: BackingServices) -> None:
 def _prepare_child(config: AppConfig) -> None:
     """Set up a process of the pool; Ctrl-C at a terminal is for its parent to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     setup_logging(config, sys.stdout)
     Telemetry(config)
     garbage.spare_loaded()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that it works for does, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
@@ -197,10 +209,16 @@ class _QuietHandler(WSGIRequestHandler):
 
 def _watch(services: BackingServices) -> None:
     """Watch the pool from another thread, while the loop may be waiting for the database."""
+    failures = 0
     while True:
-        time.sleep(1)
-        services.database.cut_stalled()
-        instruments.set_pool(**services.database.pool_usage())
+        time.sleep(min(2.0**failures, WATCH_MAX_SECONDS))
+        try:
+            services.database.cut_stalled()
+            instruments.set_pool(**services.database.pool_usage())
+            failures = 0
+        except Exception:
+            logger.exception("Watch broke; it goes on")
+            failures += 1
 
 
 def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:

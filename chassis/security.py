@@ -24,6 +24,8 @@ from chassis.once import once_property
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
 
 ALGORITHM = "HS256"
+# How far the clocks of two replicas may be apart: a token may seem to be from the future.
+LEEWAY = timedelta(seconds=30)
 CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
@@ -84,10 +86,13 @@ class PasswordHasher:
         """Return the password's hash with its salt and parameters.
 
         Raises:
-            Unavailable: too many passwords are being hashed.
+            Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
         with self._slot():
-            return self._argon2.hash(password)
+            try:
+                return self._argon2.hash(password)
+            except argon2.exceptions.HashingError as error:  # no memory
+                raise Unavailable from error
 
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Tell whether the password is the hashed one.
@@ -96,13 +101,15 @@ class PasswordHasher:
         whether a user exists.
 
         Raises:
-            Unavailable: too many passwords are being hashed.
+            Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
         with self._slot():
             try:
                 self._argon2.verify(password_hash or self._nobodys_hash, password)
-            except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
                 return False
+            except (argon2.exceptions.VerificationError, argon2.exceptions.HashingError) as error:
+                raise Unavailable from error  # that it could not be computed says nothing of it
         return password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
@@ -166,8 +173,11 @@ class AccessTokens:
                 algorithms=[ALGORITHM],
                 issuer=self._issuer,
                 audience=self._issuer,
+                leeway=LEEWAY,
                 options={"require": list(CLAIMS)},
             )
+            if claims["exp"] <= datetime.now(UTC).timestamp():  # without the leeway
+                raise jwt.ExpiredSignatureError
             return UUID(claims["sub"])
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated from error

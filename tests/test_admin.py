@@ -11,7 +11,7 @@ import argon2
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert, select
+from sqlalchemy import create_engine, insert, make_url, select, text
 
 from admin import AdminCommands, cli
 from bootstrap import open_backing_services
@@ -548,6 +548,40 @@ def test_a_command_without_its_database_fails_in_one_line_with_the_reason(dead_u
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Error: Service temporarily unavailable: connection to server")
     assert "hidden-3907" not in result.stderr
+
+
+@pytest.fixture
+def powerless_url(empty_postgresql_url):
+    """URL of an empty database for a role that may connect, and create nothing."""
+    owner = make_url(empty_postgresql_url)
+    role = f"powerless_{owner.database}"
+    engine = create_engine(owner, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+    yield owner.set(username=role).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP ROLE {role}"))
+    engine.dispose()
+
+
+def test_a_command_that_lacks_a_right_names_it_in_one_line(powerless_url, caplog):
+    config = AppConfig(database_url=powerless_url, redis_url="")
+
+    result = CliRunner().invoke(cli, ["migrate"], obj=AdminCommands(config))
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: permission denied for schema public\n"
+    assert "Command failed" not in caplog.text
+
+
+def test_check_names_a_database_that_is_read_only(postgresql_url):
+    read_only = f"{postgresql_url}?options=-c%20default_transaction_read_only%3Don"
+    config = AppConfig(database_url=read_only, redis_url="")
+
+    result = CliRunner().invoke(cli, ["check"], obj=AdminCommands(config))
+
+    assert result.exit_code == 1
+    assert "error    read_only: DATABASE_URL leads to a standby" in result.stdout
 
 
 def test_a_bug_is_reported_in_one_line_and_logged_with_its_place(caplog):

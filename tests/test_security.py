@@ -77,6 +77,29 @@ def test_hashes_that_queue_all_get_their_turn():
     assert len(set(hashes)) == 40
 
 
+# Four tebibytes, which no machine has to spare.
+TOO_MUCH_KIB = 2**32 - 1
+COSTLY_HASH = f"$argon2id$v=19$m={TOO_MUCH_KIB},t=1,p=1$c29tZXNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+
+
+def test_a_password_that_there_is_no_memory_for_is_neither_right_nor_wrong():
+    hasher = PasswordHasher(memory_kib=8, time_cost=1)
+
+    with pytest.raises(Unavailable):
+        hasher.verify(COSTLY_HASH, "correct horse")
+
+
+def test_a_password_that_there_is_no_memory_for_can_be_hashed_later():
+    hasher = PasswordHasher(memory_kib=TOO_MUCH_KIB, time_cost=1)
+
+    with pytest.raises(Unavailable):
+        hasher.hash("correct horse")
+
+
+def test_a_hash_that_nobody_can_read_matches_no_password():
+    assert not PasswordHasher(memory_kib=8, time_cost=1).verify("no hash", "correct horse")
+
+
 def test_a_hash_that_fails_gives_its_turn_back():
     hasher = PasswordHasher(memory_kib=8, time_cost=1, parallel=1, patience=timedelta(seconds=0))
 

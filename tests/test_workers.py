@@ -16,12 +16,13 @@ from chassis.background import outbox
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.pools import TaskKilled
+from chassis.storage.database import DatabaseManager
 from tests.support.ports import HOST, free_port, listening
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from userservice.jobs import service as jobs
 from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat
-from workers import make_delivery, serve_worker_status
+from workers import _watch, make_delivery, serve_worker_status
 
 
 def ask(port, path):
@@ -55,6 +56,24 @@ def test_a_loop_that_has_not_gone_round_for_a_minute_is_stalled(services, monkey
     later = delivery.is_alive()
 
     assert (soon, later) == (True, False)
+
+
+def test_the_watch_goes_on_after_a_failure_less_and_less_often(services, monkeypatch, caplog):
+    pauses: list[float] = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 8:
+            raise SystemExit
+
+    monkeypatch.setattr("workers.time", SimpleNamespace(sleep=sleep))
+    unusable = replace(services, database=DatabaseManager("sqlite://"))  # never initialized
+
+    with pytest.raises(SystemExit):
+        _watch(unusable)
+
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert caplog.text.count("Watch broke; it goes on") == 7
 
 
 class Dying:

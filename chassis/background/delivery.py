@@ -34,6 +34,8 @@ POLL_SECONDS = 0.25
 GATHER_SECONDS = 0.02
 # After the database did not answer, claiming is tried again after this time.
 OUTAGE_SECONDS = 1.0
+# Longest pause after defects; shorter than what `is_alive` takes for a stall.
+MAX_PAUSE_SECONDS = 30.0
 BACKLOG_SECONDS = 5.0
 # Longer than any single step may take, all timeouts added up.
 STALLED_SECONDS = 60.0
@@ -67,6 +69,7 @@ class Delivery:
         self._abandoned = abandoned or {}
         self._results: queue.SimpleQueue[Settlement | None] = queue.SimpleQueue()
         self._claimed: dict[object, Message] = {}
+        self._ends_at: dict[UUID, float] = {}  # monotonic
         self._done: list[Settlement] = []
         self._is_stopping = False
         self._outage = Outage(
@@ -78,16 +81,27 @@ class Delivery:
         self._went_round_at = time.monotonic()
 
     def run(self) -> None:
-        """Deliver until `stop` is called; `close` then takes care of the claimed messages."""
+        """Deliver until `stop` is called; `close` then takes care of the claimed messages.
+
+        An exception never ends the loop. Without the database, or before its first migration,
+        it waits.
+        """
         self._dispatcher.start(self._deliver, self._load)
+        failures = 0
         while not self._is_stopping:
             self._went_round_at = time.monotonic()
             try:
                 self._step()
                 self._outage.end()
-            except Unavailable:
-                self._outage.begin()
+                failures = 0
+            except Unavailable as error:
+                self._outage.begin(reason=error.detail)
                 self._gather(wait_seconds=OUTAGE_SECONDS)
+            except Exception:
+                # A defect, but those who wait for other messages must not wait for its mend.
+                logger.exception("Delivery broke; it goes on")
+                failures += 1
+                self._gather(wait_seconds=min(backoff(failures).total_seconds(), MAX_PAUSE_SECONDS))
 
     @property
     def is_stopping(self) -> bool:
@@ -119,16 +133,11 @@ class Delivery:
         deadline = time.monotonic() + seconds
         while self._claimed and (left := deadline - time.monotonic()) > 0:
             self._gather(wait_seconds=min(OUTAGE_SECONDS, left))
-            with suppress(Unavailable):
-                self._settle()
+            self._try_to_settle()
         done = {each.id for each in self._done}
         waiting = [each for each in list(self._claimed.values()) if each.id not in done]
-        self._done += [_hand_back(each, datetime.now(UTC)) for each in waiting]
-        try:
-            self._settle()
-        except Unavailable:
-            return 0
-        return len(waiting)
+        self._done += [_hand_back(each) for each in waiting]
+        return len(waiting) if self._try_to_settle() else 0
 
     def _step(self) -> None:
         """Claim as many messages as there is room for, wait a moment for results, and settle."""
@@ -139,18 +148,27 @@ class Delivery:
         for message in self._claim(room) if room > 0 else []:
             if self._dispatcher.submit(message):
                 self._claimed[message.id] = message
+            else:
+                self._ends_at.pop(message.id, None)
         self._gather(wait_seconds=POLL_SECONDS)
 
     def _claim(self, limit: int) -> list[Message]:
+        asked_at = time.monotonic()
         with self._services.database.connection() as connection:
-            now = datetime.now(UTC)
-            return list(outbox.claim(connection, now=now, limit=limit, lease=self._lease))
+            claimed = outbox.claim(connection, limit=limit, lease=self._lease)
+        return [self._hold(each, asked_at) for each in claimed]
 
     def _load(self, message_id: UUID, attempts: int) -> Message | None:
+        asked_at = time.monotonic()
         with self._services.database.connection() as connection:
-            return outbox.find_claimed(
-                connection, message_id, attempts=attempts, now=datetime.now(UTC)
-            )
+            message = outbox.find_claimed(connection, message_id, attempts=attempts)
+        return self._hold(message, asked_at) if message is not None else None
+
+    def _hold(self, message: Message, asked_at: float) -> Message:
+        """Note until when the claim holds by the clock of this process, which never jumps."""
+        left = message.due_at - message.claimed_at
+        self._ends_at[message.id] = asked_at + left.total_seconds()
+        return message
 
     def _gather(self, *, wait_seconds: float) -> None:
         """Take in a result, or the call to stop, and all others that have piled up."""
@@ -174,52 +192,68 @@ class Delivery:
             outbox.settle(connection, self._done)
         for each in self._done:
             self._claimed.pop(each.id, None)
+            self._ends_at.pop(each.id, None)
         self._done.clear()
+
+    def _try_to_settle(self) -> bool:
+        try:
+            self._settle()
+        except Unavailable:
+            return False
+        except Exception:
+            logger.exception("Delivery broke; claims end by themselves")
+            return False
+        return True
 
     def _deliver(self, message: Message) -> None:
         self._claimed[message.id] = message
+        try:
+            self._results.put(self._attempt_in_context(message))
+        except Exception as error:  # or it would count as in the works for good
+            logger.exception("Delivery broke; it goes on")
+            self._results.put(self._failed(message, error))
+
+    def _attempt_in_context(self, message: Message) -> Settlement:
         token = context.attach(propagate.extract(message.trace))
         fields = log_fields.set({"message_id": str(message.id), "topic": message.topic})
         try:
-            self._results.put(self._attempt(message))
+            return self._attempt(message)
         finally:
             log_fields.reset(fields)
             context.detach(token)
 
     def _attempt(self, message: Message) -> Settlement:
-        now = datetime.now(UTC)
-        if self._is_stopping or message.due_at <= now:  # the claim has run out
-            return _hand_back(message, now)
+        if self._is_stopping or time.monotonic() >= self._ends_at.get(message.id, 0.0):
+            return _hand_back(message)
         started_at = time.perf_counter()
         try:
             is_sent = self._handlers[message.topic](self._services, message)
         except BreakerOpen as error:
             # Not counted as an attempt: the dependency was not called.
-            due_at = datetime.now(UTC) + (error.retry_after or timedelta(seconds=1))
-            return _hand_back(message, due_at)
+            return _hand_back(message, error.retry_after or timedelta(seconds=1))
         except Exception as error:
             if not isinstance(error, AppError):
                 logger.exception("Message handler broke")
             settlement = self._failed(message, error)
         else:
             status = MessageStatus.SENT if is_sent else MessageStatus.SKIPPED
-            settlement = Settlement(message.id, status, message.attempts, datetime.now(UTC))
+            settlement = Settlement(message.id, status, message.attempts)
         instruments.observe_message(
             message.topic, settlement.status, time.perf_counter() - started_at
         )
         return settlement
 
     def _failed(self, message: Message, error: Exception) -> Settlement:
-        due_at = datetime.now(UTC) + backoff(message.attempts)
+        due_in = backoff(message.attempts)
         reason = error.detail if isinstance(error, AppError) else type(error).__name__
         reason = reason[: outbox.ERROR_LENGTH]
-        is_over = due_at > message.expires_at and self._give_up(message, reason)
+        is_late = message.claimed_at + due_in > message.expires_at
+        is_over = is_late and self._give_up(message, reason)
         status = MessageStatus.ABANDONED if is_over else MessageStatus.QUEUED
         if isinstance(error, AskedToWait) and error.retry_after:
             # However long that is, the message gets one more try, when it expires.
-            asked_for = min(datetime.now(UTC) + error.retry_after, message.expires_at)
-            due_at = max(due_at, asked_for)
-        return Settlement(message.id, status, message.attempts, due_at, reason)
+            due_in = max(due_in, min(error.retry_after, message.expires_at - message.claimed_at))
+        return Settlement(message.id, status, message.attempts, last_error=reason, due_in=due_in)
 
     def _give_up(self, message: Message, reason: str) -> bool:
         """Call the handler for abandoned messages; tell whether it succeeded."""
@@ -242,5 +276,6 @@ class Delivery:
         instruments.set_backlog(waiting.queued, waiting.abandoned, age)
 
 
-def _hand_back(message: Message, due_at: datetime) -> Settlement:
-    return Settlement(message.id, MessageStatus.QUEUED, message.attempts, due_at, is_tried=False)
+def _hand_back(message: Message, due_in: timedelta = timedelta(0)) -> Settlement:
+    queued = MessageStatus.QUEUED
+    return Settlement(message.id, queued, message.attempts, is_tried=False, due_in=due_in)

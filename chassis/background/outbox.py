@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import (
     JSON,
     Connection,
+    Float,
     Index,
     Insert,
     String,
@@ -29,7 +30,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.storage.columns import Base
+from chassis.storage.clock import NO_TIME, database_time, from_now
+from chassis.storage.columns import Base, UtcDateTime
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from chassis.storage.tables import Purge, Tables
@@ -78,7 +80,10 @@ class OutboxMessage(Base):
 
 
 class Message(NamedTuple):
-    """A message as its handler sees it; `id` is the same on every try."""
+    """A message as its handler sees it; `id` is the same on every try.
+
+    Its times are of the database's clock, to be compared with each other and no other.
+    """
 
     id: UUID
     topic: str
@@ -87,47 +92,54 @@ class Message(NamedTuple):
     attempts: int
     due_at: datetime
     expires_at: datetime
+    claimed_at: datetime
 
 
 class Settlement(NamedTuple):
-    """The outcome of a claimed message."""
+    """The outcome of a claimed message.
+
+    Its new due time is `due_in` from now by the database's clock, unless `due_at` is given.
+    """
 
     id: UUID
     status: MessageStatus
     attempts: int
-    due_at: datetime
+    due_at: datetime | None = None
     last_error: str | None = None
     is_tried: bool = True
+    due_in: timedelta = NO_TIME
 
 
 messages: Table = OutboxMessage.__table__  # type: ignore[assignment]  # a Table, declared wider
-_COLUMNS = tuple(messages.c[name] for name in Message._fields)
+_COLUMNS = tuple(messages.c[name] for name in Message._fields if name in messages.c)
 _QUEUED = messages.c.status == text("'queued'")  # as text, or the partial index is not used
 PREFIX = "message_"
 
+_GIVEN = {column.name: bindparam(PREFIX + column.name, type_=column.type) for column in messages.c}
+# Times that are not given are the database's.
+_TIMES = {"due_at": database_time(), "expires_at": database_time(PATIENCE)}
 # As text: a parameter costs the sender and the receiver more.
 _NEW = {"status": text("'queued'"), "attempts": text("0"), "last_error": text("NULL")}
 INSERT: Insert = insert(messages).values(
-    {column.name: bindparam(PREFIX + column.name) for column in messages.c} | _NEW
+    _GIVEN | {name: func.coalesce(_GIVEN[name], time) for name, time in _TIMES.items()} | _NEW
 )
 
 
 def new_message(topic: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of INSERT for a message that is due now, in the current trace."""
-    now = datetime.now(UTC)
     row = {
         "id": uuid7(),
         "topic": topic,
         "payload": dict(payload),
         "trace": outgoing_headers(),
-        "due_at": now,
-        "expires_at": now + PATIENCE,
+        "due_at": None,
+        "expires_at": None,
     }
     return {PREFIX + name: value for name, value in row.items()}
 
 
 def claim(
-    connection: Connection, *, now: datetime, limit: int, lease: timedelta
+    connection: Connection, *, limit: int, lease: timedelta, now: datetime | None = None
 ) -> Sequence[Message]:
     """Reserve messages that are due, oldest first, in one statement.
 
@@ -136,13 +148,13 @@ def claim(
 
     Args:
         connection: A connection on which each statement commits by itself.
-        now: Current time; a parameter so that tests own the clock.
         limit: Largest number of messages to reserve, at least 1.
         lease: How long the reservation holds.
+        now: Counts instead of the database's clock; tests own the time with it.
     """
     due = (
         select(messages.c.id)
-        .where(_QUEUED, messages.c.due_at <= now)
+        .where(_QUEUED, messages.c.due_at <= database_time(now=now))
         .order_by(messages.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -153,25 +165,25 @@ def claim(
         # By the key alone: with more conditions and outdated statistics, the planner would
         # read the whole queue for each of these rows.
         .where(messages.c.id.in_(select(due.c.id)))
-        .values(attempts=messages.c.attempts + 1, due_at=now + lease)
-        .returning(*_COLUMNS)
+        .values(attempts=messages.c.attempts + 1, due_at=database_time(lease, now=now))
+        .returning(*_COLUMNS, database_time(now=now).label("claimed_at"))
     )
-    claimed = [Message(*row) for row in connection.execute(statement)]
+    claimed = [Message._make(row) for row in connection.execute(statement)]
     return sorted(claimed, key=lambda message: message.id)
 
 
 def find_claimed(
-    connection: Connection, message_id: UUID, *, attempts: int, now: datetime
+    connection: Connection, message_id: UUID, *, attempts: int, now: datetime | None = None
 ) -> Message | None:
     """Return a message while the claim with this number of attempts holds, else None."""
-    statement = select(*_COLUMNS).where(
+    statement = select(*_COLUMNS, database_time(now=now).label("claimed_at")).where(
         messages.c.id == message_id,
         _QUEUED,
         messages.c.attempts == attempts,
-        messages.c.due_at > now,
+        messages.c.due_at > database_time(now=now),
     )
     row = connection.execute(statement).first()
-    return Message(*row) if row is not None else None
+    return Message._make(row) if row is not None else None
 
 
 def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
@@ -190,7 +202,10 @@ def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
         .values(
             status=bindparam("new_status"),
             attempts=bindparam("new_attempts"),
-            due_at=bindparam("new_due_at"),
+            due_at=func.coalesce(
+                bindparam("new_due_at", type_=UtcDateTime()),
+                from_now(bindparam("new_due_in", type_=Float())),
+            ),
             last_error=bindparam("new_last_error"),
         )
     )
@@ -200,7 +215,7 @@ def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
 
 
 class Backlog(NamedTuple):
-    """The number of waiting messages, the oldest's time, and the number of abandoned ones."""
+    """The number of waiting messages, the oldest's time by this host, and of abandoned ones."""
 
     queued: int
     abandoned: int
@@ -209,10 +224,10 @@ class Backlog(NamedTuple):
 
 def backlog(connection: Connection) -> Backlog:
     """Return the backlog; this reads only messages that are not settled, which are few."""
-    statement = select(func.count(), func.min(messages.c.expires_at)).where(_QUEUED)
-    queued, earliest = connection.execute(statement).one()
+    statement = select(func.count(), func.min(messages.c.expires_at), database_time())
+    queued, earliest, now = connection.execute(statement.where(_QUEUED)).one()
     abandoned = select(func.count()).where(messages.c.status == MessageStatus.ABANDONED)
-    oldest = earliest - PATIENCE if earliest is not None else None
+    oldest = datetime.now(UTC) - (now - earliest + PATIENCE) if earliest is not None else None
     return Backlog(queued, connection.execute(abandoned).scalar_one(), oldest)
 
 
@@ -230,13 +245,16 @@ def list_messages(
     return [dict(row) for row in connection.execute(statement).mappings()]
 
 
-def requeue(connection: Connection, ids: Collection[UUID] | None, *, now: datetime) -> int:
+def requeue(
+    connection: Connection, ids: Collection[UUID] | None, *, now: datetime | None = None
+) -> int:
     """Queue abandoned messages, all or some, for another day; return their number."""
     statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
     if ids is not None:
         statement = statement.where(messages.c.id.in_(ids))
-    values = {"attempts": 0, "due_at": now, "expires_at": now + PATIENCE, "last_error": None}
-    return connection.execute(statement.values(status=MessageStatus.QUEUED, **values)).rowcount
+    times = {"due_at": database_time(now=now), "expires_at": database_time(PATIENCE, now=now)}
+    anew = statement.values(status=MessageStatus.QUEUED, attempts=0, last_error=None, **times)
+    return connection.execute(anew).rowcount
 
 
 def count_settled(database: DatabaseManager, *, before: datetime) -> int:
@@ -274,5 +292,6 @@ def _parameters(settlement: Settlement) -> dict[str, Any]:
         "new_status": settlement.status.value,
         "new_attempts": attempts,
         "new_due_at": settlement.due_at,
+        "new_due_in": settlement.due_in.total_seconds(),
         "new_last_error": settlement.last_error,
     }

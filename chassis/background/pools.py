@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import multiprocessing
 import queue
 import threading
@@ -18,6 +19,8 @@ from chassis.errors import AppError, Unavailable
 from chassis.telemetry import instruments
 from chassis.telemetry.log_fields import log_fields
 from chassis.telemetry.propagation import outgoing_headers
+
+logger = logging.getLogger(__name__)
 
 
 class PoolFull(Unavailable):
@@ -109,11 +112,16 @@ class Pool:
                 thread.start()
 
     def _run(self) -> None:
-        run = self.slot()
+        run: Callable[[_Task], Any] | None = None
         while True:
             task = self._tasks.get()
             try:
+                run = run or self.slot()
                 self._work(run, task)
+            except Exception as error:  # or there would be a thread less
+                logger.exception("Thread broke", extra={"error_type": type(error).__name__})
+                if not task.future.done():
+                    task.future.set_exception(error)
             finally:
                 self._tasks.task_done()
 

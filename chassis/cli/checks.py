@@ -13,6 +13,7 @@ from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
+from chassis.storage.failures import ReadOnly
 
 NO_ANSWER = "the database did not answer"
 
@@ -49,6 +50,7 @@ def check_services(
         yield _attempt(name, ping, advice[name], is_fatal=name in required)
         if name == "database":
             yield _check_schema(services.database)
+            yield from _check_writable(services.database)
     yield _check_connections(services.database, connections)
 
 
@@ -82,6 +84,17 @@ def _check_schema(database: DatabaseManager) -> Finding:
         return Finding("schema", passed=False, is_fatal=True, advice=NO_ANSWER)
     advice = migrations.REMEDY if is_behind else ""
     return Finding("schema", passed=not is_behind, is_fatal=True, advice=advice)
+
+
+def _check_writable(database: DatabaseManager) -> Iterator[Finding]:
+    """Speak only of a database that is read-only; that it does not answer is said elsewhere."""
+    try:
+        database.require_writable()
+    except ReadOnly:
+        advice = "DATABASE_URL leads to a standby, or to a database that was set read-only"
+        yield Finding("read_only", passed=False, is_fatal=True, advice=advice)
+    except Unavailable:
+        return
 
 
 def _check_connections(database: DatabaseManager, wanted: int) -> Finding:

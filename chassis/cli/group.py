@@ -10,6 +10,7 @@ import click
 
 from chassis.backing_services import BackingServices
 from chassis.errors import AppError, Unavailable
+from chassis.storage.failures import PERMISSION_DENIED, sqlstate
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class AdminGroup(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit, EOFError):
             raise
         except Exception as error:
+            if sqlstate(error) == PERMISSION_DENIED:
+                raise click.ClickException(_driver_says(error)) from error
             logger.exception("Command failed", extra={"error_type": type(error).__name__})
             raise click.ClickException(f"{AppError.title}; the log says more") from error
 
@@ -70,8 +73,11 @@ def require_command(ctx: click.Context) -> None:
 
 def _sentence(error: AppError) -> str:
     """Return the error's text and, where a driver caused it, the driver's text."""
-    driver = getattr(error.__cause__, "orig", None)
-    reason = str(driver or "").partition("\n")[0]
+    reason = _driver_says(error.__cause__)
     return (
         f"{error.detail}: {reason}" if isinstance(error, Unavailable) and reason else error.detail
     )
+
+
+def _driver_says(error: BaseException | None) -> str:
+    return str(getattr(error, "orig", None) or "").partition("\n")[0]

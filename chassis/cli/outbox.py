@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import click
@@ -60,7 +60,7 @@ def requeue(
         raise click.UsageError("Give the ids of messages, or --all")
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        number = outbox.requeue(connection, None if is_all else ids, now=datetime.now(UTC))
+        number = outbox.requeue(connection, None if is_all else ids)
     click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
     if ids and number < len(set(ids)):
         raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")

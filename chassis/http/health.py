@@ -23,7 +23,7 @@ from chassis.http.operation import Operation
 from chassis.http.web import json_response
 from chassis.schemas import Schema
 from chassis.storage import migrations
-from chassis.storage.database import DatabaseManager
+from chassis.storage.failures import ReadOnly, SchemaBehind
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("health", __name__)
@@ -128,18 +128,27 @@ class Readiness:
 def make_readiness(
     services: BackingServices, *, required: frozenset[str], timeout: timedelta
 ) -> Readiness:
-    """Check the attached resources, and that the schema is not behind the code."""
-    checks = services.pings() | {"schema": partial(_require_schema, services.database)}
-    return Readiness(checks, required=required | {"schema"}, timeout=timeout)
+    """Check the attached resources, that the schema is not behind, and that writes are taken."""
+    database = services.database
+    checks = services.pings() | {
+        "schema": partial(
+            _unless_away, partial(migrations.require_current, database), SchemaBehind
+        ),
+        "read_only": partial(_unless_away, database.require_writable, ReadOnly),
+    }
+    # Without the database itself being required, one that only reads is no reason, either.
+    implied = {"schema", "read_only"} if "database" in required else {"schema"}
+    return Readiness(checks, required=required | implied, timeout=timeout)
 
 
-def _require_schema(database: DatabaseManager) -> None:
+def _unless_away(require: Callable[[], None], failure: type[Unavailable]) -> None:
+    """Let a check fail for its own reason only: that there is no answer, another one says."""
     try:
-        behind = migrations.is_behind(database)
+        require()
+    except failure:
+        raise
     except Unavailable:
-        return  # the database's own check reports this
-    if behind:
-        raise Unavailable(f"The schema is behind; {migrations.REMEDY}")
+        return
 
 
 def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:

@@ -35,6 +35,18 @@ def text() -> Kind:
     return Kind("text in UTF-8", parse)
 
 
+def header() -> Kind:
+    """Accept what a client can send as a header's value; a line end behind it is dropped."""
+
+    def parse(raw: str) -> str:
+        value = raw.rstrip("\r\n")
+        if not re.fullmatch(r"[!-~]*", value, re.ASCII):
+            raise ValueError(raw)
+        return value
+
+    return Kind("letters, digits and signs of ASCII without a blank", parse)
+
+
 def integer(low: int, high: int) -> Kind:
     """Accept whole numbers from `low` to `high`."""
 

@@ -53,6 +53,8 @@ def read(
     for each in settings:
         variable = each.name.upper()
         value = variables.get(variable)
+        if value is not None and each.metadata["secret"]:
+            value = value.rstrip("\r\n")  # as in a file
         path = variables.get(f"{variable}_FILE") if each.metadata["secret"] else None
         if value and path:
             problems.append(f"{variable} and {variable}_FILE are both set; keep one of them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import (
@@ -20,9 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, sessionmaker
 
-from chassis.errors import Unavailable
 from chassis.storage import postgresql, sqlite
 from chassis.storage.copying import support_copy
+from chassis.storage.failures import ReadOnly, as_outage, close_after_last_words
 from chassis.storage.prepared import AnyConnection, CompiledStatement, Prepared, PreparedConnection
 from chassis.storage.stall_watch import StallWatch
 
@@ -57,14 +58,18 @@ class DatabaseManager:
         connect_timeout: timedelta = timedelta(seconds=2),
         statement_timeout: timedelta = timedelta(seconds=5),
         application_name: str = "",
+        folder: Path = Path(),
     ) -> None:
-        self._url = with_driver(url)
+        self._url = sqlite.anchored(with_driver(url), folder)
         self._pool_options = _pool_options(
             self._url.database, pool_size, max_overflow, pool_timeout
         )
         if not self.is_sqlite:
             self._pool_options["connect_args"] = postgresql.connect_arguments(
-                connect_timeout, statement_timeout, application_name
+                self._url,
+                connect_timeout=connect_timeout,
+                statement_timeout=statement_timeout,
+                application_name=application_name,
             )
             # Changes to many rows go out together, instead of with a round trip for each row.
             self._pool_options["executemany_mode"] = "values_plus_batch"
@@ -99,6 +104,7 @@ class DatabaseManager:
             # A second engine on the same pool: this one begins transactions, the first does not.
             self._transactional = self._engine.execution_options()
             (sqlite if self.is_sqlite else postgresql).listen(self._engine, self._transactional)
+            close_after_last_words(self._engine)
             if not self.is_sqlite:
                 support_copy(self._engine.dialect)
                 if self._has_statement_timeout:
@@ -205,6 +211,19 @@ class DatabaseManager:
         with self.connection() as connection:
             connection.execute(text("SELECT 1"))
 
+    def require_writable(self) -> None:
+        """Make sure that changes can be stored; SQLite tells only when it is asked for one.
+
+        Raises:
+            ReadOnly: they cannot.
+            Unavailable: there was no answer.
+        """
+        if self.is_sqlite:
+            return
+        with self.connection() as connection:
+            if connection.scalar(text("SHOW transaction_read_only")) == "on":
+                raise ReadOnly
+
     def pool_usage(self) -> dict[str, int]:
         """Return how many connections are in use, how many are idle, and how many there may be."""
         pool = self.engine.pool
@@ -237,11 +256,11 @@ def _outages() -> Iterator[None]:
     """Turn the errors of an outage into Unavailable, a 503; other errors are bugs, and a 500."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        # SQLite's driver raises OperationalError for bad SQL and missing tables as well.
-        if getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_ERROR":
+    except exc.SQLAlchemyError as error:
+        outage = as_outage(error)
+        if outage is None:
             raise
-        raise Unavailable from error
+        raise outage from error
 
 
 def _pool_options(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,6 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.errors import AppError, Conflict
 from chassis.security import fingerprint
+from chassis.storage.clock import database_time
 from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager
 from chassis.storage.prepared import AnyConnection, Prepared
@@ -101,7 +103,7 @@ class AlreadyAnswered(AppError):
 keys: Table = IdempotencyKey.__table__  # type: ignore[assignment]  # a Table, declared wider
 _GET = Prepared(
     select(keys.c.request_hash, keys.c.answer).where(
-        keys.c.id == bindparam("key_id"), keys.c.created_at >= bindparam("oldest")
+        keys.c.id == bindparam("key_id"), keys.c.created_at >= database_time(-RETENTION)
     )
 )
 
@@ -128,16 +130,18 @@ def reserve(connection: Connection, request: Request, answer: str) -> None:
         KeyReused: that request asked for something else.
         KeyInFlight: that request is still being worked on.
     """
-    now = datetime.now(UTC)
-    row = {"request_hash": request.hash, "answer": answer, "created_at": now}
+    row: dict[str, Any] = {
+        "request_hash": request.hash,
+        "answer": answer,
+        "created_at": database_time(),
+    }
     # A row that outlived its retention counts as absent, even before it is purged.
-    statement = insert(keys).on_conflict_do_update(
-        index_elements=["id"], set_=row, where=keys.c.created_at < now - RETENTION
-    )
+    statement = insert(keys).values(id=request.id, **row)
+    statement = statement.on_conflict_do_update(index_elements=["id"], set_=row, where=_expired())
     try:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-        claimed = connection.execute(statement, row | {"id": request.id}).rowcount
+        claimed = connection.execute(statement).rowcount
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
             raise
@@ -169,12 +173,11 @@ TABLES: Tables = {"idempotency_keys": purge_expired(count_expired_keys, purge_ex
 
 
 def _expired() -> ColumnElement[bool]:
-    return keys.c.created_at < datetime.now(UTC) - RETENTION
+    return keys.c.created_at < database_time(-RETENTION)
 
 
 def _recall(connection: AnyConnection, request: Request) -> None:
-    oldest = datetime.now(UTC) - RETENTION
-    row = _GET.first(connection, {"key_id": request.id, "oldest": oldest})
+    row = _GET.first(connection, {"key_id": request.id})
     if row is None:
         return
     request_hash, answer = row

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, inspect, text
 from chassis.errors import Unavailable
 from chassis.once import once
 from chassis.storage.database import DatabaseManager
+from chassis.storage.failures import SchemaBehind
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -80,10 +81,11 @@ def require_current(database: DatabaseManager) -> None:
     """Refuse to go on with a schema that is behind.
 
     Raises:
-        Unavailable: the schema is behind, or the database did not answer.
+        SchemaBehind: the schema is behind.
+        Unavailable: the database did not answer.
     """
     if is_behind(database):
-        raise Unavailable(f"The schema is behind; {REMEDY}")
+        raise SchemaBehind(f"{SchemaBehind.title}; {REMEDY}")
 
 
 def pending(database: DatabaseManager) -> list[str]:

@@ -7,29 +7,36 @@ from datetime import timedelta
 from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, exc
+from sqlalchemy import URL, Connection, Engine, event, exc
+
+READ_ONLY_PARAMETERS = ("in_hot_standby", "default_transaction_read_only")
 
 
 def connect_arguments(
-    connect_timeout: timedelta, statement_timeout: timedelta, application_name: str
+    url: URL, *, connect_timeout: timedelta, statement_timeout: timedelta, application_name: str
 ) -> dict[str, Any]:
-    """Return the arguments for the driver that opens a connection."""
+    """Return the arguments for the driver beside those of the URL, which win.
+
+    The URL's own `options` come after ours: of two values for one setting the last one holds.
+    """
     settings = {
         "timezone": "UTC",
         "statement_timeout": round(statement_timeout.total_seconds() * 1000),
         # A client that stalls inside a transaction must not hold the locks for ever.
         "idle_in_transaction_session_timeout": 60_000,
     }
-    return {
+    own_options = [f"-c {name}={value}" for name, value in settings.items()]
+    arguments = {
         "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
         "application_name": application_name,
-        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         # Notice within seconds, not hours, that the server has vanished.
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
+    options = " ".join([*own_options, *url.normalized_query.get("options", ())])
+    return {**{k: v for k, v in arguments.items() if k not in url.query}, "options": options}
 
 
 def listen(engine: Engine, transactional: Engine) -> None:
@@ -55,3 +62,20 @@ def listen(engine: Engine, transactional: Engine) -> None:
     def _rest(connection: Any, _record: Any) -> None:
         if connection is not None and not connection.autocommit:
             connection.autocommit = True
+
+    _close_read_only(engine)
+
+
+def _close_read_only(engine: Engine) -> None:
+    """Let a session that began read-only serve once: the next may be at a server that writes."""
+
+    @event.listens_for(engine, "connect")
+    def _note(connection: Any, record: Any) -> None:
+        # The server says so by itself (from version 14 on), so asking costs nothing.
+        said = (connection.info.parameter_status(name) for name in READ_ONLY_PARAMETERS)
+        record.info["is_read_only"] = "on" in said
+
+    @event.listens_for(engine, "checkin")
+    def _close(connection: Any, record: Any) -> None:
+        if connection is not None and record.info.get("is_read_only"):
+            record.invalidate()

@@ -12,6 +12,8 @@ from typing import Any, NoReturn, Self, TypeAlias
 
 from sqlalchemy import Connection, Delete, Dialect, Engine, Insert, Select, Update, exc
 
+from chassis.storage.failures import ends_session, is_read_only
+
 Parameters = Mapping[str, Any]
 
 
@@ -129,10 +131,13 @@ class PreparedConnection:
         """Raise a driver's error as SQLAlchemy does."""
         pooled = None if statement is None else self._pooled
         driver = None if pooled is None else pooled.dbapi_connection
-        is_lost = self._dialect.is_disconnect(error, driver, None)
-        if is_lost and pooled is not None:
+        is_cut = self._dialect.is_disconnect(error, driver, None)
+        is_lost = is_cut or ends_session(error)
+        if pooled is not None and (is_cut or is_read_only(error)):
             # All connections of that age: behind a frozen server each would cost a caller.
             self._engine.pool._invalidate(pooled, error)  # noqa: SLF001 - nothing public does
+        elif pooled is not None and is_lost:
+            pooled.invalidate(error)
         raise exc.DBAPIError.instance(
             statement,
             values,

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
+
+
+def anchored(url: URL, folder: Path) -> URL:
+    """Return the URL of the same file for every process, wherever it was started.
+
+    Args:
+        url: Of any database; others than SQLite's files stay as they are.
+        folder: Where a relative path begins.
+    """
+    path = url.database or ""
+    if url.get_backend_name() != "sqlite" or path in {"", ":memory:"} or path.startswith("file:"):
+        return url
+    return url.set(database=str(folder / path))
 
 
 def listen(engine: Engine, transactional: Engine) -> None:

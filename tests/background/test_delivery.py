@@ -18,6 +18,7 @@ from chassis.background.dispatch import LocalDispatcher
 from chassis.background.outbox import MessageStatus, messages
 from chassis.clients.resilience import AskedToWait, BreakerOpen, CircuitBreaker
 from chassis.errors import Unavailable
+from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager, with_driver
 from tests.support.factories import make_user
 from tests.support.faults import FaultProxy, Mode
@@ -478,6 +479,60 @@ def test_delivery_goes_on_when_the_database_is_back(postgresql_url, config, away
 
     assert caplog.text.count("The database is away") == 1
     assert caplog.text.count("The database is back") == 1
+
+
+def test_delivery_before_the_first_migration_waits_says_so_once_and_goes_on_by_itself(
+    empty_database, config, caplog
+):
+    with closing(open_backing_services(config)) as opened:
+        services = replace(opened, database=empty_database)
+        with delivering(services, succeed):
+            eventually(lambda: "The database is away" in caplog.text)
+            time.sleep(1.5)  # some more rounds
+            migrations.upgrade(empty_database)
+            enqueue(empty_database)
+            eventually(lambda: statuses(empty_database) == {"sent"})
+
+    (line,) = [each for each in caplog.records if each.message.startswith("The database is away")]
+    assert line.reason == "The schema is behind"
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+class Defective(LocalDispatcher):
+    """Works like any other after some failures that nobody expects."""
+
+    def __init__(self, concurrency, failures):
+        super().__init__(concurrency)
+        self.failures = failures
+
+    def room(self, in_works):
+        if self.failures:
+            self.failures -= 1
+            raise ZeroDivisionError
+        return super().room(in_works)
+
+
+def test_delivery_survives_what_nobody_expects_and_says_so(services, caplog):
+    enqueue(services.database)
+
+    with delivering(services, succeed, dispatcher=Defective(4, failures=2)) as delivery:
+        eventually(lambda: statuses(services.database) == {"sent"})
+        assert delivery.is_alive()
+
+    assert caplog.text.count("Delivery broke; it goes on") == 2
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_message_that_breaks_the_delivery_is_tried_again_and_holds_no_thread(services):
+    (broken,) = enqueue(services.database, trace=5)  # no headers that anybody wrote
+    others = enqueue(services.database, 3)
+
+    with delivering(services, succeed, concurrency=1):
+        eventually(lambda: len(stored(services.database, status="sent")) == len(others))
+        eventually(lambda: stored(services.database, id=broken)[0].last_error)
+
+    (row,) = stored(services.database, id=broken)
+    assert (row.status, row.last_error) == ("queued", "AttributeError")
 
 
 @pytest.mark.integration

@@ -26,7 +26,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def message():
-    return Message(uuid7(), "test.happened", {}, {}, 1, NOW, NOW + DAY)
+    return Message(uuid7(), "test.happened", {}, {}, 1, NOW, NOW + DAY, NOW)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ SECOND = timedelta(seconds=1)
 def enqueue(database, *, due_in=timedelta(0), created=None):
     """Queue a message; `created` moves its whole life to another time."""
     row = outbox.new_message("test.happened", {"number": 1})
-    row["message_due_at"] += due_in
+    if due_in:
+        row["message_due_at"] = datetime.now(UTC) + due_in
     if created is not None:
         row["message_id"] = UUID(int=int(created.timestamp() * 1000) << 80 | uuid7().int % 2**80)
         row["message_due_at"] = created

@@ -3,9 +3,12 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -18,6 +21,7 @@ from chassis.tasks import InlineTasks
 from chassis.telemetry.log_fields import log_fields
 from config import AppConfig
 from tests.support import pooled
+from tests.support.processes import ROOT
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from workers import QUEUED_PER_SLOT, WorkerManager
 
@@ -50,6 +54,68 @@ def test_cpu_tasks_run_in_other_processes_and_io_tasks_in_other_threads(manager)
 
     assert process != os.getpid()
     assert thread != threading.get_ident()
+
+
+POOLED = """
+import os, time
+from config import AppConfig
+from workers import WorkerManager
+
+if __name__ == "__main__":
+    manager = WorkerManager(AppConfig(redis_url="", worker_concurrency=1))
+    print(manager.submit_cpu_task(os.getpid).result(), flush=True)
+    manager.submit_cpu_task(time.sleep, 3600).result()
+"""
+
+
+@pytest.mark.integration
+def test_a_process_of_the_pool_ends_with_its_parent_even_when_that_is_killed(tmp_path):
+    script = tmp_path / "pooled.py"
+    script.write_text(POOLED)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, env=variables, text=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+
+    parent.kill()
+    parent.wait()
+
+    eventually(lambda: not is_running(child))
+
+
+def is_running(pid):
+    """Tell whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+class Hesitant(Pool):
+    """Cannot work on its first task, as when no process can be started."""
+
+    failures = 1
+
+    def slot(self):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("no more processes")
+        return super().slot()
+
+
+def test_a_thread_that_cannot_begin_says_so_and_serves_the_next_task(caplog):
+    pool = Hesitant("test", size=1, capacity=2)
+
+    with pytest.raises(OSError, match="no more processes"):
+        pool.submit(math.sqrt, 4).result(DEADLINE_SECONDS)
+    root = pool.submit(math.sqrt, 4).result(DEADLINE_SECONDS)
+
+    assert root == 2
+    assert "Thread broke" in caplog.text
+    pool.close(time.monotonic())
 
 
 def test_what_a_task_raises_reaches_whoever_waits_for_it(manager):

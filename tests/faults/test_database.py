@@ -67,6 +67,23 @@ def operating(database_url):
 
 
 @contextmanager
+def read_only(database_url):
+    """Let the server take no changes, in sessions that begin meanwhile for as long as they live."""
+    with operating(database_url) as operator:
+        name = f'"{operator.engine.url.database}"'
+        setting = "default_transaction_read_only"
+        operator.execute(text(f"SET {setting} = off"))
+        operator.execute(text(f"ALTER DATABASE {name} SET {setting} = on"))
+        operator.execute(
+            text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}")  # noqa: S608 - text from here
+        )
+        try:
+            yield
+        finally:
+            operator.execute(text(f"ALTER DATABASE {name} RESET {setting}"))
+
+
+@contextmanager
 def frozen(pids):
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -196,4 +213,24 @@ def test_a_slow_network_slows_answers_and_fails_none(
         serves_again(load)
 
     assert set(load.statuses) == {201}
+    assert_promises_kept(load, postgresql_server.url, provider)
+
+
+def test_a_database_that_turns_read_only_is_an_outage_and_needs_no_restart(
+    deployment, postgresql_server, provider
+):
+    web, worker = deployment.both()
+    processes = web.children
+
+    with registering(web.url) as load:
+        serves_again(load)
+        with read_only(postgresql_server.url):
+            eventually(lambda: load.count(503) > 3)
+            eventually(lambda: web.get("/ready") == 503)
+            eventually(lambda: worker.logged("The database is away"))
+        serves_again(load)
+        eventually(lambda: web.get("/ready") == 200)
+
+    assert web.children == processes
+    assert worker.is_alive
     assert_promises_kept(load, postgresql_server.url, provider)

@@ -217,8 +217,14 @@ def past():
     return datetime.now(UTC) - timedelta(seconds=1)
 
 
+def ahead(seconds):
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
 BAD_TOKENS = {
     "expired": lambda forge: forge(exp=past()),
+    "issued 40 s ahead": lambda forge: forge(iat=ahead(40)),
+    "valid 40 s from now": lambda forge: forge(nbf=ahead(40)),
     "not issued yet": lambda forge: forge(iat=datetime.now(UTC) + timedelta(hours=1)),
     "wrong audience": lambda forge: forge(aud="another-service"),
     "wrong issuer": lambda forge: forge(iss="another-service"),
@@ -424,3 +430,10 @@ def test_secrets_are_compared_whole():
     assert not same_secret("key", "keys")
     assert not same_secret("", "")
     assert not same_secret("schlüssel", "schlussel")
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_token_of_a_replica_whose_clock_is_ahead_is_accepted(client, forge, claim):
+    token = forge(**{claim: ahead(20)})
+
+    assert client.get("/users/me", headers=bearer(token)).status_code == 200

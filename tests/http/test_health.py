@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from app import create_app
 from bootstrap import open_backing_services
@@ -17,6 +17,7 @@ from chassis.http import health
 from chassis.http.context import context_of
 from chassis.http.health import Readiness
 from chassis.storage import migrations
+from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -396,3 +397,44 @@ def test_a_check_with_a_bug_counts_as_failed_and_is_logged_as_an_error(caplog):
     assert failed == frozenset("a")
     assert (record.levelname, record.check) == ("ERROR", "a")
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def set_read_only(url, value):
+    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        name = f'"{engine.url.database}"'
+        connection.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+        )
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("required", "answer"), [("database", (503, "not_ready")), ("", (200, "degraded"))]
+)
+def test_ready_says_that_the_database_is_read_only(
+    serve, empty_postgresql_url, clock, required, answer
+):
+    migrations.upgrade(DatabaseManager(empty_postgresql_url).initialize())
+    client = serve(database_url=empty_postgresql_url, ready_requires=required)
+
+    set_read_only(empty_postgresql_url, "on")
+    during = client.get("/ready")
+    set_read_only(empty_postgresql_url, "off")
+    clock.now += 2
+    after = client.get("/ready")
+
+    assert (during.status_code, during.json["status"]) == answer
+    assert during.json["reasons"] == ["read_only"]
+    assert during.json["checks"]["database"] is True
+    assert (after.status_code, after.json["reasons"]) == (200, [])
+
+
+def test_a_request_before_the_first_migration_is_503(serve, empty_database_url):
+    client = serve(database_url=empty_database_url)
+
+    answer = client.post("/users", json={"email": "ada@example.com", "name": "Ada"})
+
+    assert (answer.status_code, answer.json["detail"]) == (503, "The schema is behind")
+    assert answer.headers["Retry-After"] == "1"

@@ -184,7 +184,7 @@ def test_a_job_that_is_over_cannot_be_cancelled(service_client, services):
 def give_up(services, job_id):
     """Do what the worker does when a step has failed for a day."""
     message = outbox.Message(
-        uuid7(), service.IMPORT_STEP, {"job_id": str(job_id)}, {}, 400, NOW, NOW
+        uuid7(), service.IMPORT_STEP, {"job_id": str(job_id)}, {}, 400, NOW, NOW, NOW
     )
     ABANDONED_HANDLERS[service.IMPORT_STEP](services, message, "The task ended its process")
 

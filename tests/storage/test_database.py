@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -477,6 +477,32 @@ def test_every_spelling_of_a_postgresql_url_works(postgresql_url, scheme):
 
     assert not database.is_sqlite
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "setting", "value"),
+    [
+        ("options=-csearch_path%3Dtenant", "search_path", "tenant"),
+        ("options=-csearch_path%3Dtenant", "TimeZone", "UTC"),
+        ("options=-c+statement_timeout%3D7s", "statement_timeout", "7s"),
+        ("options=-cwork_mem%3D5MB&options=-csearch_path%3Dtenant", "work_mem", "5MB"),
+        ("application_name=billing", "application_name", "billing"),
+        ("keepalives_idle=7", "application_name", "cloudnative-user-api"),
+    ],
+)
+def test_the_url_says_more_than_we_do_and_ours_is_added(postgresql_url, query, setting, value):
+    config = AppConfig(database_url=f"{postgresql_url}?{query}")
+    with closing(open_database(config)) as database, database.connection() as connection:
+        assert connection.scalar(text(f"SHOW {setting}")) == value
+
+
+def test_keepalives_in_the_url_stay(postgresql_url):
+    config = AppConfig(database_url=f"{postgresql_url}?keepalives_idle=7")
+    with closing(open_database(config)) as database, database.connection() as connection:
+        driver = connection.connection.dbapi_connection
+        parameters = driver.get_dsn_parameters()  # type: ignore[union-attr]  # it is open
+
+    assert (parameters["keepalives_idle"], parameters["keepalives_count"]) == ("7", "3")
 
 
 def test_a_password_with_escaped_characters_survives_the_parsing():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import requests
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from app import make_token_issuer
 from chassis.errors import Unavailable
@@ -31,16 +31,15 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """Move the module's clock by a span; rows are written and read by it."""
+def clock(database):
+    """Let time pass for what is stored: the clock is the database's."""
 
     def advance(span):
-        class Clock(datetime):
-            @classmethod
-            def now(cls, tz=None):
-                return datetime.now(tz) + span
-
-        monkeypatch.setattr(idempotency, "datetime", Clock)
+        rows = {row.id: row.created_at for row in stored_keys(database)}
+        with database.connection() as connection:
+            for key, created_at in rows.items():
+                older = update(idempotency.keys).values(created_at=created_at - span)
+                connection.execute(older.where(idempotency.keys.c.id == key))
 
     return advance
 

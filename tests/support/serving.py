@@ -114,11 +114,11 @@ class Service:
 
 @contextmanager
 def serving(folder: Path, **variables: str) -> Iterator[Service]:
-    """Start the service and wait until all its workers are there."""
+    """Start the service and wait until all its workers are there, as many as configured."""
     service = Service(folder, variables)
     with ExitStack() as running:
         running.callback(service.close)
-        expected = int(variables.get("WEB_CONCURRENCY", "1"))
+        expected = int(variables.get("WEB_CONCURRENCY", "1") or 2)  # 2 is the default
         eventually(lambda: _is_serving(service) and service.output.count("Booting") == expected)
         yield service
 

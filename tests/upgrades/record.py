@@ -8,7 +8,7 @@ with it that its schema still serves this one; see docs/upgrades.md.
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,12 @@ def _ask(client: Any, method: str, path: str, **options: Any) -> Any:
 
 def deliver(services: BackingServices) -> None:
     """Do what a worker does, once for each message."""
-    now = datetime.now(UTC)
     with services.database.connection() as connection:
         outbox.backlog(connection)
-        messages = outbox.claim(connection, now=now, limit=10, lease=timedelta(seconds=15))
+        messages = outbox.claim(connection, limit=10, lease=timedelta(seconds=15))
     for each in messages:
         EVENT_HANDLERS[each.topic](services, each)
-        sent = outbox.Settlement(each.id, outbox.MessageStatus.SENT, each.attempts, now)
+        sent = outbox.Settlement(each.id, outbox.MessageStatus.SENT, each.attempts)
         with services.database.connection() as connection:
             outbox.settle(connection, [sent])
 

@@ -28,7 +28,7 @@ def mailing(services, config, provider):
 def registered(user_id):
     now = datetime.now(UTC)
     payload = {"user_id": str(user_id)}
-    return Message(uuid7(), registration.USER_REGISTERED, payload, {}, 1, now, now)
+    return Message(uuid7(), registration.USER_REGISTERED, payload, {}, 1, now, now, now)
 
 
 def test_a_new_user_is_welcomed_by_name(mailing, provider):
