@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from chassis.storage import postgresql, sqlite
 from chassis.storage.copying import support_copy
 from chassis.storage.failures import ReadOnly, as_outage, close_after_last_words
+from chassis.storage.prepared import AnyConnection, CompiledStatement, Prepared, PreparedConnection
 from chassis.storage.stall_watch import StallWatch
 
 # Rows that a streamed result holds in memory.
@@ -73,6 +74,7 @@ class DatabaseManager:
             # Changes to many rows go out together, instead of with a round trip for each row.
             self._pool_options["executemany_mode"] = "values_plus_batch"
         self._has_statement_timeout = bool(statement_timeout)
+        self._compiled: dict[Prepared, CompiledStatement] = {}
         self._stall_watch = StallWatch(statement_timeout + timedelta(seconds=1))
         self._engine: Engine | None = None
         self._transactional: Engine | None = None
@@ -118,6 +120,20 @@ class DatabaseManager:
         """
         with _outages(), self.engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def prepared(self) -> Iterator[AnyConnection]:
+        """Yield a connection for prepared statements, each of which commits by itself.
+
+        Raises:
+            Unavailable: there was no connection in time, or the connection broke.
+        """
+        if self.is_sqlite:
+            with self.connection() as connection:
+                yield connection
+        else:
+            with _outages(), PreparedConnection(self.engine, self._compiled) as prepared:
+                yield prepared
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -96,6 +96,13 @@ def as_outage(error: exc.SQLAlchemyError) -> Unavailable | None:
     return _NAMED.get(code, Unavailable)() if is_outage else None
 
 
+def is_last_word(driver: BaseException) -> bool:
+    """Tell whether the session that met a driver's error must not be used again."""
+    if isinstance(driver, sqlite3.Error):
+        return _sqlite_code(driver) in _SQLITE_LAST_WORDS
+    return (sqlstate(driver) or "").startswith(_LAST_WORDS)
+
+
 def close_after_last_words(engine: Engine) -> None:
     """Have sessions closed that met a failure which the next session may not meet.
 
@@ -106,11 +113,7 @@ def close_after_last_words(engine: Engine) -> None:
     @event.listens_for(engine, "handle_error")
     def _handle(context: Any) -> None:
         driver = context.original_exception
-        if isinstance(driver, sqlite3.Error):
-            is_over = _sqlite_code(driver) in _SQLITE_LAST_WORDS
-        else:
-            is_over = (sqlstate(driver) or "").startswith(_LAST_WORDS)
-        if is_over and context.engine is not None and not context.is_disconnect:
+        if is_last_word(driver) and context.engine is not None and not context.is_disconnect:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = _is_read_only(driver)
 

@@ -8,7 +8,18 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, Table, Text, delete, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
@@ -18,6 +29,7 @@ from chassis.security import fingerprint
 from chassis.storage.clock import database_time
 from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager
+from chassis.storage.prepared import AnyConnection, Prepared
 from chassis.storage.tables import Tables, purge_expired
 
 RETENTION = timedelta(hours=24)
@@ -89,6 +101,11 @@ class AlreadyAnswered(AppError):
 
 
 keys: Table = IdempotencyKey.__table__  # type: ignore[assignment]  # a Table, declared wider
+_GET = Prepared(
+    select(keys.c.request_hash, keys.c.answer).where(
+        keys.c.id == bindparam("key_id"), keys.c.created_at >= database_time(-RETENTION)
+    )
+)
 
 
 def recall(database: DatabaseManager, request: Request) -> None:
@@ -98,7 +115,7 @@ def recall(database: DatabaseManager, request: Request) -> None:
         AlreadyAnswered: there is an answer.
         KeyReused: the key belongs to another request.
     """
-    with database.connection() as connection:
+    with database.prepared() as connection:
         _recall(connection, request)
 
 
@@ -159,13 +176,11 @@ def _expired() -> ColumnElement[bool]:
     return keys.c.created_at < database_time(-RETENTION)
 
 
-def _recall(connection: Connection, request: Request) -> None:
-    statement = select(keys.c.request_hash, keys.c.answer).where(
-        keys.c.id == request.id, keys.c.created_at >= database_time(-RETENTION)
-    )
-    row = connection.execute(statement).first()
+def _recall(connection: AnyConnection, request: Request) -> None:
+    row = _GET.first(connection, {"key_id": request.id})
     if row is None:
         return
-    if row.request_hash != request.hash:
+    request_hash, answer = row
+    if request_hash != request.hash:
         raise KeyReused
-    raise AlreadyAnswered(row.answer)
+    raise AlreadyAnswered(answer)

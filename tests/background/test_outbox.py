@@ -360,8 +360,8 @@ def test_postgresql_stores_user_and_message_in_one_statement(database):
     statements = []
     make_user(database)  # the first connection says more than the statement
 
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def note(_connection, _cursor, statement, *_others):
+    @event.listens_for(database.engine, "do_execute")
+    def note(_cursor, statement, *_others):
         statements.append(statement)
 
     make_user(database)

@@ -23,17 +23,29 @@ def recording(engine: Engine) -> Iterator[list[str]]:
     """Yield a list that takes in every statement that succeeds, with its values and its end."""
     statements: list[str] = []
 
-    def note(_connection: Any, cursor: Any, sql: str, values: Any, *context_and_many: Any) -> None:
-        context, is_many = context_and_many
-        copied = context.execution_options.get("copied")
+    def note(cursor: Any, sql: str, values: Any, context: Any) -> None:
+        copied = context.execution_options.get("copied") if context is not None else None
         end = ";\n" if copied is None else f";\n{copied}\\.\n"
         line = QUOTED_OR_BLANK.sub(lambda found: found[1] or " ", sql)
-        every = values if is_many else [values]
-        statements.extend(cursor.mogrify(line, each).decode() + end for each in every)
+        statements.append(cursor.mogrify(line, values).decode() + end)
 
-    event.listen(engine, "after_cursor_execute", note)
+    def execute(cursor: Any, sql: str, values: Any, context: Any) -> bool:
+        engine.dialect.do_execute(cursor, sql, values, context)
+        note(cursor, sql, values, context)
+        return True
+
+    def execute_many(cursor: Any, sql: str, every: Any, context: Any) -> bool:
+        engine.dialect.do_executemany(cursor, sql, every, context)
+        for values in every:
+            note(cursor, sql, values, context)
+        return True
+
+    # Prepared statements have no other events.
+    event.listen(engine, "do_execute", execute)
+    event.listen(engine, "do_executemany", execute_many)
     yield statements
-    event.remove(engine, "after_cursor_execute", note)
+    event.remove(engine, "do_execute", execute)
+    event.remove(engine, "do_executemany", execute_many)
 
 
 def replay(connection: Connection, file: Path, *, until: str | None = None) -> int:

@@ -15,7 +15,7 @@ from userservice.users.service import email_key
 
 def find_is_superuser(database: DatabaseManager, user_id: UUID) -> bool | None:
     """Tell whether a live user is a superuser; None when there is no such user."""
-    with database.connection() as connection:
+    with database.prepared() as connection:
         return queries.find_is_superuser(connection, user_id)
 
 
@@ -27,7 +27,7 @@ def is_live(connection: Connection, user_id: UUID) -> bool:
 @trace_function("user_service.get_user_by_email")
 def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | None:
     """Return the credentials of the live user with this address, in any case of its letters."""
-    with database.connection() as connection:
+    with database.prepared() as connection:
         credentials = queries.find_credentials(connection, email_key(email.strip()))
     set_attributes(
         {

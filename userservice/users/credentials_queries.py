@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from chassis.storage.prepared import AnyConnection, Prepared
 from userservice.users.queries import LIVE, users
 
 
@@ -17,22 +18,26 @@ class CredentialsRow(NamedTuple):
     password_hash: str | None
 
 
-_GET_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
-_GET_CREDENTIALS = select(users.c.id, users.c.password_hash).where(
-    users.c.email_key == bindparam("email_key"), LIVE
+_GET_IS_SUPERUSER = Prepared(
+    select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
+)
+_GET_CREDENTIALS = Prepared(
+    select(users.c.id, users.c.password_hash).where(
+        users.c.email_key == bindparam("email_key"), LIVE
+    )
 )
 
 
-def find_credentials(connection: Connection, email_key: str) -> CredentialsRow | None:
+def find_credentials(connection: AnyConnection, email_key: str) -> CredentialsRow | None:
     """Return the credentials of a live user."""
-    row = connection.execute(_GET_CREDENTIALS, {"email_key": email_key}).first()
+    row = _GET_CREDENTIALS.first(connection, {"email_key": email_key})
     return CredentialsRow(*row) if row is not None else None
 
 
-def find_is_superuser(connection: Connection, user_id: UUID) -> bool | None:
+def find_is_superuser(connection: AnyConnection, user_id: UUID) -> bool | None:
     """Tell whether a live user is a superuser; None when there is no such user."""
-    is_superuser: bool | None = connection.scalar(_GET_IS_SUPERUSER, {"user_id": user_id})
-    return is_superuser
+    row = _GET_IS_SUPERUSER.first(connection, {"user_id": user_id})
+    return row[0] if row is not None else None
 
 
 def replace_password_hash(

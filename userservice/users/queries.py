@@ -16,10 +16,12 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 
 from chassis.background import outbox
+from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
 from userservice.users.models import Status, User
 
 
@@ -37,35 +39,43 @@ class UserRow(NamedTuple):
 
 users: Table = User.__table__  # type: ignore[assignment]  # declared as FromClause, is a Table
 _COLUMNS = tuple(users.c[name] for name in UserRow._fields)
-LIVE = users.c.status != Status.DELETED
+# Constants are part of the text: a parameter costs more.
+LIVE = users.c.status != text("'deleted'")
 
-_INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c})
+# The same for all who are new.
+_NEW = {
+    "status": text("'active'"),
+    "version": text("1"),
+    "updated_at": bindparam("created_at"),
+}
+_INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c} | _NEW)
 # PostgreSQL takes both rows in one statement; other databases need two.
-_INSERT_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
+_INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
 
-_GET = select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE)
+_GET = Prepared(select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE))
 
 
 def insert_user(
-    connection: Connection, values: Mapping[str, Any], message: Mapping[str, Any]
+    connection: AnyConnection, values: Mapping[str, Any], message: Mapping[str, Any]
 ) -> None:
-    """Insert a user and the message about it, with all columns given.
+    """Insert a user and the message about it.
 
-    On PostgreSQL this is one statement; on other databases it needs a transaction.
+    Status, version and updated_at are those of a new user; all other columns are given. On
+    PostgreSQL this is one statement; on other databases it needs a transaction.
 
     Raises:
         IntegrityError: the address belongs to a live user.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(_INSERT_BOTH, {**values, **message})
+    if isinstance(connection, PreparedConnection) or connection.dialect.name == "postgresql":
+        _INSERT_BOTH.run(connection, {**values, **message})
     else:
         connection.execute(_INSERT, values)
         connection.execute(outbox.INSERT, message)
 
 
-def find_user(connection: Connection, user_id: UUID) -> UserRow | None:
+def find_user(connection: AnyConnection, user_id: UUID) -> UserRow | None:
     """Return a live user."""
-    row = connection.execute(_GET, {"user_id": user_id}).first()
+    row = _GET.first(connection, {"user_id": user_id})
     return UserRow(*row) if row is not None else None
 
 

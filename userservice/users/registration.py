@@ -92,7 +92,7 @@ def _save_user(
     try:
         if in_transaction is None and not database.is_sqlite:
             # One statement is one transaction, and one round trip.
-            with database.connection() as connection:
+            with database.prepared() as connection:
                 queries.insert_user(connection, values, message)
         else:
             with database.transaction() as connection:

@@ -28,7 +28,7 @@ def get_user(database: DatabaseManager, user_id: UUID) -> UserRow:
     Raises:
         UserNotFound: there is none with this id.
     """
-    with database.connection() as connection:
+    with database.prepared() as connection:
         user = queries.find_user(connection, user_id)
     if user is None:
         raise UserNotFound
