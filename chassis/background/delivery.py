@@ -244,16 +244,19 @@ class Delivery:
         return settlement
 
     def _failed(self, message: Message, error: Exception) -> Settlement:
-        due_in = backoff(message.attempts)
+        due_in, due_at = backoff(message.attempts), None
         reason = error.detail if isinstance(error, AppError) else type(error).__name__
         reason = reason[: outbox.ERROR_LENGTH]
         is_late = message.claimed_at + due_in > message.expires_at
         is_over = is_late and self._give_up(message, reason)
         status = MessageStatus.ABANDONED if is_over else MessageStatus.QUEUED
-        if isinstance(error, AskedToWait) and error.retry_after:
-            # However long that is, the message gets one more try, when it expires.
-            due_in = max(due_in, min(error.retry_after, message.expires_at - message.claimed_at))
-        return Settlement(message.id, status, message.attempts, last_error=reason, due_in=due_in)
+        if not is_late and isinstance(error, AskedToWait) and error.retry_after:
+            due_in = max(due_in, error.retry_after)
+            if message.claimed_at + due_in > message.expires_at:
+                due_at = message.expires_at  # however long it asked for, one more try is left
+        return Settlement(
+            message.id, status, message.attempts, due_at, last_error=reason, due_in=due_in
+        )
 
     def _give_up(self, message: Message, reason: str) -> bool:
         """Call the handler for abandoned messages; tell whether it succeeded."""

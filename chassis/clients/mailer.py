@@ -17,9 +17,6 @@ logger = logging.getLogger(__name__)
 # Answers that concern all e-mails, and may say for how long.
 OF_ALL = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
-# Answers that concern all e-mails, and may say for how long.
-OF_ALL = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-
 
 class Mailer(Protocol):
     """Sends e-mails."""

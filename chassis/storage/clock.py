@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, literal
+from sqlalchemy import ColumnElement, Float, literal, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -30,7 +30,7 @@ def database_time(span: timedelta = NO_TIME, *, now: datetime | None = None) -> 
     """
     if now is not None:
         return literal(now + span, UtcDateTime())
-    return from_now(literal(span.total_seconds(), Float()))
+    return from_now(literal_column(repr(span.total_seconds()), Float()))
 
 
 @compiles(from_now)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from sqlalchemy import exc, insert, text
+from sqlalchemy import bindparam, delete, exc, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from chassis.errors import Unavailable
 from chassis.storage.database import DatabaseManager
 from chassis.storage.failures import ReadOnly, SchemaBehind, as_outage, sqlstate
 from chassis.storage.idempotency import keys
+from chassis.storage.prepared import Prepared
 
 OUTAGES = [
     *("08006", "25P03", "26000", "28000", "40001", "40P01", "53100", "53200", "53300", "55P03"),
@@ -183,4 +184,18 @@ def test_a_file_that_is_no_sqlite_database_is_an_outage_until_it_is_one(tmp_path
             database.ping()
         broken.write_bytes(good.read_bytes())
 
+        write(database)
+
+
+def test_a_prepared_statement_that_must_not_write_takes_all_sessions_like_it_along(database):
+    remove = Prepared(delete(keys).where(keys.c.id == bindparam("key_id")))
+    forget = text(FORGETTING_TO_WRITE["sqlite" if database.is_sqlite else "postgresql"])
+    with database.connection() as first, database.connection() as second:
+        first.execute(forget)
+        second.execute(forget)
+
+    with pytest.raises(ReadOnly), database.prepared() as connection:
+        remove.run(connection, {"key_id": "1"})
+
+    for _ in range(3):
         write(database)
