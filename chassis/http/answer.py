@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
 from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from chassis.http.request import Request
@@ -187,11 +186,11 @@ def join_head(status: str, lines: list[str]) -> bytes:
     return text.encode("latin-1")
 
 
-def refuse(status: HTTPStatus, headers: Headers, body: bytes) -> bytes:
+def refuse(status: str, headers: Headers, body: bytes) -> bytes:
     """Return the answer to bytes that are no request; the connection ends with it."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     lines += [f"Content-Length: {len(body)}\r\n", "Connection: close\r\n"]
-    return join_head(f"{status} {HTTPStatus(status).phrase}", lines) + body
+    return join_head(status, lines) + body
 
 
 @lru_cache(maxsize=2)

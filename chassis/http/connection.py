@@ -229,9 +229,9 @@ class Connection(Link):
         self.is_idle = False
         if not is_counted:
             self._worker.count_refusal(method, status, time.monotonic() - self.began_at)
-        headers, body = self._worker.refusal(status)
+        line, headers, body = self._worker.refusal(status)
         try:
-            if self._send([refuse(status, headers, body)]):
+            if self._send([refuse(line, headers, body)]):
                 self._finish()
         except Gone:
             self._abandon()

@@ -15,6 +15,9 @@ LENGTH = "CONTENT_LENGTH"
 
 _HOST = re.compile(r"(?:[\w.~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 
+_HOST_LENGTH = 253 + len(":65535")  # of a name (RFC 1035, 2.3.4), and a port
+_LABEL_LENGTH = 63
+
 # Header names in the spelling of clients. Bounded, because clients can invent any number.
 _MOST_NAMES = 256
 _keys: dict[bytes, str] = {}
@@ -88,7 +91,9 @@ def _origin_form(target: bytes, environ: dict[str, Any]) -> bytes:
 
 def is_host(value: str) -> bool:
     """Tell whether a Host field names one host, with or without a port."""
-    return _HOST.fullmatch(value) is not None
+    if len(value) > _HOST_LENGTH or _HOST.fullmatch(value) is None:
+        return False
+    return all(len(label) <= _LABEL_LENGTH for label in value.partition(":")[0].split("."))
 
 
 def keeps_connection(environ: dict[str, Any]) -> bool:

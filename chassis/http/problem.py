@@ -88,8 +88,8 @@ def names_of(status: int) -> tuple[str, str]:
     return title, re.sub(r"\W+", "_", title.replace("'", "")).lower()
 
 
-def refusal(status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body of the answer to bytes that never became a request.
+def refusal(status: HTTPStatus) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Return status, headers and body of the answer to bytes that never became a request.
 
     The answer quotes none of these bytes.
     """
@@ -99,7 +99,7 @@ def refusal(status: HTTPStatus) -> tuple[list[tuple[str, str]], bytes]:
         status=status, code=code, title=title, detail=title, instance="", request_id=own_id
     )
     headers = SAFE_HEADERS | {"Content-Type": PROBLEM_JSON, "X-Request-ID": own_id}
-    return [*headers.items()], json.dumps(members).encode()
+    return f"{status} {title}", [*headers.items()], json.dumps(members).encode()
 
 
 class _Problem(NamedTuple):

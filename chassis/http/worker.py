@@ -31,8 +31,8 @@ END_SECONDS = 0.1
 LAST_CALL_SECONDS = 2.0
 
 
-def _plain_refusal(_status: HTTPStatus) -> tuple[Headers, bytes]:
-    return [], b""
+def _plain_refusal(status: HTTPStatus) -> tuple[str, Headers, bytes]:
+    return f"{status} {status.phrase}", [], b""
 
 
 def _count_nothing(_method: str, _status: int, _seconds: float) -> None:
@@ -49,7 +49,7 @@ class Worker(BaseWorker):
         keepalive_seconds: Longest time that an idle connection stays open.
         drain_seconds: Time that a worker that was told to stop goes on as before.
         finish_seconds: Time that requests have to finish after that.
-        refusal: Makes headers and body of the answer to bytes that are no request.
+        refusal: Makes status, headers and body of the answer to bytes that are no request.
         count_refusal: Takes method, status and seconds of such an answer.
         heartbeat: Called about once a second.
         on_drain: Called when the whole service is told to stop.
@@ -60,7 +60,7 @@ class Worker(BaseWorker):
     drain_seconds = 0.0
     finish_seconds = 20.0
     limits = Limits()
-    refusal: Callable[[HTTPStatus], tuple[Headers, bytes]] = staticmethod(_plain_refusal)
+    refusal: Callable[[HTTPStatus], tuple[str, Headers, bytes]] = staticmethod(_plain_refusal)
     count_refusal: Callable[[str, int, float], None] = staticmethod(_count_nothing)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,9 @@ control_socket_disable = True
 """
 
 
-def refusal(status: int) -> tuple[list[tuple[str, str]], bytes]:
-    return [("Content-Type", "text/plain")], b"refused %d" % status
+def refusal(status: int) -> tuple[str, list[tuple[str, str]], bytes]:
+    line = f"{int(status)} {HTTPStatus(status).phrase}"
+    return line, [("Content-Type", "text/plain")], b"refused %d" % status
 
 
 def log_refusal(method: str, status: int, seconds: float) -> None:
