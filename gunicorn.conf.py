@@ -154,7 +154,6 @@ def worker_exit(_server: Any, worker: Any) -> None:
         part.close()
         worker.log.info("Stopped: %s in %.3f s", name, time.monotonic() - started_at)
     if worker.is_stopping:
-        sys.stdout.flush()
         os._exit(0)  # the interpreter would wait for threads whose time is over
 
 

@@ -21,6 +21,7 @@ from opentelemetry import propagate, trace
 from chassis.once import once_property
 from chassis.process.stop import FLUSH_SECONDS
 from chassis.telemetry import instrumentation, tracing
+from chassis.telemetry.log_output import LineHandler
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
     ComplaintFilter,
@@ -46,12 +47,15 @@ logger = logging.getLogger(__name__)
 QUIETED = ("alembic", "dramatiq", "urllib3", "sqlalchemy", "redis", "limits")
 
 
-def setup_logging(config: AppConfig, stream: TextIO) -> None:
+def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
     """Send every logger's records to `stream`, replacing an earlier set-up."""
-    handler = logging.StreamHandler(stream)
+    handler = LineHandler(stream)
     handler.addFilter(ComplaintFilter())
     handler.setFormatter(_formatter(config))
     root = logging.getLogger()
+    for earlier in root.handlers:
+        if isinstance(earlier, LineHandler):
+            earlier.close()
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
     logging.captureWarnings(capture=True)

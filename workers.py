@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import make_wsgi_app
@@ -110,14 +110,9 @@ def run_worker(config: AppConfig) -> None:
                 close()
     except Exception:
         logger.exception("Worker broke")
-        _exit(1)
+        os._exit(1)
     if handed_back:
-        _exit(0)  # threads that hang in a call must not keep the process
-
-
-def _exit(status: int) -> NoReturn:
-    sys.stdout.flush()
-    os._exit(status)
+        os._exit(0)  # threads that hang in a call must not keep the process
 
 
 def _deliver(delivery: Delivery, finish_seconds: float) -> int:

@@ -67,6 +67,11 @@ def count_rate_limit_error() -> None:
     _rate_limit_errors().inc()
 
 
+def count_dropped_line() -> None:
+    """Count a log line for which its reader made no room."""
+    _dropped_lines().inc()
+
+
 def set_pool(*, in_use: int, idle: int, limit: int) -> None:
     """Set how many database connections this process has, and how many it may have."""
     _pool_limit().set(limit)
@@ -133,6 +138,11 @@ def _rate_limited(name: str, decision: str) -> Counter:
 @once
 def _rate_limit_errors() -> Counter:
     return Counter("rate_limit_errors_total", "Rate limits decided without Redis, which failed.")
+
+
+@once
+def _dropped_lines() -> Counter:
+    return Counter("log_lines_dropped_total", "Log lines that found no reader.")
 
 
 @once

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,7 +28,15 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 class Service:
     """`python app.py` with the environment given, and nothing else from ours."""
 
-    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variables: dict[str, str],
+        *,
+        before: Sequence[str] = (),
+        output: IO[bytes] | None = None,
+    ) -> None:
+        """Start it; `before` is a program that starts it, `output` a stdout of another kind."""
         self.port = free_port()
         self._output = folder / f"stdout-{self.port}"
         self._errors = folder / f"stderr-{self.port}"
@@ -43,12 +51,12 @@ class Service:
             "PASSWORD_MEMORY_KIB": "8",
             "PASSWORD_TIME_COST": "1",
         }
-        with self._output.open("wb") as output, self._errors.open("wb") as errors:
+        with self._output.open("wb") as file, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, ROOT / "app.py"],
+                [*before, sys.executable, ROOT / "app.py"],
                 env=defaults | variables,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output or file,
                 stderr=errors,
                 start_new_session=True,
             )
@@ -119,11 +127,12 @@ def serving(folder: Path, **variables: str) -> Iterator[Service]:
     with ExitStack() as running:
         running.callback(service.close)
         expected = int(variables.get("WEB_CONCURRENCY", "1") or 2)  # 2 is the default
-        eventually(lambda: _is_serving(service) and service.output.count("Booting") == expected)
+        eventually(lambda: is_serving(service) and service.output.count("Booting") == expected)
         yield service
 
 
-def _is_serving(service: Service) -> bool:
+def is_serving(service: Service) -> bool:
+    """Tell whether it answers; fail when it has ended."""
     assert service.process.poll() is None, service.output + service.errors
     if not is_served_by(service.process.pid, service.port):
         return False
