@@ -9,16 +9,13 @@ import importlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gunicorn import glogging
-from prometheus_client import multiprocess
 
 from bootstrap import open_database
 from chassis.http import balance
@@ -32,7 +29,7 @@ from chassis.http.worker import Worker
 from chassis.process import garbage
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
-from chassis.telemetry import instruments
+from chassis.telemetry import instruments, shared_counts
 from config import AppConfig, Environment
 from observability import exporting_modules, setup_logging
 from workers import deliver_beside
@@ -46,10 +43,7 @@ except ConfigError as error:
     sys.exit(2)
 
 
-# A new directory for each start, without the counts of earlier processes. On a reload (SIGHUP)
-# gunicorn reads this file again, and the counts go on.
-metrics_directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR") or tempfile.mkdtemp("-metrics")
-instruments.count_together(metrics_directory)
+are_counts_shared = shared_counts.share(app_config.web_concurrency)
 
 
 class Logger(glogging.Logger):
@@ -66,33 +60,35 @@ class Logger(glogging.Logger):
 SPARE_THREADS = 4
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     """Migrate a development database; elsewhere migration is a step of the deployment."""
+    if not are_counts_shared:
+        server.log.warning("No room for shared counts: /metrics shows one worker's at a time")
     # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
     # connections and threads after the fork.
     for name in ("app", *exporting_modules()):
         importlib.import_module(name)
     database = open_database(app_config)  # imports the driver, but does not connect
-    Path(metrics_directory).mkdir(parents=True, exist_ok=True)  # `on_exit` may have removed it
-    for file in instruments.files_in(metrics_directory):
-        file.unlink()  # left by an earlier container of the same pod
     if app_config.environment is Environment.DEVELOPMENT:
         migrations.upgrade(database)
     database.close()
     garbage.spare_loaded()
 
 
-def pre_fork(_server: Any, _worker: Any) -> None:
+def pre_fork(_server: Any, worker: Any) -> None:
     """Keep the collector off shared objects: a look at an object would copy its page."""
+    shared_counts.assign(worker.age)
     garbage.prepare_fork()
 
 
+def post_fork(_server: Any, worker: Any) -> None:
+    """Count from here on in the worker's own slot."""
+    shared_counts.enter(worker.age)
+
+
 def on_exit(_server: Any) -> None:
-    """Remove the files of metrics, and no others."""
-    with suppress(OSError):  # the directory is gone already, or holds other files
-        for file in instruments.files_in(metrics_directory):
-            file.unlink()
-        Path(metrics_directory).rmdir()
+    """Remove the files of metrics."""
+    shared_counts.close()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -110,9 +106,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """Remove the gauges of a worker that has exited; its counters stay."""
+    """Forget a worker that has exited; its counters stay."""
     Worker.forget(worker.age)
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    shared_counts.release(worker.age)
 
 
 def reload_if_configured(server: Any, reload: Callable[[], None]) -> None:

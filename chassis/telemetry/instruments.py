@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
@@ -27,14 +27,27 @@ METHODS = frozenset(
 _FILE = re.compile(r"(counter|gauge_[a-z]+|histogram)_\d+\.db")
 
 
-def count_together(directory: str) -> None:
+def count_together(directory: str, identify: Callable[[], int] = os.getpid) -> None:
     """Count in memory-mapped files that all processes forked from here share.
 
     A process's counts outlast its death, however it dies. Call this before the first count;
     without this call a process counts alone, in memory.
+
+    Args:
+        directory: Holds the files of all.
+        identify: Returns the number in the names of the files of the process that calls it.
     """
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(identify)  # type: ignore[no-untyped-call]
+
+
+def count_alone() -> None:
+    """Count in memory, even if the environment names a directory; call this before the first count.
+
+    The library looks at the environment when it is imported.
+    """
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    values.ValueClass = values.MutexValue
 
 
 def files_in(directory: str) -> list[Path]:

@@ -111,7 +111,7 @@ def test_gunicorn_knows_each_setting_of_ours():
         if isinstance(each, ast.Assign)
         for target in each.targets
         if isinstance(target, ast.Name)
-    } - {"app_config", "metrics_directory", "SPARE_THREADS"}
+    } - {"app_config", "are_counts_shared", "SPARE_THREADS"}
 
     assert names <= set(Config().settings)
     assert hasattr(Arbiter, "kill_workers")
