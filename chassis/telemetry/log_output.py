@@ -130,7 +130,7 @@ class _File:
 
 
 class _Watched(_File):
-    """A socket, or a pipe of another user: each write begins with a look at its room.
+    """A socket, or a pipe of another account: each write begins with a look at its room.
 
     Another process may take the room in between. A socket that is writable has more of it than
     all processes of a pod write at a time.

@@ -104,7 +104,7 @@ def _make_directory() -> Path:
 def _remove_abandoned(folder: Path) -> None:
     """Remove the directories of processes that were killed."""
     for directory in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError):  # another user's, or not one of these
+        with suppress(OSError):  # of another account, or not one of these
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
