@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 QUEUE = "outbox"
-TIMEOUT_SECONDS = 2.0
+TIMEOUT = timedelta(seconds=2)
 # Messages that may wait for each thread.
 MAX_AHEAD = 4
 # After the queue did not answer, it is left alone for this time.
@@ -109,8 +110,9 @@ class DramatiqDispatcher:
     def start(self, work: Work, load: Load) -> None:
         """Begin to take ids from the queue."""
         import dramatiq  # noqa: PLC0415 - only where it is chosen
-        import redis  # noqa: PLC0415
         from dramatiq.brokers.redis import RedisBroker  # noqa: PLC0415
+
+        from chassis.clients.redis_connection import make_client  # noqa: PLC0415
 
         self._local.start(work, load)
 
@@ -120,9 +122,7 @@ class DramatiqDispatcher:
                 if message is not None:  # else it was settled or claimed again meanwhile
                     work(message)
 
-        self._redis = redis.Redis.from_url(
-            self._url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
+        self._redis = make_client(self._url, timeout=TIMEOUT)
         # No middleware: the outbox has its own retries, time limits and results.
         broker = RedisBroker(client=self._redis, middleware=[])  # type: ignore[no-untyped-call]
         self._actor = dramatiq.actor(broker=broker, queue_name=QUEUE)(deliver)

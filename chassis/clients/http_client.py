@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
-from chassis.clients.deadline import Deadline
 from chassis.clients.http_answer import Answer
 from chassis.clients.http_connection import HttpConnection, open_connection
 from chassis.clients.http_pool import HttpPool
 from chassis.clients.http_route import Route
-from chassis.clients.resolver import LookUp, Resolver, look_up
 from chassis.errors import Unavailable
+from chassis.network.deadline import Deadline
+from chassis.network.resolver import LookUp, Resolver, look_up
 from chassis.once import once, once_property
 from chassis.telemetry.instrumentation import client_span, note_status
 from chassis.telemetry.propagation import outgoing_headers

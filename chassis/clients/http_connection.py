@@ -10,10 +10,10 @@ from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 
-from chassis.clients.deadline import Deadline
 from chassis.clients.http_answer import Answer, AnswerReader
 from chassis.clients.http_route import Route
-from chassis.clients.resolver import Address, Resolver
+from chassis.network.deadline import Deadline
+from chassis.network.resolver import Address, Resolver
 
 PIECE_BYTES = 16_384
 # So long the end of a body is waited for, once the status is known. A new connection takes

@@ -21,7 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, sessionmaker
 
+from chassis.network.resolver import LookUp, Resolver, look_up
 from chassis.storage import postgresql, sqlite
+from chassis.storage.addresses import resolve_hosts
 from chassis.storage.copying import support_copy
 from chassis.storage.failures import ReadOnly, as_outage, close_after_last_words
 from chassis.storage.prepared import AnyConnection, CompiledStatement, Prepared, PreparedConnection
@@ -59,7 +61,10 @@ class DatabaseManager:
         statement_timeout: timedelta = timedelta(seconds=5),
         application_name: str = "",
         folder: Path = Path(),
+        look_up: LookUp = look_up,
     ) -> None:
+        self._resolver = Resolver(look_up)
+        self._connect_timeout = connect_timeout
         self._url = sqlite.anchored(with_driver(url), folder)
         self._pool_options = _pool_options(
             self._url.database, pool_size, max_overflow, pool_timeout
@@ -107,6 +112,7 @@ class DatabaseManager:
             close_after_last_words(self._engine)
             if not self.is_sqlite:
                 support_copy(self._engine.dialect)
+                resolve_hosts(self._engine, self._resolver, self._connect_timeout)
                 if self._has_statement_timeout:
                     self._stall_watch.watch(self._engine)
         return self

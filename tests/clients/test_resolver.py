@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
-from chassis.clients.deadline import Deadline
 from chassis.clients.http_client import HttpClient
-from chassis.clients.resolver import Resolver, look_up
 from chassis.errors import Unavailable
+from chassis.network.deadline import Deadline
+from chassis.network.resolver import Resolver
+from tests.support.names import NameServer
 from tests.support.ports import HOST
 from tests.support.raw_http import OK, RawService, says
 from tests.support.waiting import DEADLINE_SECONDS
@@ -21,23 +21,6 @@ from tests.support.waiting import DEADLINE_SECONDS
 SHORT = timedelta(seconds=0.4)
 LONG = timedelta(seconds=DEADLINE_SECONDS)
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-class NameServer:
-    """Answers, hangs or fails, as it is told."""
-
-    def __init__(self):
-        self.failure = None
-        self.asked = 0
-        self.answers = threading.Event()
-        self.answers.set()
-
-    def __call__(self, _host, port):
-        self.asked += 1
-        self.answers.wait()
-        if self.failure:
-            raise self.failure
-        return look_up(HOST, port)
 
 
 @pytest.fixture

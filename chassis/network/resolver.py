@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from chassis.clients.deadline import Deadline
+from chassis.network.deadline import Deadline
 
 # Family, type, protocol, canonical name, address: what getaddrinfo returns.
 Address = tuple[Any, ...]

@@ -1,0 +1,1 @@
+"""Names and deadlines, for every call that leaves the process."""
