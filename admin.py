@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
+import deployment
 from bootstrap import open_backing_services
 from chassis.cli import checks, metrics
 from chassis.cli.checks import Finding
@@ -28,6 +29,7 @@ from chassis.once import once_property
 from chassis.process import interrupts
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
+from chassis.telemetry import instruments
 from config import AppConfig
 from observability import setup_logging
 from userservice import SERVICE_NAME
@@ -39,13 +41,6 @@ from userservice.users.schemas import UserCreate
 if TYPE_CHECKING:
     from chassis.backing_services import BackingServices
     from chassis.storage.database import DatabaseManager
-
-# Attached resource -> remedy when it is away.
-ADVICE = {
-    "database": "check DATABASE_URL and that it runs",
-    "redis": "check REDIS_URL, or set it to nothing to do without",
-    "external_apis": "check EMAIL_SERVICE_URL and PAYMENT_SERVICE_URL",
-}
 
 
 class AdminCommands:
@@ -121,19 +116,13 @@ class AdminCommands:
             output_file, metrics.read_stored(self.database, stored, TABLES)
         )
 
-    def check(self) -> list[Finding]:
-        """Check everything that the service needs; a finding has advice for what is missing."""
-        config = self._config
-        per_process = config.database_pool_size + config.database_max_overflow
-        return [
-            Finding("configuration", passed=True),  # a wrong one would have raised before
-            *checks.check_services(
-                self.services,
-                advice=ADVICE,
-                required=config.ready_requires,
-                connections=config.web_concurrency * min(config.web_threads, per_process),
-            ),
-        ]
+    def check(self, *, is_deploy: bool = False) -> list[Finding]:
+        """Check everything that the service needs; a finding has advice for what is missing.
+
+        Args:
+            is_deploy: Look for settings, too, that nobody should deploy.
+        """
+        return [*deployment.check(self._config, self.services, is_deploy=is_deploy)]
 
     def masked_config(self) -> dict[str, str]:
         """Return variable -> effective value, secrets masked."""
@@ -190,6 +179,7 @@ def operate(arguments: list[str]) -> NoReturn:
     """Run a command as a process, and end it with the command's status."""
     interrupts.end_in_order()
     interrupts.listen()
+    instruments.count_alone()
     try:
         cli.main(arguments, prog_name="app.py admin", complete_var=VARIABLE)
     except OSError:  # the line about an error could not be written, either
@@ -281,12 +271,12 @@ def export_metrics(commands: AdminCommands, *, file: Path, output_format: str) -
 
 
 @cli.command(epilog=examples("check", "check --deploy --json"))
-@click.option("--deploy", "is_deploy", is_flag=True, help="Treat warnings as errors.")
+@click.option("--deploy", "is_deploy", is_flag=True, help="Stricter, and of more.")
 @as_json
 @with_commands
 def check(commands: AdminCommands, *, is_deploy: bool, is_json: bool) -> None:
     """Say what is missing, and what to do. Looks at all that the service needs."""
-    checks.report(commands.check(), is_deploy=is_deploy, is_json=is_json)
+    checks.report(commands.check(is_deploy=is_deploy), is_deploy=is_deploy, is_json=is_json)
 
 
 @cli.command(epilog=examples("config", "config --json"))
