@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
+import deployment
 from bootstrap import open_backing_services
 from chassis.cli import checks, metrics
 from chassis.cli.checks import Finding
+from chassis.cli.completion import VARIABLE, completion
 from chassis.cli.group import AdminGroup, operator_of, require_command
-from chassis.cli.options import as_json
+from chassis.cli.migrate import migrate
+from chassis.cli.options import as_json, examples, version_option
 from chassis.cli.outbox import outbox_group
-from chassis.cli.output import progress
+from chassis.cli.output import PUBLIC, progress, written_whole
+from chassis.cli.passwords import ask_for_password, read_password
+from chassis.cli.streams import drop_unwritten
 from chassis.once import once_property
+from chassis.process import interrupts
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
+from chassis.telemetry import instruments
 from config import AppConfig
 from observability import setup_logging
+from userservice import SERVICE_NAME
 from userservice.resources import PURGES, RESOURCES, TABLES
 from userservice.users import registration
 from userservice.users.queries import UserRow
@@ -31,13 +41,6 @@ from userservice.users.schemas import UserCreate
 if TYPE_CHECKING:
     from chassis.backing_services import BackingServices
     from chassis.storage.database import DatabaseManager
-
-# Attached resource -> remedy when it is away.
-ADVICE = {
-    "database": "check DATABASE_URL and that it runs",
-    "redis": "check REDIS_URL, or set it to nothing to do without",
-    "external_apis": "check EMAIL_SERVICE_URL and PAYMENT_SERVICE_URL",
-}
 
 
 class AdminCommands:
@@ -60,10 +63,6 @@ class AdminCommands:
     def migrate_database(self) -> list[str]:
         """Bring the schema up to date and return the revisions that this call applied."""
         return migrations.upgrade(self.database)
-
-    def pending_migrations(self) -> list[str]:
-        """Return the revisions that the database lacks, in their order."""
-        return migrations.pending(self.database)
 
     def create_superuser(self, email: str, password: str, name: str = "Administrator") -> UserRow:
         """Create a user who may administer others.
@@ -117,19 +116,13 @@ class AdminCommands:
             output_file, metrics.read_stored(self.database, stored, TABLES)
         )
 
-    def check(self) -> list[Finding]:
-        """Check everything that the service needs; a finding has advice for what is missing."""
-        config = self._config
-        per_process = config.database_pool_size + config.database_max_overflow
-        return [
-            Finding("configuration", passed=True),  # a wrong one would have raised before
-            *checks.check_services(
-                self.services,
-                advice=ADVICE,
-                required=config.ready_requires,
-                connections=config.web_concurrency * min(config.web_threads, per_process),
-            ),
-        ]
+    def check(self, *, is_deploy: bool = False) -> list[Finding]:
+        """Check everything that the service needs; a finding has advice for what is missing.
+
+        Args:
+            is_deploy: Look for settings, too, that nobody should deploy.
+        """
+        return [*deployment.check(self._config, self.services, is_deploy=is_deploy)]
 
     def masked_config(self) -> dict[str, str]:
         """Return variable -> effective value, secrets masked."""
@@ -142,7 +135,10 @@ class AdminCommands:
 
 
 def _days_ago(days: int) -> datetime:
-    return datetime.now(UTC) - timedelta(days=days)
+    try:
+        return datetime.now(UTC) - timedelta(days=days)
+    except OverflowError:  # before the first year; no row is that old
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _open(ctx: click.Context) -> AdminCommands:
@@ -159,17 +155,37 @@ def _open(ctx: click.Context) -> AdminCommands:
     return commands
 
 
-@click.group(cls=AdminGroup, open_operator=_open, invoke_without_command=True)
+@click.group(
+    cls=AdminGroup,
+    open_operator=_open,
+    invoke_without_command=True,
+    epilog=examples("check", "migrate", "createsuperuser --email root@example.com"),
+)
+@version_option(SERVICE_NAME)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Operate the service. The result goes to stdout alone, logs to stderr."""
     require_command(ctx)
 
 
-cli.add_command(outbox_group)
+for each in (migrate, outbox_group, completion):
+    cli.add_command(each)
 for resource in RESOURCES:
     for each in resource.commands():
         cli.add_command(each)
+
+
+def operate(arguments: list[str]) -> NoReturn:
+    """Run a command as a process, and end it with the command's status."""
+    interrupts.end_in_order()
+    interrupts.listen()
+    instruments.count_alone()
+    try:
+        cli.main(arguments, prog_name="app.py admin", complete_var=VARIABLE)
+    except OSError:  # the line about an error could not be written, either
+        sys.exit(1)
+    finally:
+        drop_unwritten()
 
 
 def with_commands(command: Callable[..., None]) -> Callable[..., None]:
@@ -183,25 +199,12 @@ def with_commands(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-@cli.command()
-@click.option("--check", "is_check", is_flag=True, help="Only tell: exit 1 when behind.")
-@click.option("--plan", "is_plan", is_flag=True, help="Only print what would be applied.")
-@as_json
-@with_commands
-def migrate(commands: AdminCommands, *, is_check: bool, is_plan: bool, is_json: bool) -> None:
-    """Bring the database schema up to date. Safe when many do so at once."""
-    only_look = is_check or is_plan
-    revisions = commands.pending_migrations() if only_look else commands.migrate_database()
-    verb = "pending" if only_look else "applied"
-    if is_json:
-        click.echo(json.dumps({verb: revisions}))
-    else:
-        click.echo("\n".join(f"{verb} {each}" for each in revisions) or "up to date")
-    if is_check and revisions:
-        click.get_current_context().exit(1)
-
-
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "createsuperuser --email root@example.com",
+        "createsuperuser --email root@example.com --password-stdin --json < password",
+    )
+)
 @click.option("--email", required=True, help="Address to log in with.")
 @click.option("--name", default="Administrator", show_default=True)
 @click.option(
@@ -221,14 +224,14 @@ def createsuperuser(  # noqa: PLR0913 - one argument for each option
 ) -> None:
     """Create a user who may administer others."""
     if is_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = read_password(password)
     elif password is None:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        password = ask_for_password()
     user = commands.create_superuser(email, password, name)
     click.echo(json.dumps({"id": str(user.id)}) if is_json else f"Created superuser {user.id}")
 
 
-@cli.command()
+@cli.command(epilog=examples("cleanup --dry-run", "cleanup --days 7 --json"))
 @click.option("--days", default=30, show_default=True, type=click.IntRange(0, 36500))
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="Only count.")
 @as_json
@@ -246,8 +249,11 @@ def cleanup(commands: AdminCommands, *, days: int, is_dry_run: bool, is_json: bo
         click.echo(f"{'Would purge' if is_dry_run else 'Purged'} {counts}")
 
 
-@cli.command("export-metrics")
-@click.argument("file", type=click.File("w", atomic=True))
+@cli.command(
+    "export-metrics",
+    epilog=examples("export-metrics -", "export-metrics --format json metrics.json"),
+)
+@click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @click.option(
     "--format",
     "output_format",
@@ -256,21 +262,24 @@ def cleanup(commands: AdminCommands, *, days: int, is_dry_run: bool, is_json: bo
     show_default=True,
 )
 @with_commands
-def export_metrics(commands: AdminCommands, *, file: TextIO, output_format: str) -> None:
+def export_metrics(commands: AdminCommands, *, file: Path, output_format: str) -> None:
     """Write metrics about stored data to FILE. - is standard output."""
-    commands.export_metrics(file, output_format)
+    document = io.StringIO()
+    commands.export_metrics(document, output_format)
+    with written_whole(file, mode=PUBLIC) as target:
+        target.write(document.getvalue().encode())
 
 
-@cli.command()
-@click.option("--deploy", "is_deploy", is_flag=True, help="Treat warnings as errors.")
+@cli.command(epilog=examples("check", "check --deploy --json"))
+@click.option("--deploy", "is_deploy", is_flag=True, help="Stricter, and of more.")
 @as_json
 @with_commands
 def check(commands: AdminCommands, *, is_deploy: bool, is_json: bool) -> None:
     """Say what is missing, and what to do. Looks at all that the service needs."""
-    checks.report(commands.check(), is_deploy=is_deploy, is_json=is_json)
+    checks.report(commands.check(is_deploy=is_deploy), is_deploy=is_deploy, is_json=is_json)
 
 
-@cli.command()
+@cli.command(epilog=examples("config", "config --json"))
 @as_json
 @with_commands
 def config(commands: AdminCommands, *, is_json: bool) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID
 
-from chassis.process import garbage
+from chassis.process import garbage, interrupts
 
 if __name__ == "__main__":
     garbage.pause()  # until all modules are loaded
+    interrupts.hush()
 
 from flask import Flask
 
@@ -53,6 +54,7 @@ EXPOSED_HEADERS = [
     *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"),
 ]
 ROOT = Path(__file__).resolve().parent
+USAGE = "usage: python app.py [--debug | worker | admin COMMAND | --version | --help]"
 
 
 def create_app(
@@ -169,6 +171,8 @@ def _find_principal(database: DatabaseManager, user_id: UUID) -> Principal | Non
 
 def main(arguments: list[str]) -> None:
     """Start the process that the arguments name; exit with status 2 if they name none."""
+    if arguments[:1] != ["admin"]:
+        interrupts.listen()
     match arguments:
         case []:
             serve()
@@ -177,11 +181,15 @@ def main(arguments: list[str]) -> None:
         case ["worker"]:
             work()
         case ["admin", *rest]:
-            from admin import cli  # noqa: PLC0415 - a web process needs no command line
+            from admin import operate  # noqa: PLC0415 - a web process needs no command line
 
-            cli.main(rest, prog_name="app.py admin")
+            operate(rest)
+        case ["-h" | "--help"]:
+            sys.stdout.write(f"{USAGE}\n")
+        case ["--version"]:
+            sys.stdout.write(f"{SERVICE_NAME} {os.environ.get('APP_VERSION') or 'unknown'}\n")
         case _:
-            _refuse("usage: python app.py [--debug | worker | admin COMMAND]")
+            _refuse(USAGE)
 
 
 def serve() -> None:

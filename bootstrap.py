@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from chassis.backing_services import BackingServices
 from chassis.clients.http_client import HttpClient
@@ -13,11 +12,9 @@ from chassis.clients.resilience import CircuitBreaker
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
 from chassis.tasks import InlineTasks, TaskRunner
-from config import AppConfig
+from config import ROOT, AppConfig
 from userservice import SERVICE_NAME
 
-# Where relative paths of settings begin, whatever folder a process is started in.
-ROOT = Path(__file__).resolve().parent
 EMAIL_SPAN = "user_service.send_{template}_email"
 
 

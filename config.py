@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 from chassis.process.stop import CLOSE_SECONDS, StopBudget
@@ -26,6 +27,8 @@ from chassis.settings.variables import ConfigError, convert_all, mask, read, set
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
+# Where relative paths of settings begin, whatever folder a process is started in.
+ROOT = Path(__file__).resolve().parent
 
 
 class Environment(StrEnum):
@@ -102,7 +105,6 @@ class AppConfig:
     jwt_secret_previous: str = setting(
         "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
     )
-
     access_token_seconds: int = setting(900, integer(1, 86400), "How long an access token holds.")
     refresh_token_seconds: int = setting(
         2_592_000, integer(60, 31_536_000), "How long a log-in can be renewed without a password."
@@ -203,7 +205,6 @@ class AppConfig:
     log_format: str = setting(
         "json", choice("json", "text"), "One JSON object a line, or text for people."
     )
-
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")
@@ -235,7 +236,8 @@ class AppConfig:
         Raises:
             ConfigError: naming every missing, malformed or refused variable at once.
         """
-        given, problems = read(fields(cls), os.environ if variables is None else variables)
+        variables = os.environ if variables is None else variables
+        given, problems = read(fields(cls), variables, folder=ROOT)
         try:
             config = cls(**given)
         except ConfigError as error:
@@ -246,9 +248,9 @@ class AppConfig:
 
     def masked(self) -> dict[str, str]:
         """Return variable -> value as text, fit for logs: no secret, no password in a URL."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        values["drain_seconds"] = self.stop_budget.drain_seconds
-        return {each.name.upper(): mask(each, values[each.name]) for each in fields(self)}
+        changed = {"drain_seconds": self.stop_budget.drain_seconds}
+        values = ((each, changed.get(each.name, getattr(self, each.name))) for each in fields(self))
+        return {each.name.upper(): mask(each, value) for each, value in values}
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name.lower()}={value!r}" for name, value in self.masked().items())
@@ -267,6 +269,9 @@ def _contradictions(config: AppConfig) -> list[str]:
         "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS": (
             config.outbox_lease_seconds <= config.email_timeout_seconds
         ),
+        "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
+            config.refresh_token_seconds <= config.access_token_seconds
+        ),
     }
     return [sentence for sentence, broken in rules.items() if broken]
 
@@ -277,10 +282,10 @@ def _refusals(config: AppConfig) -> list[str]:
         "API_KEY is required in production": not config.api_key,
         "JWT_SECRET must be changed in production": config.jwt_secret == DEVELOPMENT_SECRET,
         f"JWT_SECRET must have at least {SECRET_BYTES} bytes in production": (
-            config.jwt_secret != DEVELOPMENT_SECRET and _is_short(config.jwt_secret)
+            config.jwt_secret != DEVELOPMENT_SECRET and is_short(config.jwt_secret)
         ),
         f"JWT_SECRET_PREVIOUS must have at least {SECRET_BYTES} bytes in production": (
-            bool(config.jwt_secret_previous) and _is_short(config.jwt_secret_previous)
+            bool(config.jwt_secret_previous) and is_short(config.jwt_secret_previous)
         ),
         "DEBUG must be off in production": config.debug,
         "DATABASE_URL must name a PostgreSQL database in production": (
@@ -290,5 +295,6 @@ def _refusals(config: AppConfig) -> list[str]:
     return [sentence for sentence, broken in rules.items() if broken]
 
 
-def _is_short(secret: str) -> bool:
+def is_short(secret: str) -> bool:
+    """Tell whether a secret has fewer bytes than production wants."""
     return len(secret.encode()) < SECRET_BYTES

@@ -85,6 +85,7 @@ class WorkerManager:
 
 def run_worker(config: AppConfig) -> None:
     """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
+    instruments.count_alone()
     setup_logging(config, sys.stdout)
     tasks = WorkerManager(config)
     services = open_backing_services(config, tasks)

@@ -18,6 +18,7 @@ import chassis
 import userservice
 from chassis.errors import AppError
 from chassis.http.problem import document
+from chassis.settings.foreign import FOREIGN
 from config import AppConfig
 from docs import rooms
 
@@ -53,14 +54,34 @@ what it accepts, the exit status is 2, and nothing has been started.
 - Durations are in seconds, and their variables end in `_SECONDS`.
 - A secret can also come from a file: `JWT_SECRET_FILE=/run/secrets/jwt` instead of
   `JWT_SECRET`. Setting both is an error. A line end at the end of the file is dropped.
-- A variable that is set but empty has its default. Exceptions:
-  {exceptions}, which are then empty.
+- A relative path, of a secret's file or of an SQLite database, begins in the project for every
+  process. Give absolute ones to libraries, such as `sslrootcert=` in `DATABASE_URL`.
+- One rule for empty values: a variable that is set but empty counts as not set, and has its
+  default, `OTEL_*` and `..._FILE` included. Two settings can be nothing, so there an empty value
+  says so: {exceptions}.
+- URLs may have options behind a `?`. Those that the library would refuse, or ignore, are refused at
+  the start.
 - `python app.py admin config` prints what is in effect, with secrets masked.
 
 {table}
 
 Production (`ENVIRONMENT=production`) refuses an empty `API_KEY`, the default or a short
-`JWT_SECRET`, a short `JWT_SECRET_PREVIOUS`, `DEBUG` and SQLite.
+`JWT_SECRET`, a short `JWT_SECRET_PREVIOUS`, `DEBUG` and SQLite. `admin check --deploy` looks at
+more, and in any environment: see [checks](checks.md).
+
+Some settings go together, and are refused otherwise:
+
+- `TERMINATION_GRACE_SECONDS` has room for `DRAIN_SECONDS` and the end of a process.
+- `OUTBOX_LEASE_SECONDS` is longer than `EMAIL_TIMEOUT_SECONDS`.
+- `REFRESH_TOKEN_SECONDS` is longer than `ACCESS_TOKEN_SECONDS`.
+- `TASK_ENGINE=dramatiq` has a `REDIS_URL`.
+
+## Variables that libraries read
+
+They are no settings of the service, and reach a library although the service does not read them. Of
+two lines that name a variable the upper one counts.
+
+{foreign}
 """
 
 ERRORS = """\
@@ -110,7 +131,15 @@ def configuration() -> str:
     return CONFIGURATION.format(
         exceptions=" and ".join(exceptions),
         table=table(("Variable", "Accepts", "Default", "Secret", "Meaning"), rows),
+        foreign=table(("Variable", "Read by", "Effect", "Remark"), foreign_rows()),
     )
+
+
+def foreign_rows() -> Iterator[tuple[str, str, str, str]]:
+    """Yield the cells of the table of variables that libraries read."""
+    for each in FOREIGN:
+        names = ", ".join(f"`{name}`" for name in each.names)
+        yield names, each.reader, str(each.effect), each.remark
 
 
 def with_first_settings(readme: str) -> str:

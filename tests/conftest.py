@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import redis as redis_library
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from app import create_app
 from bootstrap import open_backing_services
@@ -143,6 +143,20 @@ def empty_postgresql_url(worker_number):
     yield server.set(database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def powerless_url(empty_postgresql_url):
+    """URL of an empty database for a role that may connect, and create nothing."""
+    owner = make_url(empty_postgresql_url)
+    role = f"powerless_{owner.database}"
+    engine = create_engine(owner, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+    yield owner.set(username=role).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP ROLE {role}"))
     engine.dispose()
 
 

@@ -87,6 +87,31 @@ def test_an_empty_list_is_empty(run):
     assert json.loads(run("outbox", "list", "--json").stdout) == []
 
 
+@pytest.mark.parametrize("flags", [[], ["--payload"]], ids=str)
+def test_a_message_is_shown_and_its_payload_only_when_asked_for(run, database, flags):
+    message_id = enqueue(database, "abandoned")
+
+    text = run("outbox", "show", str(message_id), *flags)
+    machine = run("outbox", "show", str(message_id), *flags, "--json")
+
+    document = json.loads(machine.stdout)
+    assert (text.exit_code, text.stderr) == (0, "")
+    assert document["id"] == str(message_id)
+    assert document["status"] == "abandoned"
+    assert document["last_error"] == "The e-mail service answered 503"
+    assert "status: abandoned" in text.stdout.splitlines()
+    assert ("secret" in text.stdout, "payload" in document) == (bool(flags), bool(flags))
+
+
+def test_a_message_that_is_not_there_is_one_line(run):
+    absent = uuid7()
+
+    result = run("outbox", "show", str(absent))
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: There is no message {absent}\n"
+
+
 def test_a_requeued_message_is_due_now_and_has_another_day(run, database):
     abandoned = enqueue(database, "abandoned", age=timedelta(days=3))
     other = enqueue(database, "abandoned")
@@ -131,6 +156,7 @@ def test_a_message_that_was_not_abandoned_is_left_alone_and_said_to_be(run, data
         ("outbox", "requeue", "no-id"),
         ("outbox", "list", "--status", "lost"),
         ("outbox", "list", "--limit", "0"),
+        ("outbox", "show"),
         ("outbox", "unknown"),
     ],
 )

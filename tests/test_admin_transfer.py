@@ -300,8 +300,8 @@ def test_ctrl_c_during_the_upload_leaves_nothing(variables, sqlite_url):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=DEADLINE_SECONDS)
 
-        assert process.returncode == 1
-        assert errors.endswith(b"Aborted!\n")
+        assert process.returncode == 130
+        assert errors.endswith(b"Error: Interrupted\n")
         assert count(database, Job.id) == count(database, JobChunk.start) == 0
 
 
@@ -341,7 +341,7 @@ def test_ctrl_c_during_the_import_says_who_goes_on_with_it(config, services, dat
     while imports.run_import_step(services, job_id):
         pass
 
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (130, "")
     assert f"Import {job_id} is not over: a worker goes on with it" in result.stderr
     assert 0 < imported < 80
     assert len(emails(database)) == 80

@@ -227,7 +227,7 @@ def test_the_development_server_is_refused_in_production():
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("arguments", [["serve"], ["--debug", "x"], ["--help"], [""], ["--Debug"]])
+@pytest.mark.parametrize("arguments", [["serve"], ["--debug", "x"], ["--helps"], [""], ["--Debug"]])
 def test_arguments_that_make_no_sense_get_the_usage(arguments):
     result = run(*APP, *arguments)
 

@@ -57,12 +57,12 @@ def filled(database):
             )
     owner = make_user(database)
     with database.transaction() as connection:
-        for expires_at in (now - DAY, now - MINUTE, now + MINUTE):
+        for lifetime in (-DAY, -MINUTE, MINUTE):
             tokens.insert_token(
                 connection,
                 random_token(),
                 tokens.TokenOwner(owner.id, uuid7()),
-                expires_at=expires_at,
+                lifetime=lifetime,
             )
         for age in (2 * DAY, DAY + MINUTE, DAY - MINUTE):
             row = {"id": random_token(), "request_hash": "", "answer": "", "created_at": now - age}
@@ -133,7 +133,7 @@ def test_the_tokens_of_a_user_go_with_the_user(run, database):
             connection,
             random_token(),
             tokens.TokenOwner(user.id, uuid7()),
-            expires_at=datetime.now(UTC) + DAY,
+            lifetime=DAY,
         )
     service.delete_user(database, user.id)
 

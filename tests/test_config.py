@@ -4,13 +4,16 @@ import dataclasses
 import os
 import sys
 import unicodedata
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import make_url
 
 from chassis.settings.variables import ConfigError
 from chassis.storage.database import DatabaseManager
+from chassis.storage.postgresql import connect_arguments
 from config import AppConfig, Environment
 from tests.support import processes
 
@@ -288,6 +291,83 @@ def test_a_url_that_could_not_be_used_is_refused_without_showing_it(variable, te
 
     assert problem.startswith(f"{variable} must be a URL that begins with ")
     assert text not in problem
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        (
+            "DATABASE_URL",
+            "postgresql://h/d?sslmode=verify-full&options=-c%20a%3Db&keepalives_idle=7",
+        ),
+        ("DATABASE_URL", "postgresql://app@/d?host=h1:5432&host=h2:5432&target_session_attrs=any"),
+        ("DATABASE_URL", "sqlite:///x.db?timeout=5"),
+        ("DATABASE_URL", "sqlite:///file:x.db?mode=ro&uri=true"),
+        ("REDIS_URL", "redis://h/0?health_check_interval=10&protocol=2"),
+        ("REDIS_URL", "rediss://h?ssl_cert_reqs=required"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1"),
+        ("EMAIL_SERVICE_URL", "https://h/send?anything=goes"),
+    ],
+)
+def test_the_options_of_a_url_that_its_library_takes_are_taken(variable, text):
+    assert value(variable, text) == text
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DATABASE_URL", "postgresql://u:pw@h/d?bogus_3907=1"),
+        ("DATABASE_URL", "postgresql://h/d?sslmode=bogus_3907"),
+        ("DATABASE_URL", "postgresql+psycopg2://h/d?connect_timeout=-3907"),
+        ("DATABASE_URL", "postgres://h/d?keepalives_idle=x3907"),
+        ("DATABASE_URL", "postgresql://u:pa?ss_3907=1@h/d"),  # a question mark that is not escaped
+        ("DATABASE_URL", "sqlite:///x.db?bogus_3907=1"),
+        ("DATABASE_URL", "sqlite:///x.db?timeout=x3907"),
+        ("REDIS_URL", "redis://h?bogus_3907=1"),
+        ("REDIS_URL", "redis://h?socket_timeout=x3907"),
+        ("REDIS_URL", "redis://h?socket_timeout=-3907"),
+        ("REDIS_URL", "redis://h?protocol=3907"),
+        ("REDIS_URL", "rediss://h?ssl_cert_reqs=x3907"),
+        ("REDIS_URL", "unix:///x?db=x3907"),
+    ],
+)
+def test_an_option_that_would_fail_at_the_first_use_is_refused_without_showing_it(variable, text):
+    (problem,) = problems({variable: text})
+
+    assert problem.startswith(variable)
+    assert "3907" not in problem
+
+
+def test_a_log_in_that_ends_before_its_access_token_is_refused():
+    assert problems({"ACCESS_TOKEN_SECONDS": "3600", "REFRESH_TOKEN_SECONDS": "3600"}) == [
+        "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS"
+    ]
+
+
+def test_the_shortest_limit_of_a_statement_is_not_none(monkeypatch):
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+    nothing = timedelta(seconds=0)
+    found = [
+        connect_arguments(
+            make_url("postgresql://h/d"),
+            connect_timeout=nothing,
+            statement_timeout=limit,
+            application_name="",
+        )["options"]
+        for limit in (nothing, timedelta(seconds=0.0004))
+    ]
+
+    assert ["statement_timeout=0 " in each for each in found] == [True, False]
+
+
+@pytest.mark.parametrize("each", dataclasses.fields(AppConfig), ids=lambda each: each.name)
+def test_an_empty_value_is_one_that_is_not_set_or_the_documentation_names_it(each):
+    named = {"REDIS_URL", "READY_REQUIRES"}
+
+    empty = AppConfig.from_env({each.name.upper(): ""})
+
+    is_default = getattr(empty, each.name) == getattr(AppConfig(), each.name)
+    assert is_default is (each.name.upper() not in named)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,18 @@ import signal
 from contextlib import closing
 
 import pytest
+from sqlalchemy import text
 
 from bootstrap import open_database
 from chassis.http.auth import public
-from chassis.storage.database import with_driver
+from chassis.settings.foreign import Effect, effect_of
+from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.conftest import make_app
 from tests.support import processes
+from tests.support.factories import make_user
 from tests.support.waiting import eventually
+from userservice.users import service
 
 
 @pytest.mark.parametrize("value", ["", "abc", "0"])
@@ -62,6 +66,126 @@ def test_a_relative_file_is_in_the_project_for_every_process(tmp_path, monkeypat
         path = database.engine.url.database
 
     assert path == str(processes.ROOT / url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///file:app.db?uri=true", "app.db"),
+        ("sqlite:///file:data/app.db?mode=ro&uri=true", "data/app.db"),
+        ("sqlite:///file:app.db", "file:app.db"),  # without uri=true it is a name like any other
+    ],
+)
+def test_a_relative_uri_of_a_file_is_in_the_project_too(tmp_path, monkeypatch, url, file):
+    monkeypatch.chdir(tmp_path)
+
+    with closing(open_database(AppConfig(database_url=url))) as database:
+        path = database.engine.url.database
+
+    scheme = "file:" if "uri=true" in url else ""
+    assert path == f"{scheme}{processes.ROOT}/{file}"
+
+
+def test_a_uri_of_a_file_is_opened_where_it_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a folder with 100%"
+    folder.mkdir()
+    url = "sqlite:///file:app.db?uri=true"
+
+    with closing(DatabaseManager(url, folder=folder).initialize()) as database:
+        database.ping()
+
+    assert [each.name for each in tmp_path.rglob("app.db*")][:1] == ["app.db"]
+    assert (folder / "app.db").exists()
+
+
+def test_a_relative_file_of_a_secret_is_in_the_project_for_every_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "LICENSE").write_text("of another folder")
+
+    config = AppConfig.from_env({"JWT_SECRET_FILE": "LICENSE"})
+
+    assert config.jwt_secret == (processes.ROOT / "LICENSE").read_text().rstrip("\r\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "value"),
+    [
+        ("PGOPTIONS=-c work_mem=5MB", "work_mem", "5MB"),
+        ("PGOPTIONS=-c work_mem=5MB", "statement_timeout", "5s"),
+        ("PGOPTIONS=-c timezone=Asia/Tokyo", "TimeZone", "Asia/Tokyo"),
+        ("PGCLIENTENCODING=SQL_ASCII", "client_encoding", "UTF8"),
+        ("PGAPPNAME=other", "application_name", "cloudnative-user-api"),
+        ("PGDATESTYLE=German", "DateStyle", "ISO, DMY"),
+        ("PGTZ=Asia/Tokyo", "TimeZone", "Asia/Tokyo"),
+    ],
+)
+def test_variables_of_libpq_have_the_effect_that_the_table_says(
+    postgresql_url, monkeypatch, given, setting, value
+):
+    monkeypatch.setenv(*given.split("=", 1))
+
+    with (
+        closing(open_database(AppConfig(database_url=postgresql_url))) as database,
+        database.connection() as connection,
+    ):
+        assert connection.scalar(text(f"SHOW {setting}")) == value
+
+
+@pytest.mark.parametrize("variable", ["PGCLIENTENCODING", "PGTZ", "PGDATESTYLE"])
+def test_no_variable_of_libpq_changes_what_is_stored(postgresql_url, monkeypatch, variable):
+    values = {"PGCLIENTENCODING": "LATIN1", "PGTZ": "Asia/Tokyo", "PGDATESTYLE": "German"}
+    monkeypatch.setenv(variable, values[variable])
+
+    with closing(open_database(AppConfig(database_url=postgresql_url))) as database:
+        user = make_user(database, name="Łukasz 李")
+        found = service.get_user(database, user.id)
+
+    assert found.name == "Łukasz 李"
+    assert found.created_at == user.created_at
+
+
+def test_options_of_the_url_count_instead_of_those_of_the_variable(postgresql_url, monkeypatch):
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB")
+    url = f"{postgresql_url}?options=-c%20work_mem%3D6MB"
+
+    with (
+        closing(open_database(AppConfig(database_url=url))) as database,
+        database.connection() as connection,
+    ):
+        assert connection.scalar(text("SHOW work_mem")) == "6MB"
+
+
+def test_a_command_adds_nothing_to_the_counts_of_the_web_process(tmp_path, sqlite_url):
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    variables = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "DATABASE_URL": sqlite_url}
+
+    result = processes.run(
+        *processes.ADMIN, "export-metrics", "-", variables=variables | {"REDIS_URL": ""}
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "users{" in result.stdout
+    assert [*folder.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("PGOPTIONS", Effect.HONOURED),
+        ("PGDATESTYLE", Effect.NONE),
+        ("PGSSLMODE", Effect.HONOURED),
+        ("FLASK_DEBUG", Effect.NONE),
+        ("GUNICORN_CMD_ARGS", Effect.WARNED),
+        ("PYTHONHASHSEED", Effect.WARNED),
+        ("PYTHONPATH", Effect.HONOURED),
+        ("HOME", None),
+        ("XPGHOST", None),
+    ],
+)
+def test_of_the_entries_that_fit_a_variable_the_first_counts(name, effect):
+    assert effect_of(name) is effect
 
 
 @pytest.mark.parametrize(

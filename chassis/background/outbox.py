@@ -33,7 +33,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.storage.clock import NO_TIME, database_time, from_now
 from chassis.storage.columns import Base, UtcDateTime
 from chassis.storage.database import DatabaseManager
-from chassis.storage.ids import uuid7
+from chassis.storage.ids import first_id, uuid7
 from chassis.storage.tables import Purge, Tables
 from chassis.telemetry.propagation import outgoing_headers
 
@@ -114,7 +114,6 @@ messages: Table = OutboxMessage.__table__  # type: ignore[assignment]  # a Table
 _COLUMNS = tuple(messages.c[name] for name in Message._fields if name in messages.c)
 _QUEUED = messages.c.status == text("'queued'")  # as text, or the partial index is not used
 PREFIX = "message_"
-
 _GIVEN = {column.name: bindparam(PREFIX + column.name, type_=column.type) for column in messages.c}
 # Times that are not given are the database's.
 _TIMES = {"due_at": database_time(), "expires_at": database_time(PATIENCE)}
@@ -235,14 +234,16 @@ def list_messages(
     connection: Connection, status: MessageStatus, *, limit: int
 ) -> Sequence[dict[str, Any]]:
     """Return messages of one status, oldest first, without their payloads."""
-    columns = ("id", "topic", "attempts", "due_at", "last_error")
-    statement = (
-        select(*(messages.c[name] for name in columns))
-        .where(messages.c.status == status)
-        .order_by(messages.c.id)
-        .limit(limit)
-    )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+    columns = (messages.c[name] for name in ("id", "topic", "attempts", "due_at", "last_error"))
+    statement = select(*columns).where(messages.c.status == status)
+    ordered = statement.order_by(messages.c.id).limit(limit)
+    return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def find_message(connection: Connection, message_id: UUID) -> dict[str, Any] | None:
+    """Return all that is stored of a message."""
+    row = connection.execute(select(messages).where(messages.c.id == message_id)).mappings().first()
+    return dict(row) if row is not None else None
 
 
 def requeue(
@@ -279,8 +280,7 @@ TABLES: Tables = {"outbox_messages": Purge(count_settled, purge_settled)}
 
 def _settled_before(before: datetime) -> tuple[Any, ...]:
     # Ids are in order of time, so the primary key serves as the index.
-    earliest = UUID(int=int(before.timestamp() * 1000) << 80)
-    return messages.c.id < earliest, messages.c.status.in_(SETTLED)
+    return messages.c.id < first_id(before), messages.c.status.in_(SETTLED)
 
 
 def _parameters(settlement: Settlement) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 from sqlalchemy import text
 
 from chassis.backing_services import BackingServices
+from chassis.cli.group import driver_says
 from chassis.errors import Unavailable
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
@@ -22,13 +23,24 @@ NO_ANSWER = "the database did not answer"
 class Finding:
     """The result of one check.
 
-    `is_fatal` says that the service cannot work like this; `advice` says how to mend it.
+    `check` is its code, under which docs/checks.md explains it. `is_fatal` says that the service
+    cannot work like this, `is_note` that it may be meant; `advice` says how to mend it.
     """
 
     check: str
     passed: bool
     is_fatal: bool = False
     advice: str = ""
+    is_note: bool = False
+
+    @property
+    def docs(self) -> str:
+        """The place in the documentation."""
+        return f"docs/checks.md#{self.check}"
+
+    def document(self) -> dict[str, str | bool]:
+        """Return the members for machines; what has passed needs no advice."""
+        return asdict(self) | {"advice": "" if self.passed else self.advice, "docs": self.docs}
 
 
 def check_services(
@@ -62,17 +74,19 @@ def refused(problem: str) -> Finding:
 def report(findings: list[Finding], *, is_deploy: bool, is_json: bool) -> None:
     """Print the findings; exit with status 1 when one of them is fatal."""
     if is_json:
-        click.echo(json.dumps([asdict(each) for each in findings]))
+        click.echo(json.dumps([each.document() for each in findings]))
     else:
         click.echo("\n".join(_describe(each, is_deploy=is_deploy) for each in findings))
-    if any(not each.passed and (each.is_fatal or is_deploy) for each in findings):
+    if any(_label(each, is_deploy=is_deploy) == "error" for each in findings):
         click.get_current_context().exit(1)
 
 
 def _attempt(name: str, ping: Callable[[], None], advice: str, *, is_fatal: bool) -> Finding:
     try:
         ping()
-    except Unavailable:
+    except Unavailable as error:
+        reason = driver_says(error)
+        advice = f"{advice} ({reason})" if reason else advice
         return Finding(name, passed=False, is_fatal=is_fatal, advice=advice)
     return Finding(name, passed=True, is_fatal=is_fatal)
 
@@ -116,7 +130,15 @@ def _check_connections(database: DatabaseManager, wanted: int) -> Finding:
 
 
 def _describe(finding: Finding, *, is_deploy: bool) -> str:
+    label = _label(finding, is_deploy=is_deploy)
     if finding.passed:
-        return f"ok       {finding.check}"
-    label = "error" if finding.is_fatal or is_deploy else "warning"
-    return f"{label:8} {finding.check}: {finding.advice}"
+        return f"{label:8} {finding.check}"
+    return f"{label:8} {finding.check}: {finding.advice} [{finding.docs}]"
+
+
+def _label(finding: Finding, *, is_deploy: bool) -> str:
+    if finding.passed:
+        return "ok"
+    if finding.is_note:
+        return "note"
+    return "error" if finding.is_fatal or is_deploy else "warning"

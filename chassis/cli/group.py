@@ -9,10 +9,13 @@ from typing import Any, Protocol
 import click
 
 from chassis.backing_services import BackingServices
+from chassis.cli.streams import require_output
 from chassis.errors import AppError, Unavailable
-from chassis.storage.failures import PERMISSION_DENIED, sqlstate
+from chassis.process.interrupts import INTERRUPTED
 
 logger = logging.getLogger(__name__)
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Operator(Protocol):
@@ -23,8 +26,17 @@ class Operator(Protocol):
         """The attached resources, opened on first use."""
 
 
+class Interrupted(click.ClickException):
+    """Ctrl-C was pressed."""
+
+    exit_code = INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("Interrupted")
+
+
 class AdminGroup(click.Group):
-    """Reports expected failures as one line and exit status 1.
+    """Reports expected failures as one line and exit status 1; Ctrl-C is 130.
 
     Args:
         open_operator: Called by the first command that runs; --help needs no environment.
@@ -36,26 +48,37 @@ class AdminGroup(click.Group):
         open_operator: Callable[[click.Context], Operator],
         **options: Any,
     ) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, context_settings=HELP, **options)
         self.open_operator = open_operator
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
+        require_output()
         try:
             return super().invoke(ctx)
-        except AppError as error:
-            raise click.ClickException(_sentence(error)) from error
-        except BrokenPipeError:
-            raise  # click handles it: the reader of the output has closed its pipe
-        except OSError as error:
-            raise click.ClickException(str(error)) from error
-        except (click.ClickException, click.Abort, click.exceptions.Exit, EOFError):
-            raise
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise  # click handles them; a broken pipe: the output's reader has gone
+        except KeyboardInterrupt:
+            raise Interrupted from None
         except Exception as error:
-            if sqlstate(error) == PERMISSION_DENIED:
-                raise click.ClickException(_driver_says(error)) from error
-            logger.exception("Command failed", extra={"error_type": type(error).__name__})
-            raise click.ClickException(f"{AppError.title}; the log says more") from error
+            raise _failure(error) from error
+
+
+def _failure(error: Exception) -> click.ClickException:
+    """Return the line for an error; log the error if nobody expected it."""
+    match error:
+        case AppError():
+            return click.ClickException(_sentence(error))
+        case OSError():
+            named = f"{error.filename}: " if error.filename else ""
+            return click.ClickException(f"{named}{error.strerror or error}")
+        # click makes this of Ctrl-C at a prompt, and of the end of the input.
+        case click.Abort(__context__=KeyboardInterrupt()):
+            return Interrupted()
+        case click.Abort() | EOFError():
+            return click.ClickException("Standard input ended before the answer")
+    logger.error("Command failed", extra={"error_type": type(error).__name__}, exc_info=error)
+    return click.ClickException(f"{AppError.title}; the log says more")
 
 
 def operator_of(ctx: click.Context) -> Any:
@@ -73,11 +96,12 @@ def require_command(ctx: click.Context) -> None:
 
 def _sentence(error: AppError) -> str:
     """Return the error's text and, where a driver caused it, the driver's text."""
-    reason = _driver_says(error.__cause__)
-    return (
-        f"{error.detail}: {reason}" if isinstance(error, Unavailable) and reason else error.detail
-    )
+    reason = driver_says(error)
+    return f"{error.detail}: {reason}" if reason else error.detail
 
 
-def _driver_says(error: BaseException | None) -> str:
-    return str(getattr(error, "orig", None) or "").partition("\n")[0]
+def driver_says(error: AppError) -> str:
+    """Return the first line of the driver's text behind an outage; empty without one."""
+    if not isinstance(error, Unavailable):
+        return ""
+    return str(getattr(error.__cause__, "orig", None) or "").partition("\n")[0]

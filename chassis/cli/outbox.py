@@ -12,7 +12,7 @@ from chassis.background import outbox
 from chassis.background.outbox import MessageStatus
 from chassis.backing_services import BackingServices
 from chassis.cli.group import require_command
-from chassis.cli.options import as_json, with_services
+from chassis.cli.options import SOME_ID, as_json, examples, with_services
 from chassis.storage import migrations
 
 
@@ -23,7 +23,9 @@ def outbox_group(ctx: click.Context) -> None:
     require_command(ctx)
 
 
-@outbox_group.command("list")
+@outbox_group.command(
+    "list", epilog=examples("outbox list", "outbox list --status queued --limit 10 --json")
+)
 @click.option(
     "--status",
     type=click.Choice([str(each) for each in MessageStatus]),
@@ -39,15 +41,36 @@ def list_messages(services: BackingServices, *, status: str, limit: int, is_json
     with services.database.connection() as connection:
         found = outbox.list_messages(connection, MessageStatus(status), limit=limit)
     if is_json:
-        click.echo(json.dumps([row | {"id": str(row["id"])} for row in found], default=_iso))
+        click.echo(json.dumps([*found], default=_as_text))
         return
     for row in found:
         error = row["last_error"] or "-"
-        due_at = _iso(row["due_at"])
+        due_at = _as_text(row["due_at"])
         click.echo(f"{row['id']}  {row['topic']}  {row['attempts']} attempts  {due_at}  {error}")
 
 
-@outbox_group.command()
+@outbox_group.command(epilog=examples(f"outbox show {SOME_ID}", f"outbox show {SOME_ID} --payload"))
+@click.argument("message_id", metavar="ID", type=click.UUID)
+@click.option("--payload", "is_whole", is_flag=True, help="What it carries, too; may be personal.")
+@as_json
+@with_services
+def show(services: BackingServices, *, message_id: UUID, is_whole: bool, is_json: bool) -> None:
+    """Show a message, without what it carries. Exit 1 when there is none with this ID."""
+    migrations.require_current(services.database)
+    with services.database.connection() as connection:
+        found = outbox.find_message(connection, message_id)
+    if found is None:
+        raise click.ClickException(f"There is no message {message_id}")
+    shown = {name: value for name, value in found.items() if is_whole or name != "payload"}
+    document = json.dumps(shown, default=_as_text)
+    if is_json:
+        click.echo(document)
+        return
+    for name, value in json.loads(document).items():
+        click.echo(f"{name}: {'-' if value is None else value}")
+
+
+@outbox_group.command(epilog=examples(f"outbox requeue {SOME_ID}", "outbox requeue --all"))
 @click.argument("ids", nargs=-1, type=click.UUID)
 @click.option("--all", "is_all", is_flag=True, help="Every abandoned message.")
 @as_json
@@ -66,5 +89,5 @@ def requeue(
         raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")
 
 
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")
+def _as_text(value: datetime | UUID) -> str:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else str(value)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
+PRIVATE = 0o600
+PUBLIC = 0o666  # less the umask, as for any file
+
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears, or replaces an older one, only when the block succeeds."""
+def written_whole(path: Path, *, mode: int = PRIVATE) -> Iterator[BinaryIO]:
+    """Open a file that appears, or replaces an older one, only when the block succeeds.
+
+    Args:
+        path: The file; - is standard output.
+        mode: Permissions of a new file, less the umask. One that is replaced hands on its own.
+    """
     if str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()  # else a closed pipe would show only at the exit
@@ -22,16 +32,28 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         with path.open("wb") as file:
             yield file
     else:
-        path = path.resolve()  # a symbolic link stays, and leads to the new file
-        partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with partial_file.open("xb") as file:
-                if path.exists():  # keep the permissions of the file that is replaced
-                    partial_file.chmod(path.stat().st_mode)
-                yield file
-            partial_file.replace(path)
-        finally:
-            partial_file.unlink(missing_ok=True)
+        # A symbolic link stays, and leads to the new file.
+        with _replacing(path.resolve(), mode) as file:
+            yield file
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial_file, "xb", opener=partial(os.open, mode=mode)) as file:
+            if path.exists():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # a crash after the renaming must not leave an empty file
+        partial_file.replace(path)
+    except OSError as error:
+        if error.filename == str(partial_file):  # a name that nobody has asked for
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        partial_file.unlink(missing_ok=True)
 
 
 def progress(label: str, length: int | None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from chassis.settings.masking import mask_all, mask_url
+from chassis.settings.url_options import check_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def url(*schemes: str) -> Kind:
         if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
             raise ValueError(raw)
         _ = parts.port  # raises ValueError when it is no number
+        check_options(raw)
         return raw
 
     beginnings = _either([f"{scheme}://" for scheme in schemes])

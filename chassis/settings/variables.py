@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chassis.settings.kinds import Kind
+from chassis.settings.url_options import Refused
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,9 +46,15 @@ def setting(
 
 
 def read(
-    settings: Iterable[Field[Any]], variables: Mapping[str, str]
+    settings: Iterable[Field[Any]], variables: Mapping[str, str], *, folder: Path = Path()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the given texts by field name, and sentences about files that cannot be read."""
+    """Return the given texts by field name, and sentences about files that cannot be read.
+
+    Args:
+        settings: The fields to read.
+        variables: The environment.
+        folder: Where the relative path of a secret's file begins, in every process.
+    """
     given: dict[str, Any] = {}
     problems = []
     for each in settings:
@@ -60,10 +67,11 @@ def read(
             problems.append(f"{variable} and {variable}_FILE are both set; keep one of them")
         elif path:
             try:
-                value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+                value = (folder / path).read_text(encoding="utf-8").rstrip("\r\n")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                problems.append(f"{variable}_FILE must name a readable file: {path}: {reason}")
+                shown = path if path.isprintable() else repr(path)
+                problems.append(f"{variable}_FILE must name a readable file: {shown}: {reason}")
         if value is not None:
             given[each.name] = value
     return given, problems
@@ -105,6 +113,8 @@ def _convert(each: Field[Any], value: Any) -> Any:
     raw = _text(value)
     try:
         return kind.parse(raw) if raw else each.metadata["empty"]
+    except Refused as refused:
+        raise ValueError(f"{each.name.upper()} {refused}") from None
     except ValueError:
         shown = "" if each.metadata["secret"] else f", not {raw!r}"
         # Without a cause: a traceback must not show a secret.

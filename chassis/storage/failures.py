@@ -18,7 +18,9 @@ _OUTAGES = (
     *(READ_ONLY, "25P03", "25P04"),  # a standby; a transaction that the server ended
     "26",  # a prepared statement that the server does not have (any more)
     "28",  # a role that is refused
+    "3F",  # a schema of the search path that is not there
     "40",  # serialization, deadlock
+    PERMISSION_DENIED,
     "53",  # disk, memory, connections
     "55P03",  # a lock that was not had in time
     *("57014", "57P"),  # cancelled; shut down, crashed, not up yet
@@ -69,8 +71,15 @@ class ReadOnly(Unavailable):
     title = "The database is read-only"
 
 
+class PrivilegeMissing(Unavailable):
+    """The service's role may not do in the database what the request needs, until it is granted."""
+
+    title = "The database denies permission"
+
+
 _NAMED: dict[str | None, type[Unavailable]] = {
     READ_ONLY: ReadOnly,
+    PERMISSION_DENIED: PrivilegeMissing,
     **dict.fromkeys(_ABSENT, SchemaBehind),
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from uuid import UUID
 
 # The bits of a UUID of version 7 that are neither time nor version nor variant.
 _UUID7_RANDOM = 0xFFF << 64 | (1 << 62) - 1
+LAST_MILLISECOND = (1 << 48) - 1  # an id counts from 1970 on, in 48 bits
 
 
 def uuid7() -> UUID:
@@ -22,6 +24,12 @@ def uuid7_batch(number: int) -> list[str]:
     random = os.urandom(10 * number)
     parts = (random[start : start + 10] for start in range(0, len(random), 10))
     return sorted([f"{_uuid7(milliseconds, part):032x}" for part in parts])
+
+
+def first_id(moment: datetime) -> UUID:
+    """Return the bound between ids that were made before a point in time, and those since."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=min(max(0, milliseconds), LAST_MILLISECOND) << 80)
 
 
 def _uuid7(milliseconds: int, random: bytes) -> int:

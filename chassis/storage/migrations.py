@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
-from chassis.errors import Unavailable
+from chassis.errors import InvalidRequest, Unavailable
 from chassis.once import once
 from chassis.storage.database import DatabaseManager
 from chassis.storage.failures import SchemaBehind
@@ -26,6 +26,17 @@ POLL_SECONDS = 0.2
 REMEDY = "run: python app.py admin migrate"  # for a schema that is behind
 # A migration that waits for a table makes all later readers wait behind it.
 LOCK_TIMEOUT = "10s"
+
+
+class UnknownRevision(InvalidRequest):
+    """A revision of the schema that this code does not have."""
+
+
+class Way(NamedTuple):
+    """The revisions between two, in the order of their steps; one of the lists is empty."""
+
+    applied: list[str]
+    reverted: list[str]
 
 
 @once
@@ -112,6 +123,33 @@ def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minute
         return _run_alembic(database)
 
 
+def move(
+    database: DatabaseManager, revision: str, *, patience: timedelta = timedelta(minutes=5)
+) -> Way:
+    """Bring the schema to a revision, an older one included; return the way that was gone.
+
+    Going back removes the tables and columns that newer revisions added, with their content.
+
+    Raises:
+        UnknownRevision: this code does not have the revision, or the database's own.
+        Unavailable: as for `upgrade`.
+    """
+    with _lock(database, patience), migrating(database) as connection:
+        way = _way(_current(connection), revision)
+        _run(database, connection, way, revision)
+        return way
+
+
+def way_to(database: DatabaseManager, revision: str) -> Way:
+    """Return the way that `move` would go.
+
+    Raises:
+        UnknownRevision: as for `move`.
+        Unavailable: the database did not answer.
+    """
+    return _way(current(database), revision)
+
+
 def alembic_config(connection: Connection | None = None) -> Config:
     """Return Alembic's configuration, bound to a connection when there is one."""
     from alembic.config import Config  # noqa: PLC0415 - see `revisions`
@@ -166,17 +204,22 @@ def outside_transaction() -> Iterator[None]:
 
 
 def _run_alembic(database: DatabaseManager) -> list[str]:
-    from alembic import command  # noqa: PLC0415 - see `revisions`
-
     with migrating(database) as connection:
         # Asked again under the lock: another process may have migrated the database meanwhile.
         missing = _after(_current(connection))
-        if not missing:
-            return []
-        if not database.is_sqlite:
-            connection.commit()  # Alembic would leave an open transaction to its caller
-        command.upgrade(alembic_config(connection), "head")
+        _run(database, connection, Way(missing, []), "head")
         return missing
+
+
+def _run(database: DatabaseManager, connection: Connection, way: Way, revision: str) -> None:
+    from alembic import command  # noqa: PLC0415 - see `revisions`
+
+    if not (way.applied or way.reverted):
+        return
+    if not database.is_sqlite:
+        connection.commit()  # Alembic would leave an open transaction to its caller
+    go = command.downgrade if way.reverted else command.upgrade
+    go(alembic_config(connection), revision)
 
 
 @contextmanager
@@ -211,6 +254,19 @@ def _after(revision: str | None) -> list[str]:
         missing.insert(0, step)
         step = revisions()[step]
     return missing
+
+
+def _way(start: str | None, end: str) -> Way:
+    order = _after(None)
+    if end not in order:
+        raise UnknownRevision(f"There is no revision {end}; there are {', '.join(order)}")
+    if start is not None and start not in order:
+        raise UnknownRevision(
+            f"The database is at revision {start}, which this release does not know: "
+            "take the release that does"
+        )
+    here, there = (order.index(start) + 1 if start else 0), order.index(end) + 1
+    return Way(applied=order[here:there], reverted=order[there:here][::-1])
 
 
 def _current(connection: Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 from datetime import timedelta
 from math import ceil
@@ -17,11 +18,12 @@ def connect_arguments(
 ) -> dict[str, Any]:
     """Return the arguments for the driver beside those of the URL, which win.
 
-    The URL's own `options` come after ours: of two values for one setting the last one holds.
+    The operator's `options`, of the URL or else of PGOPTIONS, come after ours: of two values for
+    one setting the last one holds.
     """
     settings = {
         "timezone": "UTC",
-        "statement_timeout": round(statement_timeout.total_seconds() * 1000),
+        "statement_timeout": ceil(statement_timeout.total_seconds() * 1000),
         # A client that stalls inside a transaction must not hold the locks for ever.
         "idle_in_transaction_session_timeout": 60_000,
     }
@@ -29,13 +31,16 @@ def connect_arguments(
     arguments = {
         "connect_timeout": max(1, ceil(connect_timeout.total_seconds())),  # 0 is without end
         "application_name": application_name,
+        "client_encoding": "UTF8",  # PGCLIENTENCODING would leave names that cannot be written
         # Notice within seconds, not hours, that the server has vanished.
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
-    options = " ".join([*own_options, *url.normalized_query.get("options", ())])
+    # An argument hides the variable that libpq would read by itself.
+    given = url.normalized_query.get("options") or (os.environ.get("PGOPTIONS", ""),)
+    options = " ".join([*own_options, *given]).strip()
     return {**{k: v for k, v in arguments.items() if k not in url.query}, "options": options}
 
 

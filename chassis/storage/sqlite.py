@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, event
 
@@ -16,9 +17,18 @@ def anchored(url: URL, folder: Path) -> URL:
         folder: Where a relative path begins.
     """
     path = url.database or ""
-    if url.get_backend_name() != "sqlite" or path in {"", ":memory:"} or path.startswith("file:"):
+    if url.get_backend_name() != "sqlite" or path in {"", ":memory:"}:
         return url
+    if path.startswith("file:") and "uri" in url.query:
+        return url.set(database=_anchored_uri(path, url.query.get("mode"), folder))
     return url.set(database=str(folder / path))
+
+
+def _anchored_uri(uri: str, mode: object, folder: Path) -> str:
+    path = uri.removeprefix("file:")
+    if path.startswith(("/", ":memory:")) or mode == "memory":
+        return uri
+    return f"file:{quote(str(folder))}/{path}"
 
 
 def listen(engine: Engine, transactional: Engine) -> None:

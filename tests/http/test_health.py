@@ -438,3 +438,17 @@ def test_a_request_before_the_first_migration_is_503(serve, empty_database_url):
 
     assert (answer.status_code, answer.json["detail"]) == (503, "The schema is behind")
     assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_request_that_the_role_has_no_privilege_for_is_503_and_one_log_line(
+    serve, empty_postgresql_url, powerless_url, caplog
+):
+    migrations.upgrade(DatabaseManager(empty_postgresql_url).initialize())
+    client = serve(database_url=powerless_url, api_key="key")
+
+    answer = client.get("/users", headers={"X-API-Key": "key"})
+
+    (line,) = [each for each in caplog.records if each.levelname in {"WARNING", "ERROR"}]
+    assert (answer.status_code, answer.json["detail"]) == (503, "The database denies permission")
+    assert answer.headers["Retry-After"] == "1"
+    assert (line.message, line.code) == ("Request failed", "unavailable")

@@ -17,9 +17,10 @@ from chassis.storage.prepared import Prepared
 
 OUTAGES = [
     *("08006", "25P03", "26000", "28000", "40001", "40P01", "53100", "53200", "53300", "55P03"),
+    *("3F000", "42501"),
     *("57014", "57P01", "57P02", "57P03", "57P05", "58000", "58030", "XX000", "XX001"),
 ]
-DEFECTS = ["0A000", "22012", "25P02", "42501", "42601", "54001", "P0001"]
+DEFECTS = ["0A000", "22012", "25P02", "42601", "54001", "P0001"]
 # A session that is told to be like one that began at a standby.
 FORGETTING_TO_WRITE = {
     "sqlite": "PRAGMA query_only=ON",

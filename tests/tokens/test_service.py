@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, select, text, update
 from app import make_token_issuer
 from chassis.errors import Unavailable
 from chassis.security import PasswordHasher, fingerprint
+from chassis.storage.clock import database_time
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support.factories import CHEAP_HASHER, make_user
@@ -22,6 +23,7 @@ from userservice.users import service as users
 from userservice.users.models import User
 
 PASSWORD = "correct horse battery"
+HOLDS = timedelta(seconds=AppConfig().refresh_token_seconds)
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_a_family_ends_with_the_token_that_a_refresh_adds_meanwhile(postgresql_u
     thief = threading.Thread(target=is_accepted, args=(database, issuer, first.refresh_token))
 
     with database.transaction() as connection:
-        owner = queries.spend_token(connection, second_hash, now=datetime.now(UTC))
+        owner = queries.spend_token(connection, second_hash)
         third = issuer.pair(connection, owner)
         thief.start()
         eventually(lambda: someone_waits(postgresql_url))
@@ -148,20 +150,38 @@ def test_a_family_ends_with_the_token_that_a_refresh_adds_meanwhile(postgresql_u
 
 def test_an_expired_refresh_token_is_refused(database, issuer, pair):
     with database.connection() as connection:
-        connection.execute(update(queries.tokens).values(expires_at=datetime.now(UTC)))
+        connection.execute(update(queries.tokens).values(expires_at=database_time()))
 
     assert not is_accepted(database, issuer, pair.refresh_token)
 
 
 def test_a_refresh_token_holds_as_long_as_configured(database, user):
     issuer = make_token_issuer(AppConfig(refresh_token_seconds=3600))
-    before = datetime.now(UTC)
+    before = datetime.now(UTC) - timedelta(milliseconds=1)  # as exact as SQLite's clock
 
     log_in(database, issuer, user)
 
     [row] = stored_tokens(database)
     hour = timedelta(hours=1)
     assert before + hour <= row.expires_at <= datetime.now(UTC) + hour
+
+
+@pytest.mark.parametrize("days", [31, -31])
+def test_a_log_in_holds_whatever_the_clock_of_the_host(database, user, monkeypatch, days):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=days)
+
+    for module in (service, queries):
+        monkeypatch.setattr(module, "datetime", Clock, raising=False)
+    elsewhere = log_in(database, make_token_issuer(AppConfig()), user)
+    monkeypatch.undo()
+
+    assert service.count_expired_tokens(database) == 0
+    assert sum(service.purge_expired_tokens(database)) == 0
+    assert is_accepted(database, make_token_issuer(AppConfig()), elsewhere.refresh_token)
+    assert all(row.expires_at < datetime.now(UTC) + 2 * HOLDS for row in stored_tokens(database))
 
 
 def test_a_deleted_user_gets_no_more_tokens(database, issuer, user, pair):

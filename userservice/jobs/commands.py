@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 import click
 
 from chassis.backing_services import BackingServices
-from chassis.cli.options import as_json, with_services
+from chassis.cli.group import require_command
+from chassis.cli.options import SOME_ID, as_json, examples, with_services
 from chassis.cli.output import progress, written_whole
+from chassis.cli.streams import InputFile
 from chassis.storage import migrations
 from userservice.jobs import exports, imports, service, uploads
 from userservice.jobs.models import OPEN, JobState, UploadFormat
@@ -33,8 +36,10 @@ as_format = click.option(
 )
 
 
-@click.command("import")
-@click.argument("file", type=click.File("rb"))
+@click.command(
+    "import", epilog=examples("import users.ndjson", "import --format csv - < users.csv")
+)
+@click.argument("file", type=InputFile())
 @as_format
 @as_json
 @with_services
@@ -60,7 +65,9 @@ def import_users(
         click.get_current_context().exit(1)
 
 
-@click.command("export")
+@click.command(
+    "export", epilog=examples("export users.ndjson", "export --format csv - > users.csv")
+)
 @click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @as_format
 @with_services
@@ -74,7 +81,58 @@ def export_users(services: BackingServices, *, file: Path, upload_format: str) -
             bar.update(piece.count(b"\n"))
 
 
-COMMANDS = (import_users, export_users)
+@click.group("jobs", invoke_without_command=True)
+@click.pass_context
+def jobs_group(ctx: click.Context) -> None:
+    """Look at imports, and stop them."""
+    require_command(ctx)
+
+
+@jobs_group.command("list", epilog=examples("jobs list", "jobs list --state running --json"))
+@click.option("--state", type=click.Choice([str(each) for each in JobState]), help="Only these.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@as_json
+@with_services
+def list_jobs(services: BackingServices, *, state: str | None, limit: int, is_json: bool) -> None:
+    """List imports, newest first."""
+    migrations.require_current(services.database)
+    found = service.list_jobs(services.database, JobState(state) if state else None, limit=limit)
+    if is_json:
+        click.echo(json.dumps([_document(job) for job in found]))
+        return
+    for job in found:
+        line = "  ".join(str(value) for value in _document(job).values() if value is not None)
+        click.echo(line)
+
+
+@jobs_group.command("cancel", epilog=examples(f"jobs cancel {SOME_ID}"))
+@click.argument("job_id", metavar="ID", type=click.UUID)
+@as_json
+@with_services
+def cancel_job(services: BackingServices, *, job_id: UUID, is_json: bool) -> None:
+    """Stop an import before its next step; imported users stay. Exit 1 when it was over."""
+    migrations.require_current(services.database)
+    service.cancel_job(services.database, job_id)
+    job, _ = service.get_job(services.database, job_id)
+    if job.state != JobState.CANCELLED:
+        raise click.ClickException(f"Import {job_id} is over: {job.state}")
+    click.echo(json.dumps(_document(job)) if is_json else f"Cancelled import {job_id}")
+
+
+COMMANDS = (import_users, export_users, jobs_group)
+
+
+def _document(job: JobRow) -> dict[str, str | int | None]:
+    return {
+        "id": str(job.id),
+        "state": job.state,
+        "created_at": job.created_at.isoformat(timespec="seconds"),
+        "done_bytes": job.done_bytes,
+        "total_bytes": job.total_bytes,
+        "created": job.created,
+        "failed": job.failed,
+        "reason": job.reason,
+    }
 
 
 def _finish(services: BackingServices, job: JobRow, advance: Callable[[int], None]) -> JobRow:

@@ -60,6 +60,14 @@ def find_job(connection: Connection, job_id: UUID) -> JobRow | None:
     return JobRow(*row) if row is not None else None
 
 
+def list_jobs(connection: Connection, state: JobState | None, *, limit: int) -> Sequence[JobRow]:
+    """Return jobs, of one state or of all, newest first."""
+    statement = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
+    if state is not None:
+        statement = statement.where(jobs.c.state == state)
+    return [JobRow(*row) for row in connection.execute(statement)]
+
+
 def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
     """Claim a job's next step for this transaction; return False if it is taken or the job over."""
     statement = (

@@ -44,6 +44,14 @@ def get_job(database: DatabaseManager, job_id: UUID) -> tuple[JobRow, Sequence[R
         )
 
 
+def list_jobs(
+    database: DatabaseManager, state: JobState | None = None, *, limit: int
+) -> Sequence[JobRow]:
+    """Return jobs, newest first, those included whose upload is not whole."""
+    with database.connection() as connection:
+        return queries.list_jobs(connection, state, limit=limit)
+
+
 def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
     """Stop a job before its next step; imported users stay. An ended job stays as it is.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from chassis.storage.clock import database_time
 from userservice.tokens.models import RefreshToken
 
 tokens: Table = RefreshToken.__table__  # type: ignore[assignment]  # a Table, declared wider
@@ -21,20 +22,20 @@ class TokenOwner(NamedTuple):
 
 
 def insert_token(
-    connection: Connection, token_hash: str, owner: TokenOwner, *, expires_at: datetime
+    connection: Connection, token_hash: str, owner: TokenOwner, *, lifetime: timedelta
 ) -> None:
     """Store a token that is not spent."""
-    values = owner._asdict() | {"token_hash": token_hash, "expires_at": expires_at}
-    connection.execute(insert(tokens), values)
+    values = owner._asdict() | {"token_hash": token_hash, "expires_at": database_time(lifetime)}
+    connection.execute(insert(tokens).values(values))
 
 
-def spend_token(connection: Connection, token_hash: str, *, now: datetime) -> TokenOwner | None:
+def spend_token(connection: Connection, token_hash: str) -> TokenOwner | None:
     """Mark a token as spent; return None when it is unknown, expired or spent already."""
     statement = (
         update(tokens)
         .where(tokens.c.token_hash == token_hash)
-        .where(tokens.c.spent_at.is_(None), tokens.c.expires_at > now)
-        .values(spent_at=now)
+        .where(tokens.c.spent_at.is_(None), tokens.c.expires_at > database_time())
+        .values(spent_at=database_time())
         .returning(tokens.c.user_id, tokens.c.family_id)
     )
     row = connection.execute(statement).first()
@@ -56,13 +57,14 @@ def _delete_known(connection: Connection, family_id: UUID | None) -> int:
     return connection.execute(delete(tokens).where(tokens.c.family_id == family_id)).rowcount
 
 
-def count_expired(connection: Connection, *, before: datetime) -> int:
-    """Count the tokens that expired before a point in time."""
-    statement = select(func.count()).where(tokens.c.expires_at < before)
+def count_expired(connection: Connection) -> int:
+    """Count the tokens that have expired."""
+    statement = select(func.count()).where(tokens.c.expires_at <= database_time())
     return connection.execute(statement).scalar_one()
 
 
-def purge_expired(connection: Connection, *, before: datetime, limit: int) -> int:
+def purge_expired(connection: Connection, limit: int) -> int:
     """Remove at most `limit` expired tokens; return their number."""
-    batch = select(tokens.c.token_hash).where(tokens.c.expires_at < before).limit(limit)
+    expired = tokens.c.expires_at <= database_time()
+    batch = select(tokens.c.token_hash).where(expired).limit(limit)
     return connection.execute(delete(tokens).where(tokens.c.token_hash.in_(batch))).rowcount

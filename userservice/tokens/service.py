@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -38,10 +38,8 @@ class TokenIssuer:
     def pair(self, connection: Connection, owner: TokenOwner) -> TokenPair:
         """Make an access token and a refresh token; store the refresh token."""
         refresh_token = random_token()
-        expires_at = datetime.now(UTC) + self.refresh_lifetime
-        queries.insert_token(
-            connection, fingerprint(refresh_token.encode()), owner, expires_at=expires_at
-        )
+        token_hash = fingerprint(refresh_token.encode())
+        queries.insert_token(connection, token_hash, owner, lifetime=self.refresh_lifetime)
         return TokenPair(self.access_tokens.issue(owner.user_id), refresh_token)
 
 
@@ -79,7 +77,7 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
     """
     token_hash = fingerprint(refresh_token.encode())
     with database.transaction() as connection:
-        owner = queries.spend_token(connection, token_hash, now=datetime.now(UTC))
+        owner = queries.spend_token(connection, token_hash)
         if owner is not None and credentials.is_live(connection, owner.user_id):
             return issuer.pair(connection, owner)
         revoked = queries.delete_family(connection, token_hash)
@@ -91,15 +89,12 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
 def count_expired_tokens(database: DatabaseManager) -> int:
     """Count the refresh tokens that have expired."""
     with database.connection() as connection:
-        return queries.count_expired(connection, before=datetime.now(UTC))
+        return queries.count_expired(connection)
 
 
 def purge_expired_tokens(database: DatabaseManager) -> Iterator[int]:
     """Remove the refresh tokens that have expired; yield the size of each batch."""
-    now = datetime.now(UTC)
-    return database.purge(
-        lambda connection, limit: queries.purge_expired(connection, before=now, limit=limit)
-    )
+    return database.purge(queries.purge_expired)
 
 
 def revoke(database: DatabaseManager, refresh_token: str) -> None:
