@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +30,11 @@ class Drop(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     watched: ClassVar[dict[str, Counter[str]]] = {}  # trace id -> kind of span -> number
+
+    def handle(self) -> None:
+        """Take requests until the client hangs up; one that was killed resets the connection."""
+        with suppress(ConnectionResetError):
+            super().handle()
 
     def do_POST(self) -> None:
         """Read an export and say that it arrived."""
