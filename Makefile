@@ -100,15 +100,15 @@ image-report: $(DEV)/stamp ## Show the largest parts of the image
 	$(DEV)/bin/python -m tests.support.image report
 
 # Each peer has the packages of its own requirements.txt, and nothing of ours.
-peers := $(patsubst benchmarks/peers/%/requirements.txt,%,$(wildcard benchmarks/peers/*/requirements.txt))
+peers := $(patsubst benchmarks/peers/%/requirements.in,%,$(wildcard benchmarks/peers/*/requirements.in))
 peer_stamps := $(peers:%=build/bench/%/stamp)
 $(peer_stamps): build/bench/%/stamp: benchmarks/peers/%/requirements.txt
 benchmarks = $(DEV)/bin/python -m benchmarks
 
-bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 12 minutes
+bench: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## Measure the service beside its peers, in about 16 minutes
 	$(benchmarks) full
 
-bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 2 minutes, roughly
+bench-quick: $(DEV)/stamp .venv-run/stamp $(peer_stamps) ## The same in about 3 minutes, roughly
 	$(benchmarks) quick
 
 bench-growth: $(DEV)/stamp .venv-run/stamp ## Measure with 3,000,000 users, and the memory over 200,000 requests
@@ -117,8 +117,8 @@ bench-growth: $(DEV)/stamp .venv-run/stamp ## Measure with 3,000,000 users, and 
 bench-import: $(DEV)/stamp .venv-run/stamp ## Bring 100,000 users in and out, and compare, also with a worker killed half-way
 	$(benchmarks) import
 
-bench-instructions: $(DEV)/stamp ## Count the instructions of a request; needs valgrind
-	$(benchmarks) instructions
+bench-instructions: $(DEV)/stamp .venv-run/stamp ## Count the instructions of a request; more than 3 % over the record fail, record=1 makes a new one; needs valgrind
+	$(benchmarks) instructions$(if $(record),-record)
 
 bench-profile: $(DEV)/stamp .venv-run/stamp ## Show where the time goes, function by function; needs root
 	$(benchmarks) profile

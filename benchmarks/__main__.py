@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 from benchmarks import (
+    budget,
     growth,
     imports,
     instructions,
@@ -22,7 +24,7 @@ from benchmarks import (
     throughput,
 )
 from benchmarks.database import ROOT, Database, durable_server
-from benchmarks.goals import GROWN_USERS
+from benchmarks.goals import BESIDE_IMPORT, GROWN_USERS
 from benchmarks.progress import Progress
 from benchmarks.rounds import select, summarize
 from benchmarks.servers import Server
@@ -43,7 +45,6 @@ class Scale:
     latency_rounds: int
     latency_seconds: float
     cleaned_users: int
-    imported_users: int
     worker_rounds: int
     mails: int
     listed_users: int
@@ -60,11 +61,10 @@ FULL = Scale(
     latency_rounds=2,
     latency_seconds=10.0,
     cleaned_users=200_000,
-    imported_users=200_000,
     worker_rounds=5,
     mails=5_000,
     listed_users=200_000,
-    total_seconds=720,
+    total_seconds=930,
 )
 QUICK = Scale(
     kind="quick",
@@ -80,11 +80,10 @@ QUICK = Scale(
     latency_rounds=1,
     latency_seconds=2.0,
     cleaned_users=20_000,
-    imported_users=20_000,
     worker_rounds=1,
     mails=2_000,
     listed_users=50_000,
-    total_seconds=130,
+    total_seconds=165,
 )
 
 
@@ -149,34 +148,33 @@ def compare(scale: Scale) -> None:
 
 
 def measure_latency(run: Run, scale: Scale, servers: dict[str, Server]) -> None:
-    """Measure at half of the saturation that was just found."""
-    rates = {}
-    for workload in ("W1", "W2"):
-        found = select(run.rows, suite="throughput", subject="ours", workload=workload)
-        saturation = summarize(row["per_second"] for row in found)
-        assert saturation is not None
-        rates[workload] = saturation.median / 2
-    conditions = {"telemetry on": servers["ours"], "telemetry off": servers["silent"]}
-    run.rows += latency.measure(
-        conditions,
-        rates,
-        seconds=scale.latency_seconds,
-        rounds=scale.latency_rounds,
-        progress=run.progress,
+    """Measure at a half of the saturation that was just found; at a quarter beside an import."""
+    saturation = {workload: saturation_of(run.rows, workload) for workload in ("W1", "W2")}
+    half, quarter = (
+        {workload: rate / parts for workload, rate in saturation.items()} for parts in (2, 4)
     )
     ours = servers["ours"]
-    for condition, background in (
-        ("beside a cleanup", latency.cleanup_of(scale.cleaned_users)),
-        ("beside an import", imports.import_of(scale.imported_users, ours, run.collector)),
-    ):
-        run.rows += latency.measure_beside(
-            ours,
-            condition,
-            background,
-            rates,
-            seconds=scale.latency_seconds,
-            progress=run.progress,
-        )
+    length: dict[str, Any] = {"seconds": scale.latency_seconds, "progress": run.progress}
+    run.rows += latency.measure(
+        {"telemetry on": ours, "telemetry off": servers["silent"]},
+        half,
+        rounds=scale.latency_rounds,
+        **length,
+    )
+    cleanup = latency.cleanup_of(scale.cleaned_users)
+    run.rows += latency.measure_beside(ours, "beside a cleanup", cleanup, half, **length)
+    users = imports.import_of(scale.latency_seconds, ours, run.collector)
+    run.rows += latency.measure_beside(
+        ours, BESIDE_IMPORT, users, quarter, rounds=scale.latency_rounds, **length
+    )
+
+
+def saturation_of(rows: list[dict[str, Any]], workload: str) -> float:
+    """Return how many requests of a kind the service answers in a second, of the rows so far."""
+    found = select(rows, suite="throughput", subject="ours", workload=workload)
+    per_second = summarize(row["per_second"] for row in found)
+    assert per_second is not None
+    return per_second.median
 
 
 def measure_lifetime(run: Run, scale: Scale) -> None:
@@ -216,14 +214,24 @@ def import_users() -> None:
 
 
 def count_instructions() -> None:
-    """Count the instructions of a request, beside the recorded count."""
-    with Run("instructions", 110) as run:
+    """Count the instructions of a request, and fail when they are over the budget."""
+    try:
+        print(budget.judge(_count(), budget.python_minor()))
+    except budget.OverBudget as error:
+        sys.exit(str(error))
+
+
+def record_instructions() -> None:
+    """Count the instructions of a request, and make the counts the budget of this Python."""
+    budget.record(budget.python_minor(), _count())
+
+
+def _count() -> dict[str, int]:
+    with Run("instructions", instructions.SECONDS) as run:
         database = Database(run.postgresql, "instructions")
-        run.rows += instructions.measure(database, run.progress)
-    print("Recorded:\n")
-    print(tables.instructions(results.load(results.RECORDED)[1]))
-    print("\nNow:\n")
-    print(tables.instructions(run.rows))
+        run.rows += instructions.measure(database, run.collector, run.progress)
+    print(f"{tables.instructions(run.rows)}\n")
+    return budget.counts_of(run.rows)
 
 
 def profile_all() -> None:
@@ -248,6 +256,7 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "growth": grow,
     "import": import_users,
     "instructions": count_instructions,
+    "instructions-record": record_instructions,
     "profile": profile_all,
     "show": lambda: show("full", "growth", "import"),
     "record": results.record,

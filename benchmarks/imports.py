@@ -28,6 +28,8 @@ USERS = 100_000
 FEW_USERS = 10_000
 # Factor by which the peak of memory may grow with ten times as many users.
 FLAT = 1.25
+# More users than can be imported in a second.
+MORE_PER_SECOND = 80_000
 DEADLINE_SECONDS = 300
 POLL_SECONDS = 0.05
 COLUMNS = (
@@ -106,15 +108,26 @@ def measure_memory(
             raise Failed(f"{name} needs {many:.0f} MiB for many users and {few:.0f} for few")
 
 
-def import_of(number: int, web: Server, collector: str) -> Callable[[Database], Any]:
-    """Return what imports so many users by a worker, while the web process takes requests."""
+def import_of(seconds: float, web: Server, collector: str) -> Callable[[Database], Any]:
+    """Return what imports users by a worker for so long, while the web process takes requests.
+
+    The block begins when the import is under way, and fails if it is over before the block is.
+    """
+    upload = lines(people(round(seconds * MORE_PER_SECOND)))
 
     @contextmanager
     def run(database: Database) -> Iterator[None]:
+        # Else the worker would be at work on the messages of all earlier registrations.
+        database.execute("TRUNCATE jobs, outbox_messages CASCADE")
         with running(WORKER, database=database, collector=collector):
-            send(web, lines(people(number)))
+            job = send(web, upload)
+            await_true(lambda: database.value("SELECT count(*) FROM jobs WHERE done_bytes > 0"))
             yield
+            state = web.ask("GET", job).document["state"]
         database.execute("DELETE FROM users WHERE email LIKE 'imported%'")
+        database.execute("TRUNCATE jobs, outbox_messages CASCADE")
+        if state != "running":
+            raise Failed(f"The import was {state} before the requests were over")
 
     return run
 

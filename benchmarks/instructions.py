@@ -1,32 +1,57 @@
 """How many instructions a request takes: a figure that no neighbour on the machine disturbs.
 
-Valgrind's callgrind counts the process that runs `requests.py`. That calls `os.getloadavg()`,
-which nothing else does, before and after the requests to count, and callgrind sums up there.
+Valgrind's callgrind counts a worker of the service, from the bytes that arrive on a kept connection
+to those that leave: server, threads, application, driver, telemetry. PostgreSQL, the client and the
+kernel are not counted, and no trace is recorded.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.database import ROOT, Database
+from benchmarks.database import Database
+from benchmarks.load import Connection
+from benchmarks.marked import MARK
 from benchmarks.progress import Progress
-from benchmarks.subjects import API_KEY, ENVIRONMENTS, OURS
+from benchmarks.servers import HEADERS, HOST, running
+from benchmarks.subjects import ENVIRONMENTS, OURS, PYTHON
 
 FOLDER = ENVIRONMENTS / "callgrind"
-COUNTED = 100
-SECONDS = 100
+WARM_UP = 50
+MARKS = 10  # until what a mark costs stays the same
+COUNTED = 200
+SECONDS = 120
+START_SECONDS = 600
+
+CALLGRIND = (
+    *("valgrind", "--tool=callgrind", "--dump-before=getloadavg"),
+    f"--callgrind-out-file={FOLDER / 'out'}.%p",
+)
+COUNTED_SERVICE = replace(
+    OURS,
+    key="counted",
+    label="this service under callgrind",
+    command=(*CALLGRIND, PYTHON, "-m", "benchmarks.marked"),
+    environment={
+        **OURS.environment,
+        "PYTHONHASHSEED": "0",
+        "WEB_CONCURRENCY": "1",
+        "OTEL_TRACES_SAMPLER_ARG": "0",  # chance would sample more in one run than in another
+        "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+    },
+)
 
 _TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
+_REGISTRATION = '{{"email":"counted{:06}@example.com","name":"Ada Lovelace"}}'
 
 
-def measure(database: Database, progress: Progress) -> Iterator[dict[str, Any]]:
+def measure(database: Database, collector: str, progress: Progress) -> Iterator[dict[str, Any]]:
     """Yield a row for POST /users and one for GET /users/{id}.
 
     Raises:
@@ -37,41 +62,55 @@ def measure(database: Database, progress: Progress) -> Iterator[dict[str, Any]]:
     progress.step("counting under callgrind", SECONDS)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    _run(database)
-    # The parts hold, in turn: start, counted POSTs, warming up, counted GETs; then the end.
-    for workload, part in (("W1", 2), ("W2", 4)):
-        yield {
-            "suite": "instructions",
-            "workload": workload,
-            "instructions": round(_total(FOLDER / f"out.{part}") / COUNTED),
-        }
+    database.grow(1, 1)
+    with running(COUNTED_SERVICE, database=database, collector=collector) as server:
+        server.await_answer(START_SECONDS)
+        _send_all(server.port, str(database.value("SELECT id::text FROM users")))
+    for workload, instructions in zip(("W1", "W2"), counts(FOLDER), strict=True):
+        yield {"suite": "instructions", "workload": workload, "instructions": instructions}
 
 
-def _run(database: Database) -> None:
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "PYTHONHASHSEED": "0",
-        "DATABASE_URL": database.url,
-        "API_KEY": API_KEY,
-        **OURS.environment,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
-        "OTEL_TRACES_SAMPLER_ARG": "0",  # chance would sample more in one run than in another
-        "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
-    }
-    callgrind = ["--tool=callgrind", "--dump-before=getloadavg"]
-    done = subprocess.run(
-        [
-            *("valgrind", *callgrind, f"--callgrind-out-file={FOLDER / 'out'}"),
-            *(sys.executable, "-m", "benchmarks.requests", str(COUNTED)),
-        ],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"callgrind failed: {done.stderr[-2000:]}")
+def _send_all(port: int, user_id: str) -> None:
+    """Send one request after the other, with marks around those to count.
+
+    The first two marks have nothing between them: what a mark itself costs is counted there.
+    """
+    connection = Connection(port)
+    posts = (_request(port, "POST", "/users", _REGISTRATION.format(each)) for each in count())
+    mark = [_request(port, "GET", MARK)]
+    get = _request(port, "GET", f"/users/{user_id}")
+    warm = [*islice(posts, WARM_UP), *[get] * WARM_UP]
+    parts = [mark * MARKS, mark, [*islice(posts, COUNTED)], mark, [get] * COUNTED, mark]
+    for request in (each for part in (warm, *parts) for each in part):
+        connection.socket.sendall(request)
+        while (answer := connection.answer()) is None:
+            pass
+        status, is_closing = answer
+        if status not in {200, 201} or is_closing:
+            raise RuntimeError(f"{request!r} was answered {status}, closing: {is_closing}")
+    connection.socket.close()
+
+
+def _request(port: int, method: str, path: str, body: str = "") -> bytes:
+    given = {"Host": f"{HOST}:{port}", **HEADERS}
+    if body:
+        given |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    fields = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    return f"{method} {path} HTTP/1.1\r\n{fields}\r\n{body}".encode()
+
+
+def counts(folder: Path) -> tuple[int, int]:
+    """Return the instructions of a POST and of a GET from the parts that callgrind wrote.
+
+    Raises:
+        RuntimeError: the parts are not those of one worker with all marks.
+    """
+    parts = sorted(folder.glob("out.*.*"), key=lambda file: int(file.suffix[1:]))
+    if len(parts) < MARKS + 3 or len({file.stem for file in parts}) != 1:
+        raise RuntimeError(f"{folder} does not hold the parts of one worker")
+    # Each part ends in a mark: so many to warm up, then two around the requests of each kind.
+    mark, posts, gets = (_total(parts[number]) for number in range(MARKS, MARKS + 3))
+    return round((posts - mark) / COUNTED), round((gets - mark) / COUNTED)
 
 
 def _total(file: Path) -> int:

@@ -1,4 +1,4 @@
-"""Latency at a fixed rate, half of saturation, as a caller sees it who does not wait in turn."""
+"""Latency at a fixed rate, as a caller sees it who does not wait in turn."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ def measure_beside(  # noqa: PLR0913 - what, where, how much, and whom to tell
     *,
     seconds: float,
     progress: Progress,
+    rounds: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each workload, measured while something else is going on."""
+    """Yield a row for each round and workload, measured while something else is going on."""
     assert server.database is not None
-    for workload, rate in rates.items():
-        progress.step(f"latency of {workload} at {rate:.0f}/s, {condition}", seconds)
-        with background(server.database):
-            outcome = cell.load(server, workload, seconds=seconds, rate=rate)
-        yield _row(condition, workload, 1, rate, cell.row(outcome))
+    for number in range(1, rounds + 1):
+        for workload, rate in rates.items():
+            progress.step(f"latency of {workload} at {rate:.0f}/s, {condition}", seconds)
+            with background(server.database):
+                outcome = cell.load(server, workload, seconds=seconds, rate=rate)
+            yield _row(condition, workload, number, rate, cell.row(outcome))
 
 
 def cleanup_of(count: int) -> Callable[[Database], Any]:

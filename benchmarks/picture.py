@@ -4,33 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from typing import NamedTuple
 
-from benchmarks.goals import GOALS, throughput_over
+from benchmarks.goals import PEER_TARGETS, throughput_over
 from benchmarks.rounds import Row, Summary
-from benchmarks.subjects import DJANGO, FASTAPI, WSGI
+from benchmarks.subjects import DJANGO, DJANGO_EQUAL, FASTAPI, FASTAPI_EQUAL, WSGI
 
-PEERS = (FASTAPI, DJANGO, WSGI)
+PEERS = (FASTAPI, DJANGO, WSGI, FASTAPI_EQUAL, DJANGO_EQUAL)
 WIDTH = 720
 LABEL_WIDTH = 250
 BAR_HEIGHT = 18
 STEP = 30
 TOP = 48
+LEGEND = (
+    "median of rounds, smallest to largest; red: to reach; "
+    "blue: peers without telemetry, green: peers that do equal work"
+)
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}.s{fill:#57606a}"
-    ".b{fill:#4a7ebb}.r{stroke:#24292f;stroke-width:1.5}.o{stroke:#8c959f;stroke-dasharray:3 3}"
-    ".g{stroke:#c0392b;stroke-width:2}.k{fill:#fff}"
+    ".b{fill:#4a7ebb}.e{fill:#2a7f62}.r{stroke:#24292f;stroke-width:1.5}"
+    ".o{stroke:#8c959f;stroke-dasharray:3 3}.g{stroke:#c0392b;stroke-width:2}.k{fill:#fff}"
 )
+
+
+class Bar(NamedTuple):
+    """Our throughput over one peer's, and what it should be."""
+
+    style: str
+    label: str
+    ratio: Summary
+    target: float
 
 
 def draw(rows: Sequence[Row]) -> str:
     """Return an SVG: a bar for each peer and workload, its spread, and the mark to reach."""
     bars = [
-        (f"{workload} over {peer.label}", ratio, _target(peer.key, workload, rows))
+        Bar(
+            "e" if peer.counter else "b",
+            f"{workload} over {peer.label}",
+            ratio,
+            PEER_TARGETS[peer.key][workload],
+        )
         for workload in ("W1", "W2")
         for peer in PEERS
         if (ratio := throughput_over(peer.key, workload)(rows)) is not None
     ]
-    largest = max((max(ratio.high, target) for _, ratio, target in bars), default=1.0)
+    largest = max((max(bar.ratio.high, bar.target) for bar in bars), default=1.0)
     height = TOP + STEP * len(bars) + 30
     scale = (WIDTH - LABEL_WIDTH - 60) / largest
     parts = [
@@ -38,8 +57,8 @@ def draw(rows: Sequence[Row]) -> str:
         f"<title>Throughput of this service over its peers</title><style>{STYLE}</style>",
         f'<rect class="k" width="{WIDTH}" height="{height}"/>',
         '<text class="t" x="12" y="22">Throughput of this service over its peers</text>',
-        '<text class="s" x="12" y="39">median of rounds, smallest to largest; red: to reach</text>',
-        *(part for number, bar in enumerate(bars) for part in _bar(number, *bar, scale)),
+        f'<text class="s" x="12" y="39">{LEGEND}</text>',
+        *(part for number, bar in enumerate(bars) for part in _draw(number, bar, scale)),
         _line("o", LABEL_WIDTH + scale, TOP, LABEL_WIDTH + scale, height - 26),
         f'<text class="s" x="{LABEL_WIDTH + scale - 17:.1f}" y="{height - 10}">equal</text>',
         "</svg>",
@@ -47,16 +66,17 @@ def draw(rows: Sequence[Row]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _bar(number: int, label: str, ratio: Summary, target: float, scale: float) -> Iterator[str]:
+def _draw(number: int, bar: Bar, scale: float) -> Iterator[str]:
     top = TOP + STEP * number
     middle = top + BAR_HEIGHT / 2
+    ratio = bar.ratio
     end, low, high, mark = (
-        LABEL_WIDTH + scale * value for value in (ratio.median, ratio.low, ratio.high, target)
+        LABEL_WIDTH + scale * value for value in (ratio.median, ratio.low, ratio.high, bar.target)
     )
-    yield f'<text x="12" y="{middle + 4:.1f}">{escape(label)}</text>'
+    yield f'<text x="12" y="{middle + 4:.1f}">{escape(bar.label)}</text>'
     yield (
-        f'<rect class="b" x="{LABEL_WIDTH}" y="{top}" width="{end - LABEL_WIDTH:.1f}"'
-        f' height="{BAR_HEIGHT}"/>'
+        f'<rect class="{bar.style}" x="{LABEL_WIDTH}" y="{top}"'
+        f' width="{end - LABEL_WIDTH:.1f}" height="{BAR_HEIGHT}"/>'
     )
     yield _line("r", low, middle, high, middle)
     yield _line("g", mark, top - 3, mark, top + BAR_HEIGHT + 3)
@@ -67,9 +87,3 @@ def _line(style: str, left: float, top: float, right: float, bottom: float) -> s
     return (
         f'<line class="{style}" x1="{left:.1f}" y1="{top:.1f}" x2="{right:.1f}" y2="{bottom:.1f}"/>'
     )
-
-
-def _target(peer: str, workload: str, rows: Sequence[Row]) -> float:
-    ratio = throughput_over(peer, workload)(rows)
-    goals = (each for each in GOALS if each.text.startswith(f"{workload} over "))
-    return next(each.target for each in goals if each.measure(rows) == ratio)

@@ -35,6 +35,8 @@ MAILS = 20_000
 IMPORTED = 700_000
 
 SERVICE = "this service"
+# Modules at the root, such as gunicorn.conf, and the packages.
+OWN = {file.stem for file in ROOT.glob("*.py")} | {"chassis", "userservice"}
 
 _FRAME = re.compile(r"(.+) \((.+?)(?::\d+)?\)")
 _INSTALLED = re.compile(r"/site-packages/((?:opentelemetry/\w+/)?\w+)")
@@ -163,6 +165,4 @@ def _entered(stack: tuple[Frame, ...]) -> set[str]:
 def _owner(frame: Frame) -> str:
     """Take all modules of the service, and all of the standard library, for one package."""
     first = frame[1].partition(".")[0]
-    return (
-        SERVICE if first in {"app", "chassis", "userservice", "observability", "workers"} else first
-    )
+    return SERVICE if first in OWN or frame[1] in OWN else first

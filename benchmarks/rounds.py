@@ -22,7 +22,9 @@ class Summary(NamedTuple):
     rounds: int
 
     def text(self, digits: int = 2) -> str:
-        """Render as `median (low-high)`."""
+        """Render as `median (low-high)`, or the only figure."""
+        if self.rounds == 1:
+            return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}\u2013{self.high:,.{digits}f})"
 
 

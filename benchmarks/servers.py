@@ -54,26 +54,35 @@ class Server:
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer:
-        """Send one request on a connection of its own."""
+        """Send one request on a connection of its own; the answer has a document, or nothing."""
+        status, fields, content = self.exchange(method, path, body, headers)
+        return Answer(status, fields, json.loads(content) if content else None)
+
+    def exchange(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request on a connection of its own; return status, headers and body."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=10)
         try:
             sent = None if body is None else json.dumps(body)
             given = HEADERS if headers is None else headers
             connection.request(method, path, sent, {"Content-Type": "application/json", **given})
             response = connection.getresponse()
-            content = response.read()
             fields = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, fields, json.loads(content) if content else None)
+            return response.status, fields, response.read()
         finally:
             connection.close()
 
-    def await_answer(self) -> float:
+    def await_answer(self, limit: float = START_SECONDS) -> float:
         """Wait until /health says 200; return the seconds since the start.
+
+        Args:
+            limit: Longest time to wait, in seconds since the start.
 
         Raises:
             NotReady: it died, or took too long.
         """
-        while time.perf_counter() - self.started_at < START_SECONDS:
+        while time.perf_counter() - self.started_at < limit:
             if self.process.poll() is not None:
                 break
             try:

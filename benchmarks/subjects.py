@@ -30,7 +30,8 @@ class Subject:
     label: str
     command: tuple[str, ...]
     folder: Path = ROOT
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    counter: str = ""  # the metric of a server that does all of our work, telemetry included
 
     @property
     def is_service(self) -> bool:
@@ -44,6 +45,7 @@ def _service(
     *,
     command: tuple[str, ...] = SERVICE,
     variables: Mapping[str, str] = MappingProxyType({}),
+    counter: str = "",
 ) -> Subject:
     environment = {
         "ENVIRONMENT": "production",
@@ -54,18 +56,31 @@ def _service(
         "DRAIN_SECONDS": "0",  # matters at the end only
         **SAMPLED,
     }
-    return Subject(key=key, label=label, command=command, environment={**environment, **variables})
+    return Subject(
+        key=key,
+        label=label,
+        command=command,
+        environment={**environment, **variables},
+        counter=counter,
+    )
 
 
-def _peer(key: str, label: str, program: str, *arguments: str) -> Subject:
-    program_path = str(ENVIRONMENTS / key / "bin" / program)
-    return Subject(key=key, label=label, command=(program_path, *arguments), folder=PEERS / key)
+def _peer(key: str, label: str, program: str, *arguments: str, counter: str = "") -> Subject:
+    return Subject(
+        key=key,
+        label=label,
+        command=(str(ENVIRONMENTS / key / "bin" / program), *arguments),
+        folder=PEERS / key,
+        environment={"EQUAL_WORK": "yes", **SAMPLED} if counter else {},
+        counter=counter,
+    )
 
 
 _GUNICORN = ("gunicorn", "--config", str(PEERS / "gunicorn_settings.py"))
+_REQUESTS = "http_requests_total"
 
-OURS = _service("ours", "this service")
-TWIN = _service("twin", "this service, a second time")
+OURS = _service("ours", "this service", counter=_REQUESTS)
+TWIN = _service("twin", "this service, a second time", counter=_REQUESTS)
 NOT_EXPORTING = _service(
     "not_exporting", "this service, export and log lines off", variables=NOT_EXPORTED
 )
@@ -80,7 +95,19 @@ FASTAPI = _peer(
     "FastAPI, SQLAlchemy async, uvicorn",
     *("uvicorn", "main:app", "--workers", "2", "--no-access-log", "--log-level", "warning"),
 )
-DJANGO = _peer("django_plain", "Django view, gunicorn", *_GUNICORN, "main:application")
+FASTAPI_EQUAL = _peer(
+    "fastapi_equal",
+    "FastAPI, equal work",
+    *("uvicorn", "main:app", "--workers", "2", "--log-config", "log_config.json"),
+    counter=_REQUESTS,
+)
+DJANGO = _peer("django_plain", "Django view, gunicorn", *_GUNICORN, "django_plain.main:application")
+DJANGO_EQUAL = _peer(
+    "django_equal",
+    "Django view, equal work",
+    *("gunicorn", "--config", "gunicorn_equal.py", "main:application"),
+    counter="django_http_responses_total_by_status_total",
+)
 WSGI = _peer("wsgi_psycopg2", "bare WSGI, psycopg2, gunicorn", *_GUNICORN, "main:application")
 ARTICLE = _peer("article", "development server, ORM, all instrumentation", "python", "main.py")
 BARE_FLASK = _peer("flask_bare", "bare Flask, gunicorn", *_GUNICORN, "main:app")
@@ -94,4 +121,7 @@ GRANIAN = _service(
     ),
 )
 
-WITH_DATABASE = (OURS, TWIN, NOT_EXPORTING, SILENT, FASTAPI, DJANGO, WSGI, ARTICLE, GRANIAN)
+WITH_DATABASE = (
+    *(OURS, TWIN, NOT_EXPORTING, SILENT),
+    *(FASTAPI, FASTAPI_EQUAL, DJANGO, DJANGO_EQUAL, WSGI, ARTICLE, GRANIAN),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.cell import TITLES
-from benchmarks.goals import GOALS, throughput_over
+from benchmarks.goals import BESIDE_IMPORT, GOALS, throughput_over
 from benchmarks.rounds import Row, Summary, by_round, noise, ratios, select, summarize
 from benchmarks.subjects import WITH_DATABASE
 
@@ -13,7 +13,7 @@ DASH = "\u2013"
 LOPSIDED = 0.9  # a worker that takes so much of the CPU has got most of the connections
 WHOLE = 0.95
 LABELS = {subject.key: subject.label for subject in WITH_DATABASE}
-CONDITIONS = ("telemetry on", "telemetry off", "beside a cleanup", "beside an import")
+CONDITIONS = ("telemetry on", "telemetry off", "beside a cleanup", BESIDE_IMPORT)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -38,7 +38,7 @@ def goals(rows: Sequence[Row]) -> str:
             bound = "at most" if goal.is_ceiling else "at least"
             yield [
                 goal.text,
-                text(goal.measure(rows), unit=goal.unit),
+                text(goal.measure(rows), goal.digits, goal.unit),
                 text(goal.noise(rows)),
                 f"{bound} {goal.target:g}{goal.unit}",
                 goal.verdict(rows),
@@ -87,7 +87,7 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def latency(rows: Sequence[Row]) -> str:
-    """Show what a caller waits at half of saturation."""
+    """Show what a caller waits at a fixed rate."""
 
     def lines() -> Iterable[list[str]]:
         for condition in CONDITIONS:
@@ -194,7 +194,7 @@ def instructions(rows: Sequence[Row]) -> str:
     """Show how many instructions a request takes."""
     found = select(rows, suite="instructions")
     return table(
-        ["request, in process", "instructions"],
+        ["request, bytes to bytes", "instructions"],
         ([TITLES[row["workload"]], f"{row['instructions']:,}"] for row in found),
     )
 

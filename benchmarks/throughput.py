@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from benchmarks import answers, cell
+from benchmarks import answers, cell, equal_work
 from benchmarks.database import Database
 from benchmarks.progress import Progress
 from benchmarks.servers import Server, running
@@ -32,6 +32,8 @@ def checked_servers(
             server.await_answer()
             answers.check(server)
             started.append(server)
+        progress.step("checking that peers do equal work", 8)
+        equal_work.check(started, collector)
         yield started
 
 

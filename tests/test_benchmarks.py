@@ -89,6 +89,51 @@ def test_every_goal_has_a_line_in_the_table():
     assert "2.50 (2.00\u20133.00)" in lines[2]
 
 
+def test_the_cost_of_telemetry_is_a_share_of_what_a_bare_get_costs_in_the_same_round():
+    costs = {
+        ("ours", "W1", 1): 500.0,
+        ("silent", "W1", 1): 400.0,
+        ("wsgi_psycopg2", "W2", 1): 200.0,
+        ("ours", "W1", 2): 700.0,
+        ("silent", "W1", 2): 400.0,
+        ("wsgi_psycopg2", "W2", 2): 300.0,
+        ("wsgi_psycopg2", "W1", 2): 1.0,
+        ("ours", "W1", 3): 1.0,
+    }
+    rows = [
+        row(subject, number, 1.0, workload) | {"server_us": cost}
+        for (subject, workload, number), cost in costs.items()
+    ]
+
+    assert goals.telemetry_share("W1")(rows) == Summary(0.75, 0.5, 1.0, 2)
+
+
+def test_callers_beside_an_import_are_judged_by_the_workload_that_waits_longer():
+    rows = [
+        {"suite": "latency", "subject": goals.BESIDE_IMPORT, "round": number, **figures}
+        for number, figures in enumerate(
+            ({"workload": "W1", "p99_ms": 100.0}, {"workload": "W2", "p99_ms": 260.0}), start=1
+        )
+    ]
+    goal = next(each for each in goals.GOALS if "beside an import" in each.text)
+
+    assert goal.measure(rows) == Summary(260.0, 260.0, 260.0, 1)
+    assert goal.verdict(rows) == "not reached"
+
+
+def test_a_figure_of_one_round_has_no_spread():
+    assert tables.text(rounds.summarize([1.234])) == "1.23"
+    assert tables.text(rounds.summarize([1.0, 2.0])) == "1.50 (1.00\u20132.00)"
+
+
+def test_the_picture_has_a_bar_for_each_peer_that_was_measured():
+    drawn = picture.draw([*ROWS, row("fastapi_equal", 1, 50.0), row("django_equal", 1, 75.0)])
+
+    assert drawn.count('class="b"') == 1
+    assert drawn.count('class="e"') == 2
+    assert "W1 over FastAPI, equal work" in drawn
+
+
 def test_percentiles_count_from_the_smallest():
     latencies = [number / 1000 for number in range(1, 1001)]
 
@@ -203,6 +248,21 @@ def test_a_profile_says_which_packages_take_the_time_and_where_they_are_entered(
         ("function", "web.get"): 1.0,
         ("function", "userservice.users.find"): 0.75,
     }
+
+
+def test_a_profile_takes_the_root_and_both_packages_for_the_service():
+    files = ("app.py", "gunicorn.conf.py", "chassis/http/worker.py", "userservice/resources.py")
+    looks = [f"{THREAD};run ({database.ROOT}/{file}:1) 1" for file in files]
+    looks.append(f"{THREAD};run (/v/site-packages/gunicorn/arbiter.py:1) 1")
+
+    shares = {
+        row["name"]: row["share"]
+        for row in profile.rows("GET /users", profile.read(looks))
+        if row["kind"] == "package"
+    }
+
+    assert all((database.ROOT / file).exists() for file in files)
+    assert shares == {"this service": 0.8, "gunicorn": 0.2}
 
 
 def test_a_profile_leaves_out_what_is_in_every_stack():

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 from secrets import randbits
+from typing import Any
 from uuid import UUID
 
 EMAIL_LENGTH = 254
@@ -19,6 +21,9 @@ POOL_OVERFLOW = 20
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 API_KEY = os.environ.get("API_KEY", "")
 PORT = int(os.environ.get("PORT", "8080"))
+# Whether a registration also stores the message that a worker would deliver.
+EQUAL_WORK = "EQUAL_WORK" in os.environ
+PATIENCE = timedelta(days=1)
 
 
 def uuid7() -> UUID:
@@ -35,3 +40,18 @@ def email_key(email: str) -> str:
 def is_allowed(given: str | None) -> bool:
     """Tell whether a caller has the API key."""
     return given is not None and compare_digest(given.encode(), API_KEY.encode())
+
+
+def message_about(user_id: UUID) -> dict[str, Any]:
+    """Return the columns of the message that a registration leaves in the outbox."""
+    now = datetime.now(UTC)
+    return {
+        "id": uuid7(),
+        "topic": "user.registered",
+        "payload": {"user_id": str(user_id)},
+        "trace": {},
+        "status": "queued",
+        "attempts": 0,
+        "due_at": now,
+        "expires_at": now + PATIENCE,
+    }

@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import django
 from contract import (
-    DATABASE_URL,
     EMAIL_LENGTH,
+    EQUAL_WORK,
     NAME_LENGTH,
     email_key,
     is_allowed,
+    message_about,
     uuid7,
 )
-from django.conf import settings
 from email_validator import EmailNotValidError, validate_email
 
-_url = urlsplit(DATABASE_URL)
-settings.configure(
-    ALLOWED_HOSTS=["*"],
-    DATABASES={
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": _url.hostname,
-            "PORT": _url.port,
-            "USER": _url.username,
-            "NAME": _url.path.lstrip("/"),
-            "CONN_MAX_AGE": 3600,
-        }
-    },
-    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-    ROOT_URLCONF=__name__,
-    USE_TZ=True,
-)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_plain.settings")
 django.setup()
 
 from django.core.wsgi import get_wsgi_application
-from django.db import IntegrityError, models
+from django.db import IntegrityError, models, transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
@@ -66,6 +50,23 @@ class User(models.Model):
         managed = False
 
 
+class OutboxMessage(models.Model):
+    id = models.UUIDField(primary_key=True)
+    topic = models.CharField(max_length=64)
+    payload = models.JSONField()
+    trace = models.JSONField()
+    status = models.CharField(max_length=16)
+    attempts = models.IntegerField()
+    due_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_error = models.TextField(null=True)
+
+    class Meta:
+        app_label = "users"
+        db_table = "outbox_messages"
+        managed = False
+
+
 @require_GET
 def health(_request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "healthy", "timestamp": datetime.now(UTC)})
@@ -77,11 +78,8 @@ def create_user(request: HttpRequest) -> JsonResponse:
         email, name = _read(request.body)
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
-    now = datetime.now(UTC)
     try:
-        user = User.objects.create(
-            email=email, email_key=email_key(email), name=name, created_at=now, updated_at=now
-        )
+        user = _store(email, name)
     except IntegrityError:
         return JsonResponse({"error": "User already exists"}, status=409)
     return JsonResponse(_document(user), status=201, headers={"Location": f"/users/{user.id}"})
@@ -96,6 +94,18 @@ def get_user(request: HttpRequest, user_id: UUID) -> JsonResponse:
     except User.DoesNotExist:
         return JsonResponse({"error": "User not found"}, status=404)
     return JsonResponse(_document(user))
+
+
+def _store(email: str, name: str) -> User:
+    now = datetime.now(UTC)
+    user = User(email=email, email_key=email_key(email), name=name, created_at=now, updated_at=now)
+    if not EQUAL_WORK:
+        user.save(force_insert=True)
+        return user
+    with transaction.atomic():
+        user.save(force_insert=True)
+        OutboxMessage.objects.create(**message_about(user.id))
+    return user
 
 
 def _read(body: bytes) -> tuple[str, str]:

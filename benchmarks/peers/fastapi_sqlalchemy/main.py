@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from contract import (
     DATABASE_URL,
     EMAIL_LENGTH,
+    EQUAL_WORK,
     NAME_LENGTH,
     POOL_OVERFLOW,
     POOL_SIZE,
     email_key,
     is_allowed,
+    message_about,
     uuid7,
 )
 from fastapi import Depends, FastAPI, HTTPException, Response
 from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, EmailStr, StringConstraints
-from sqlalchemy import DateTime, String
+from sqlalchemy import JSON, DateTime, String
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -35,13 +37,13 @@ app = FastAPI()
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {datetime: DateTime(timezone=True)}
+    type_annotation_map = {datetime: DateTime(timezone=True), dict[str, Any]: JSON}
 
 
 class User(Base):
     __tablename__ = "users"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(EMAIL_LENGTH))
     email_key: Mapped[str]
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))
@@ -53,6 +55,20 @@ class User(Base):
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class OutboxMessage(Base):
+    __tablename__ = "outbox_messages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]]
+    trace: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int]
+    due_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_error: Mapped[str | None]
 
 
 class UserCreate(BaseModel):
@@ -96,6 +112,7 @@ async def health() -> dict[str, str]:
 async def create_user(new: UserCreate, session: Session, response: Response) -> UserRead:
     now = datetime.now(UTC)
     user = User(
+        id=uuid7(),
         email=new.email,
         email_key=email_key(new.email),
         name=new.name,
@@ -103,6 +120,8 @@ async def create_user(new: UserCreate, session: Session, response: Response) -> 
         updated_at=now,
     )
     session.add(user)
+    if EQUAL_WORK:
+        session.add(OutboxMessage(**message_about(user.id)))
     try:
         await session.commit()
     except IntegrityError as error:
