@@ -31,7 +31,7 @@ from chassis.telemetry import instruments
 from chassis.telemetry.instrumentation import trace_statements
 from config import AppConfig, Environment
 from observability import Telemetry, exporting_modules, setup_logging
-from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
+from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS, EVENT_READERS
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,7 @@ def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
         dispatcher=make_dispatcher(config),
         lease=timedelta(seconds=config.outbox_lease_seconds),
         abandoned=ABANDONED_HANDLERS,
+        readers=EVENT_READERS,
     )
 
 

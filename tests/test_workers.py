@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
-from chassis.background import outbox
+from chassis.background import outbox, upkeep
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.pools import TaskKilled
@@ -109,7 +109,7 @@ def test_an_import_that_is_given_up_has_failed_and_goes_on_when_it_is_requeued(c
         eventually(lambda: state() == "failed")
     failed, _ = jobs.get_job(services.database, job.id)
     with services.database.connection() as connection:
-        requeued = outbox.requeue(connection, None, now=datetime.now(UTC))
+        requeued = upkeep.requeue(connection, None, now=datetime.now(UTC))
     with delivering(config, services):
         eventually(lambda: state() == "succeeded")
     done, _ = jobs.get_job(services.database, job.id)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from chassis.background import outbox
+from chassis.background import upkeep
 from chassis.background.outbox import MessageStatus
 from chassis.backing_services import BackingServices
 from chassis.cli.group import require_command
@@ -37,7 +37,7 @@ def list_messages(services: BackingServices, *, status: str, limit: int, is_json
     """List messages, oldest first, without what they carry."""
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        found = outbox.list_messages(connection, MessageStatus(status), limit=limit)
+        found = upkeep.list_messages(connection, MessageStatus(status), limit=limit)
     if is_json:
         click.echo(json.dumps([row | {"id": str(row["id"])} for row in found], default=_iso))
         return
@@ -60,7 +60,7 @@ def requeue(
         raise click.UsageError("Give the ids of messages, or --all")
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        number = outbox.requeue(connection, None if is_all else ids)
+        number = upkeep.requeue(connection, None if is_all else ids)
     click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
     if ids and number < len(set(ids)):
         raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")
