@@ -66,8 +66,9 @@ class Logger(glogging.Logger):
 SPARE_THREADS = 4
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     """Migrate a development database; elsewhere migration is a step of the deployment."""
+    Worker.check_config(server.cfg, server.log)  # gunicorn asks later, once it listens
     # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
     # connections and threads after the fork.
     for name in ("app", *exporting_modules()):
