@@ -64,6 +64,7 @@ def on_starting(server: Any) -> None:
     """Migrate a development database; elsewhere migration is a step of the deployment."""
     if not are_counts_shared:
         server.log.warning("No room for shared counts: /metrics shows one worker's at a time")
+    Worker.check_config(server.cfg, server.log)  # gunicorn asks later, once it listens
     # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
     # connections and threads after the fork.
     for name in ("app", *exporting_modules()):

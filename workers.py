@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,17 +27,20 @@ from chassis.background.delivery import Delivery
 from chassis.background.dispatch import Dispatcher, DramatiqDispatcher, LocalDispatcher
 from chassis.background.pools import Pool, ProcessPool
 from chassis.backing_services import BackingServices
+from chassis.http.entrance import hosts
 from chassis.process import garbage
 from chassis.telemetry import instruments
 from chassis.telemetry.instrumentation import trace_statements
 from config import AppConfig, Environment
 from observability import Telemetry, exporting_modules, setup_logging
-from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS
+from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS, EVENT_READERS
 
 logger = logging.getLogger(__name__)
 
 # Number of tasks that may wait for each running one.
 QUEUED_PER_SLOT = 16
+# Longest time for which a client of the status port may say nothing.
+STATUS_READ_SECONDS = 5
 # Longest pause of the watch after it failed; usually it looks once a second.
 WATCH_MAX_SECONDS = 60.0
 
@@ -141,6 +145,7 @@ def make_delivery(config: AppConfig, services: BackingServices) -> Delivery:
         dispatcher=make_dispatcher(config),
         lease=timedelta(seconds=config.outbox_lease_seconds),
         abandoned=ABANDONED_HANDLERS,
+        readers=EVENT_READERS,
     )
 
 
@@ -188,17 +193,19 @@ def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
         start_response(status, [("Content-Type", "text/plain")])
         return [status.encode()]
 
-    server = make_server(
-        "0.0.0.0",  # noqa: S104 - Prometheus and the kubelet ask from outside the pod
-        port,
-        answer,
-        server_class=ThreadingWSGIServer,
-        handler_class=_QuietHandler,
-    )
-    threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
+    for host in hosts():
+        family = _StatusServer6 if ":" in host else ThreadingWSGIServer
+        server = make_server(host, port, answer, family, _QuietHandler)
+        threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
+
+
+class _StatusServer6(ThreadingWSGIServer):
+    address_family = socket.AF_INET6
 
 
 class _QuietHandler(WSGIRequestHandler):
+    timeout = STATUS_READ_SECONDS  # each connection has a thread
+
     def log_message(self, *_arguments: object) -> None:
         """Log no scrapes."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Blueprint
 
 from chassis.background.delivery import AbandonedHandler, Handler
+from chassis.background.read_ahead import Reader
 from chassis.storage.tables import StoredMetric, Tables
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Resource:
         name: The resource's name in the plural, as in its addresses.
         blueprint: The routes.
         handlers: Topic -> work that follows from a message.
+        readers: Topic -> reading for many messages at once, which spares their handlers it.
         abandoned_handlers: Topic -> work before a message is given up.
         tables: Table -> the purge of its rows.
         metrics: Metrics that are read from the database.
@@ -38,6 +40,7 @@ class Resource:
     name: str
     blueprint: Blueprint | None = None
     handlers: Mapping[str, Handler] = field(default_factory=dict)
+    readers: Mapping[str, Reader] = field(default_factory=dict)
     abandoned_handlers: Mapping[str, AbandonedHandler] = field(default_factory=dict)
     tables: Tables = field(default_factory=dict)
     metrics: tuple[StoredMetric, ...] = ()

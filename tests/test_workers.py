@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,10 +13,11 @@ import httpx2
 import pytest
 from sqlalchemy import update
 
-from chassis.background import outbox
+from chassis.background import outbox, upkeep
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.pools import TaskKilled
+from chassis.http.entrance import hosts
 from chassis.storage.database import DatabaseManager
 from tests.support.ports import HOST, free_port, listening
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -41,6 +43,28 @@ def test_a_worker_is_healthy_while_its_loop_goes_round():
 
     assert (alive.status_code, stalled.status_code, metrics.status_code) == (200, 503, 200)
     assert "# TYPE" in metrics.text
+
+
+def test_the_status_is_there_by_each_family_of_addresses():
+    port = free_port()
+    serve_worker_status(port, lambda: True)
+
+    families = ["127.0.0.1", "[::1]"] if hosts()[0] == "::" else ["127.0.0.1"]
+    answers = [httpx2.get(f"http://{host}:{port}/health", timeout=10) for host in families]
+
+    assert [each.status_code for each in answers] == [200] * len(families)
+
+
+def test_a_client_of_the_status_port_that_says_nothing_is_left(monkeypatch):
+    monkeypatch.setattr("workers._QuietHandler.timeout", 0.05)
+    port = free_port()
+    serve_worker_status(port, lambda: True)
+
+    with socket.create_connection((HOST, port), timeout=DEADLINE_SECONDS) as client:
+        client.sendall(b"GET /health HT")
+        received = client.recv(100)
+
+    assert received == b""
 
 
 def test_a_loop_that_has_not_gone_round_for_a_minute_is_stalled(services, monkeypatch):
@@ -109,7 +133,7 @@ def test_an_import_that_is_given_up_has_failed_and_goes_on_when_it_is_requeued(c
         eventually(lambda: state() == "failed")
     failed, _ = jobs.get_job(services.database, job.id)
     with services.database.connection() as connection:
-        requeued = outbox.requeue(connection, None, now=datetime.now(UTC))
+        requeued = upkeep.requeue(connection, None, now=datetime.now(UTC))
     with delivering(config, services):
         eventually(lambda: state() == "succeeded")
     done, _ = jobs.get_job(services.database, job.id)

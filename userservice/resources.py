@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis.background import outbox
+from chassis.background import upkeep
 from chassis.http import docs, health, metrics
 from chassis.http.openapi import Api
 from chassis.resource import Resource, merge
@@ -18,7 +18,7 @@ from userservice.users.resource import RESOURCE as USERS
 RESOURCES = (
     USERS,
     JOBS,
-    Resource(name="outbox", tables=outbox.TABLES),
+    Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint),
@@ -28,6 +28,7 @@ RESOURCES = (
 
 BLUEPRINTS = tuple(each.blueprint for each in RESOURCES if each.blueprint is not None)
 EVENT_HANDLERS = merge(each.handlers for each in RESOURCES)
+EVENT_READERS = merge(each.readers for each in RESOURCES)
 ABANDONED_HANDLERS = merge(each.abandoned_handlers for each in RESOURCES)
 TABLES = merge(each.tables for each in RESOURCES)
 PURGES = {table: rule for table, rule in reversed(TABLES.items()) if isinstance(rule, Purge)}

@@ -15,6 +15,7 @@ from opentelemetry import context, propagate
 from chassis.background import outbox
 from chassis.background.dispatch import Dispatcher
 from chassis.background.outbox import Message, MessageStatus, Settlement
+from chassis.background.read_ahead import ReadAhead, Reader, fresh
 from chassis.backing_services import BackingServices
 from chassis.clients.resilience import AskedToWait, BreakerOpen, backoff
 from chassis.errors import AppError, Unavailable
@@ -51,9 +52,10 @@ class Delivery:
         lease: Time for which a claimed message belongs to this process.
         abandoned: Topic -> handler to call before a message is given up. When this handler
             fails, the message is tried again instead.
+        readers: Topic -> reader for many messages at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one loop, by name
         self,
         services: BackingServices,
         handlers: Mapping[str, Handler],
@@ -61,12 +63,14 @@ class Delivery:
         dispatcher: Dispatcher,
         lease: timedelta,
         abandoned: Mapping[str, AbandonedHandler] | None = None,
+        readers: Mapping[str, Reader] | None = None,
     ) -> None:
         self._services = services
         self._handlers = handlers
         self._dispatcher = dispatcher
         self._lease = lease
         self._abandoned = abandoned or {}
+        self._ahead = ReadAhead(services, readers or {})
         self._results: queue.SimpleQueue[Settlement | None] = queue.SimpleQueue()
         self._claimed: dict[object, Message] = {}
         self._ends_at: dict[UUID, float] = {}  # monotonic
@@ -156,7 +160,8 @@ class Delivery:
         asked_at = time.monotonic()
         with self._services.database.connection() as connection:
             claimed = outbox.claim(connection, limit=limit, lease=self._lease)
-        return [self._hold(each, asked_at) for each in claimed]
+        held = [self._hold(each, asked_at) for each in claimed]
+        return self._ahead.read(held) if self._dispatcher.works_here() else held
 
     def _load(self, message_id: UUID, attempts: int) -> Message | None:
         asked_at = time.monotonic()
@@ -227,7 +232,7 @@ class Delivery:
             return _hand_back(message)
         started_at = time.perf_counter()
         try:
-            is_sent = self._handlers[message.topic](self._services, message)
+            is_sent = self._handlers[message.topic](self._services, fresh(message))
         except BreakerOpen as error:
             # Not counted as an attempt: the dependency was not called.
             return _hand_back(message, error.retry_after or timedelta(seconds=1))

@@ -46,6 +46,9 @@ class Dispatcher(Protocol):
     def room(self, in_works: int) -> int:
         """Return how many more messages to claim, while this process works on `in_works`."""
 
+    def works_here(self) -> bool:
+        """Tell whether messages that are submitted now are worked on by this process."""
+
     def submit(self, message: Message) -> bool:
         """Have a message worked on; tell whether this process does it."""
 
@@ -74,6 +77,10 @@ class LocalDispatcher:
         finished = max(self._finished, self._submitted - in_works)
         pace, self._finished = finished - self._finished, finished
         return self._concurrency + min(pace, self._concurrency * MAX_AHEAD) - in_works
+
+    def works_here(self) -> bool:
+        """Tell that they are."""
+        return True
 
     def submit(self, message: Message) -> bool:
         """Work on a message in one of the threads."""
@@ -143,6 +150,10 @@ class DramatiqDispatcher:
             return self._local.room(in_works)
         self._outage.end()
         return self._concurrency * 2 - waiting
+
+    def works_here(self) -> bool:
+        """Tell whether there is no queue at the moment."""
+        return self._is_left_alone()
 
     def submit(self, message: Message) -> bool:
         """Put a message's id into the queue, or work on the message here without a queue."""

@@ -6,7 +6,7 @@ a day). A worker claims it for the time of a lease; if the worker dies, another 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ from sqlalchemy import (
     Float,
     Index,
     Insert,
+    Integer,
     String,
     Table,
+    UpdateBase,
     bindparam,
-    delete,
     func,
     insert,
     select,
@@ -30,11 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.once import once
 from chassis.storage.clock import NO_TIME, database_time, from_now
 from chassis.storage.columns import Base, UtcDateTime
-from chassis.storage.database import DatabaseManager
-from chassis.storage.ids import first_id, uuid7
-from chassis.storage.tables import Purge, Tables
+from chassis.storage.ids import uuid7
 from chassis.telemetry.propagation import outgoing_headers
 
 PATIENCE = timedelta(days=1)
@@ -48,9 +48,6 @@ class MessageStatus(StrEnum):
     SENT = "sent"
     SKIPPED = "skipped"
     ABANDONED = "abandoned"
-
-
-SETTLED = (MessageStatus.SENT, MessageStatus.SKIPPED)
 
 
 class OutboxMessage(Base):
@@ -83,6 +80,10 @@ class Message(NamedTuple):
     """A message as its handler sees it; `id` is the same on every try.
 
     Its times are of the database's clock, to be compared with each other and no other.
+
+    Attributes:
+        known: A value that was read for many messages at once; see `read_ahead`.
+        known_at: Monotonic time before the reading.
     """
 
     id: UUID
@@ -93,6 +94,8 @@ class Message(NamedTuple):
     due_at: datetime
     expires_at: datetime
     claimed_at: datetime
+    known: Any = None
+    known_at: float = 0.0
 
 
 class Settlement(NamedTuple):
@@ -151,15 +154,25 @@ def claim(
         lease: How long the reservation holds.
         now: Counts instead of the database's clock; tests own the time with it.
     """
+    statement = _claiming(lease) if now is None else _claim_statement(lease, now)
+    rows = connection.execute(statement, {"claim_limit": limit}).all()
+    return sorted(map(_message, rows), key=lambda message: message.id)
+
+
+def _message(row: Iterable[Any]) -> Message:
+    return Message(*row)  # without what is only known later
+
+
+def _claim_statement(lease: timedelta, now: datetime | None = None) -> UpdateBase:
     due = (
         select(messages.c.id)
         .where(_QUEUED, messages.c.due_at <= database_time(now=now))
         .order_by(messages.c.due_at)
-        .limit(limit)
+        .limit(bindparam("claim_limit", type_=Integer()))
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    statement = (
+    return (
         update(messages)
         # By the key alone: with more conditions and outdated statistics, the planner would
         # read the whole queue for each of these rows.
@@ -167,8 +180,10 @@ def claim(
         .values(attempts=messages.c.attempts + 1, due_at=database_time(lease, now=now))
         .returning(*_COLUMNS, database_time(now=now).label("claimed_at"))
     )
-    claimed = [Message._make(row) for row in connection.execute(statement)]
-    return sorted(claimed, key=lambda message: message.id)
+
+
+# A process has one lease; making the statement costs as much as executing it.
+_claiming = once(_claim_statement)
 
 
 def find_claimed(
@@ -182,7 +197,36 @@ def find_claimed(
         messages.c.due_at > database_time(now=now),
     )
     row = connection.execute(statement).first()
-    return Message._make(row) if row is not None else None
+    return _message(row) if row is not None else None
+
+
+_SETTLE = (
+    update(messages)
+    .where(messages.c.id == bindparam("key"), _QUEUED)
+    .where(messages.c.attempts == bindparam("claimed_attempts"))
+    .values(
+        status=bindparam("new_status"),
+        attempts=bindparam("new_attempts"),
+        due_at=func.coalesce(
+            bindparam("new_due_at", type_=UtcDateTime()),
+            from_now(bindparam("new_due_in", type_=Float())),
+        ),
+        last_error=bindparam("new_last_error"),
+    )
+)
+# Found by the key alone, as in a claim, and locked in one order, as those of `_SETTLE`.
+_locked = (
+    select(messages.c.id, messages.c.status)
+    .where(messages.c.id.in_(bindparam("sent", expanding=True)))
+    .order_by(messages.c.id)
+    .with_for_update()
+    .cte("locked")
+)
+_SETTLE_SENT = (
+    update(messages)
+    .where(messages.c.id.in_(select(_locked.c.id).where(_locked.c.status == text("'queued'"))))
+    .values(status=text("'sent'"), due_at=database_time(), last_error=text("NULL"))
+)
 
 
 def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
@@ -191,26 +235,14 @@ def settle(connection: Connection, settlements: Collection[Settlement]) -> None:
     Only the worker that still holds the claim stores a failure. Any worker stores that a
     message was sent, because that is true even after the claim has ended.
     """
-    statement = (
-        update(messages)
-        .where(messages.c.id == bindparam("key"), _QUEUED)
-        .where(
-            (messages.c.attempts == bindparam("claimed_attempts"))
-            | (bindparam("new_status") == MessageStatus.SENT.value)
-        )
-        .values(
-            status=bindparam("new_status"),
-            attempts=bindparam("new_attempts"),
-            due_at=func.coalesce(
-                bindparam("new_due_at", type_=UtcDateTime()),
-                from_now(bindparam("new_due_in", type_=Float())),
-            ),
-            last_error=bindparam("new_last_error"),
-        )
-    )
+    sent = [each.id for each in settlements if each.status is MessageStatus.SENT]
+    if sent:
+        connection.execute(_SETTLE_SENT, {"sent": sent})
     # In one order, so that workers that settle the same messages do not deadlock.
-    ordered = sorted(settlements, key=lambda each: each.id)
-    connection.execute(statement, [_parameters(each) for each in ordered])
+    others = [each for each in settlements if each.status is not MessageStatus.SENT]
+    if others:
+        ordered = sorted(others, key=lambda each: each.id)
+        connection.execute(_SETTLE, [_parameters(each) for each in ordered])
 
 
 class Backlog(NamedTuple):
@@ -228,59 +260,6 @@ def backlog(connection: Connection) -> Backlog:
     abandoned = select(func.count()).where(messages.c.status == MessageStatus.ABANDONED)
     oldest = datetime.now(UTC) - (now - earliest + PATIENCE) if earliest is not None else None
     return Backlog(queued, connection.execute(abandoned).scalar_one(), oldest)
-
-
-def list_messages(
-    connection: Connection, status: MessageStatus, *, limit: int
-) -> Sequence[dict[str, Any]]:
-    """Return messages of one status, oldest first, without their payloads."""
-    columns = (messages.c[name] for name in ("id", "topic", "attempts", "due_at", "last_error"))
-    statement = select(*columns).where(messages.c.status == status)
-    ordered = statement.order_by(messages.c.id).limit(limit)
-    return [dict(row) for row in connection.execute(ordered).mappings()]
-
-
-def find_message(connection: Connection, message_id: UUID) -> dict[str, Any] | None:
-    """Return all that is stored of a message."""
-    row = connection.execute(select(messages).where(messages.c.id == message_id)).mappings().first()
-    return dict(row) if row is not None else None
-
-
-def requeue(
-    connection: Connection, ids: Collection[UUID] | None, *, now: datetime | None = None
-) -> int:
-    """Queue abandoned messages, all or some, for another day; return their number."""
-    statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
-    if ids is not None:
-        statement = statement.where(messages.c.id.in_(ids))
-    times = {"due_at": database_time(now=now), "expires_at": database_time(PATIENCE, now=now)}
-    anew = statement.values(status=MessageStatus.QUEUED, attempts=0, last_error=None, **times)
-    return connection.execute(anew).rowcount
-
-
-def count_settled(database: DatabaseManager, *, before: datetime) -> int:
-    """Count the delivered messages that are older than a point in time."""
-    statement = select(func.count()).where(*_settled_before(before))
-    with database.connection() as connection:
-        return connection.execute(statement).scalar_one()
-
-
-def purge_settled(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
-    """Remove delivered messages older than a point in time; yield the size of each batch."""
-
-    def purge_batch(connection: Connection, limit: int) -> int:
-        batch = select(messages.c.id).where(*_settled_before(before)).limit(limit)
-        return connection.execute(delete(messages).where(messages.c.id.in_(batch))).rowcount
-
-    return database.purge(purge_batch)
-
-
-TABLES: Tables = {"outbox_messages": Purge(count_settled, purge_settled)}
-
-
-def _settled_before(before: datetime) -> tuple[Any, ...]:
-    # Ids are in order of time, so the primary key serves as the index.
-    return messages.c.id < first_id(before), messages.c.status.in_(SETTLED)
 
 
 def _parameters(settlement: Settlement) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import click
 
-from chassis.background import outbox
+from chassis.background import upkeep
 from chassis.background.outbox import MessageStatus
 from chassis.backing_services import BackingServices
 from chassis.cli.group import require_command
@@ -39,7 +39,7 @@ def list_messages(services: BackingServices, *, status: str, limit: int, is_json
     """List messages, oldest first, without what they carry."""
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        found = outbox.list_messages(connection, MessageStatus(status), limit=limit)
+        found = upkeep.list_messages(connection, MessageStatus(status), limit=limit)
     if is_json:
         click.echo(json.dumps([*found], default=_as_text))
         return
@@ -58,7 +58,7 @@ def show(services: BackingServices, *, message_id: UUID, is_whole: bool, is_json
     """Show a message, without what it carries. Exit 1 when there is none with this ID."""
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        found = outbox.find_message(connection, message_id)
+        found = upkeep.find_message(connection, message_id)
     if found is None:
         raise click.ClickException(f"There is no message {message_id}")
     shown = {name: value for name, value in found.items() if is_whole or name != "payload"}
@@ -83,7 +83,7 @@ def requeue(
         raise click.UsageError("Give the ids of messages, or --all")
     migrations.require_current(services.database)
     with services.database.connection() as connection:
-        number = outbox.requeue(connection, None if is_all else ids)
+        number = upkeep.requeue(connection, None if is_all else ids)
     click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
     if ids and number < len(set(ids)):
         raise click.ClickException(f"{len(set(ids)) - number} of them were not abandoned")

@@ -24,13 +24,18 @@ _NOBODY = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EINTR})
 _MAPPED = "::ffff:"
 
 
-def addresses(port: int) -> list[str]:
-    """Return the addresses to listen on: IPv6 including IPv4 where there is IPv6, else IPv4."""
+def hosts() -> list[str]:
+    """Return the hosts to listen on: IPv6 including IPv4 where there is IPv6, else IPv4."""
     with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         is_separate = probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
         probe.bind(("::", 0))
-        return [f"[::]:{port}", f"0.0.0.0:{port}"] if is_separate else [f"[::]:{port}"]
-    return [f"0.0.0.0:{port}"]
+        return ["::", "0.0.0.0"] if is_separate else ["::"]  # noqa: S104 - callers are outside
+    return ["0.0.0.0"]  # noqa: S104 - as above
+
+
+def addresses(port: int) -> list[str]:
+    """Return the hosts to listen on as gunicorn writes them, with a port."""
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts()]
 
 
 class Entrance:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from chassis.http.answer import Headers
 from chassis.http.connection import Connection
 from chassis.http.entrance import Entrance
 from chassis.http.request import Limits
+from chassis.http.unsupported import unsupported_options
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,13 @@ class Worker(BaseWorker):
     def is_stopping(self) -> bool:
         """Whether the worker was told to stop."""
         return self._stopping_since is not None
+
+    @classmethod
+    def check_config(cls, cfg: Any, _log: Any) -> None:
+        """End the master where an option would have no effect; gunicorn calls this at the start."""
+        if options := unsupported_options(cfg):
+            sys.stderr.write(f"gunicorn's {', '.join(options)}: not supported by this worker\n")
+            sys.exit(2)
 
     @classmethod
     def forget(cls, age: int) -> None:

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from sqlalchemy import select, update
 
 from bootstrap import make_mailer, open_backing_services
-from chassis.background import outbox
+from chassis.background import outbox, upkeep
 from chassis.background.delivery import Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.outbox import MessageStatus, messages
@@ -215,7 +215,7 @@ def test_a_requeued_message_is_delivered(services):
 
     with delivering(services, succeed):
         with services.database.connection() as connection:
-            outbox.requeue(connection, None, now=datetime.now(UTC))
+            upkeep.requeue(connection, None, now=datetime.now(UTC))
         eventually(lambda: statuses(services.database) == {"sent"})
 
 

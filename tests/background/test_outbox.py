@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from chassis.background import outbox
+from chassis.background import outbox, upkeep
 from chassis.background.outbox import Message, MessageStatus, Settlement, messages
 from chassis.storage.idempotency import IdempotencyKey
 from chassis.storage.ids import uuid7
@@ -225,6 +225,47 @@ def test_messages_are_settled_together(database):
     assert {read(database, each.id).status for each in settlements} == {"sent"}
 
 
+def test_a_message_that_was_settled_meanwhile_is_not_settled_again(database):
+    enqueue(database)
+    enqueue(database)
+    skipped, sent = claim(database)
+    settle(database, skipped, MessageStatus.SKIPPED)
+
+    with database.transaction() as connection:
+        outbox.settle(
+            connection,
+            [
+                Settlement(each.id, MessageStatus.SENT, each.attempts, NOW)
+                for each in (skipped, sent)
+            ],
+        )
+
+    assert read(database, skipped.id).status == "skipped"
+    assert read(database, sent.id).status == "sent"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_workers_that_settle_the_same_messages_wait_for_each_other(database):
+    for _ in range(40):
+        enqueue(database)
+    sent = [Settlement(each.id, MessageStatus.SENT, 1) for each in claim(database)]
+    failed = [Settlement(each.id, MessageStatus.QUEUED, 1, NOW) for each in sent]
+    start = threading.Barrier(4)
+
+    def settle_all(settlements):
+        start.wait()
+        with database.transaction() as connection:
+            outbox.settle(connection, settlements)
+
+    with ThreadPoolExecutor(4) as threads:
+        lists = [sent, sent[::-1], failed, failed[::-1]]
+        done = [threads.submit(settle_all, each) for each in lists]
+
+    assert [each.exception() for each in done] == [None] * 4
+    assert {read(database, each.id).status for each in sent} == {"sent"}
+
+
 def test_the_backlog_counts_what_waits_and_what_was_given_up(database):
     oldest = NOW - timedelta(hours=3)
     enqueue(database, created=oldest)
@@ -259,7 +300,7 @@ def abandon(database, number):
 
 def requeue(database, ids, *, now=NOW):
     with database.connection() as connection:
-        return outbox.requeue(connection, ids, now=now)
+        return upkeep.requeue(connection, ids, now=now)
 
 
 def test_a_requeued_message_has_another_day_from_its_first_attempt_on(database):
@@ -294,7 +335,7 @@ def test_messages_are_listed_by_status_oldest_first(database):
     enqueue(database)
 
     with database.connection() as connection:
-        listed = outbox.list_messages(connection, MessageStatus.ABANDONED, limit=2)
+        listed = upkeep.list_messages(connection, MessageStatus.ABANDONED, limit=2)
 
     assert [row["id"] for row in listed] == sorted(abandoned)[:2]
     assert {row["last_error"] for row in listed} == {"no answer"}
@@ -310,8 +351,8 @@ def test_a_purge_removes_delivered_messages_by_age_in_batches(database):
     waiting = enqueue(database, created=month_ago)
     before = NOW - timedelta(days=30)
 
-    counted = outbox.count_settled(database, before=before)
-    purged = sum(outbox.purge_settled(database, before=before))
+    counted = upkeep.count_settled(database, before=before)
+    purged = sum(upkeep.purge_settled(database, before=before))
     with database.connection() as connection:
         left = set(connection.scalars(select(messages.c.id)))
 

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import event
 
 from bootstrap import make_mailer
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
 from chassis.storage.ids import uuid7
 from tests.support.factories import make_user
-from userservice.resources import EVENT_HANDLERS
+from userservice.resources import EVENT_HANDLERS, EVENT_READERS
 from userservice.users import registration, service
 from userservice.users.events import send_welcome_email
 from userservice.users.schemas import UserUpdate
@@ -29,6 +31,19 @@ def registered(user_id):
     now = datetime.now(UTC)
     payload = {"user_id": str(user_id)}
     return Message(uuid7(), registration.USER_REGISTERED, payload, {}, 1, now, now, now)
+
+
+@contextmanager
+def statements(database):
+    """Note the statements of a block, prepared ones included."""
+    executed = []
+
+    def note(_cursor, statement, *_rest):
+        executed.append(statement)
+
+    event.listen(database.engine, "do_execute", note)
+    yield executed
+    event.remove(database.engine, "do_execute", note)
 
 
 def test_a_new_user_is_welcomed_by_name(mailing, provider):
@@ -76,6 +91,24 @@ def test_a_user_who_was_renamed_meanwhile_is_called_by_the_new_name(mailing, pro
     send_welcome_email(mailing, registered(user.id))
 
     assert provider.attempts[0].document["variables"] == {"name": "Ada Lovelace"}
+
+
+def test_the_users_of_many_messages_are_read_in_one_statement(mailing, provider):
+    users = [make_user(mailing.database, email=f"u{each}@example.com") for each in range(3)]
+    service.delete_user(mailing.database, users[0].id)
+    messages = [registered(user.id) for user in [*users, users[2]]]
+
+    with statements(mailing.database) as executed:
+        known = EVENT_READERS[registration.USER_REGISTERED](mailing, messages)
+        sent = [
+            send_welcome_email(mailing, message._replace(known=known[message.id]))
+            for message in messages[1:]
+        ]
+
+    assert len(executed) == 1
+    assert messages[0].id not in known
+    assert sent == [True] * 3
+    assert [mail.to for mail in provider.taken] == [users[1].email, users[2].email, users[2].email]
 
 
 def test_without_a_provider_nothing_is_sent(services):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from chassis.background.outbox import Message
@@ -11,6 +12,7 @@ from chassis.errors import Unavailable
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
 from userservice.users import registration, service
 from userservice.users.errors import UserNotFound
+from userservice.users.queries import UserRow
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
     """
     user_id = message.payload["user_id"]
     try:
-        user = service.get_user(services.database, UUID(user_id))
+        user = message.known or service.get_user(services.database, UUID(user_id))
     except UserNotFound:
         return False
     set_attributes({"user.id": user_id, **personal({"email.recipient": user.email})})
@@ -40,4 +42,14 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
     return is_sent
 
 
+def read_recipients(
+    services: BackingServices, messages: Sequence[Message]
+) -> Mapping[UUID, UserRow]:
+    """Read the users of many messages in one statement."""
+    ids = {message.id: UUID(message.payload["user_id"]) for message in messages}
+    users = service.get_users(services.database, set(ids.values()))
+    return {key: users[user_id] for key, user_id in ids.items() if user_id in users}
+
+
 HANDLERS = {registration.USER_REGISTERED: send_welcome_email}
+READERS = {registration.USER_REGISTERED: read_recipients}

@@ -79,6 +79,12 @@ def find_user(connection: AnyConnection, user_id: UUID) -> UserRow | None:
     return UserRow(*row) if row is not None else None
 
 
+def find_users(connection: Connection, ids: Collection[UUID]) -> Sequence[UserRow]:
+    """Return the live ones of some users, in no order."""
+    statement = select(*_COLUMNS).where(users.c.id.in_(ids), LIVE)
+    return [UserRow(*row) for row in connection.execute(statement)]
+
+
 def list_users(
     connection: Connection,
     *,

@@ -10,6 +10,7 @@ RESOURCE = Resource(
     name="users",
     blueprint=routes.blueprint,
     handlers=events.HANDLERS,
+    readers=events.READERS,
     tables={"users": Purge(service.count_purgeable_users, service.purge_deleted_users)},
     metrics=(StoredMetric("users", "Users by status.", "status", service.count_users),),
 )

@@ -35,6 +35,12 @@ def get_user(database: DatabaseManager, user_id: UUID) -> UserRow:
     return user
 
 
+def get_users(database: DatabaseManager, ids: Collection[UUID]) -> dict[UUID, UserRow]:
+    """Return the live ones of some users by their ids."""
+    with database.connection() as connection:
+        return {user.id: user for user in queries.find_users(connection, ids)}
+
+
 def list_users(
     database: DatabaseManager,
     *,

@@ -1,0 +1,71 @@
+"""Stored messages, as operators and the cleanup see them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from chassis.background.outbox import PATIENCE, MessageStatus, messages
+from chassis.storage.clock import database_time
+from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import first_id
+from chassis.storage.tables import Purge, Tables
+
+SETTLED = (MessageStatus.SENT, MessageStatus.SKIPPED)
+
+
+def list_messages(
+    connection: Connection, status: MessageStatus, *, limit: int
+) -> Sequence[dict[str, Any]]:
+    """Return messages of one status, oldest first, without their payloads."""
+    columns = (messages.c[name] for name in ("id", "topic", "attempts", "due_at", "last_error"))
+    statement = select(*columns).where(messages.c.status == status)
+    ordered = statement.order_by(messages.c.id).limit(limit)
+    return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def find_message(connection: Connection, message_id: UUID) -> dict[str, Any] | None:
+    """Return all that is stored of a message."""
+    row = connection.execute(select(messages).where(messages.c.id == message_id)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def requeue(
+    connection: Connection, ids: Collection[UUID] | None, *, now: datetime | None = None
+) -> int:
+    """Queue abandoned messages, all or some, for another day; return their number."""
+    statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
+    if ids is not None:
+        statement = statement.where(messages.c.id.in_(ids))
+    times = {"due_at": database_time(now=now), "expires_at": database_time(PATIENCE, now=now)}
+    anew = statement.values(status=MessageStatus.QUEUED, attempts=0, last_error=None, **times)
+    return connection.execute(anew).rowcount
+
+
+def count_settled(database: DatabaseManager, *, before: datetime) -> int:
+    """Count the delivered messages that are older than a point in time."""
+    statement = select(func.count()).where(*_settled_before(before))
+    with database.connection() as connection:
+        return connection.execute(statement).scalar_one()
+
+
+def purge_settled(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
+    """Remove delivered messages older than a point in time; yield the size of each batch."""
+
+    def purge_batch(connection: Connection, limit: int) -> int:
+        batch = select(messages.c.id).where(*_settled_before(before)).limit(limit)
+        return connection.execute(delete(messages).where(messages.c.id.in_(batch))).rowcount
+
+    return database.purge(purge_batch)
+
+
+TABLES: Tables = {"outbox_messages": Purge(count_settled, purge_settled)}
+
+
+def _settled_before(before: datetime) -> tuple[Any, ...]:
+    # Ids are in order of time, so the primary key serves as the index.
+    return messages.c.id < first_id(before), messages.c.status.in_(SETTLED)
