@@ -15,7 +15,7 @@ from opentelemetry import trace
 from chassis.clients.otlp_exporters import exporter_module, is_exported, make_exporter
 from chassis.once import once_property
 from chassis.process.stop import FLUSH_SECONDS
-from chassis.telemetry import instrumentation, otel_variables, propagation, tracing
+from chassis.telemetry import instrumentation, otel_variables, propagation, statements, tracing
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
     ComplaintFilter,
@@ -80,7 +80,7 @@ class Telemetry:
         """Learn the routes of an application, and trace its statements."""
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
         if self.provider is not None:
-            instrumentation.trace_statements(engine)
+            statements.trace_statements(engine)
 
     def setup_tracing(self) -> TracerProvider:
         """Export spans in batches, from a thread of their own; OTEL_* variables say where."""

@@ -24,6 +24,7 @@ LIMITS = (
     "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
     "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
 )
+EXPLICIT = "explicit_bucket_histogram"
 OF_SIGNALS = ("", "TRACES_", "METRICS_")
 NO_NUMBERS = ("x", "-1", "1.5", "1e3", "٣", "unlimited", "99999999999999999999", "\udcff")
 
@@ -49,7 +50,7 @@ ACCEPTED = [
     ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "process,os", "process,os"),
     (f"{OTLP}METRICS_TEMPORALITY_PREFERENCE", "Delta", "delta"),
     (f"{OTLP}METRICS_TEMPORALITY_PREFERENCE", "LOWMEMORY", "lowmemory"),
-    (f"{OTLP}METRICS_DEFAULT_HISTOGRAM_AGGREGATION", *["explicit_bucket_histogram"] * 2),
+    (f"{OTLP}METRICS_DEFAULT_HISTOGRAM_AGGREGATION", EXPLICIT, EXPLICIT),
     (f"{OTLP}ENDPOINT", "https://collector:4318/base", "https://collector:4318/base"),
     (
         f"{OTLP}TRACES_ENDPOINT",
