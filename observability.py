@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-# Before the first import of a module that reads them; an operator's own values win.
-os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
-if not os.environ.get("OTEL_PROPAGATORS"):
-    os.environ.pop("OTEL_PROPAGATORS", None)  # an empty value counts as not set
+from opentelemetry import trace
 
-from opentelemetry import propagate, trace
-
+from chassis.clients.otlp_exporters import exporter_module, is_exported, make_exporter
 from chassis.once import once_property
 from chassis.process.stop import FLUSH_SECONDS
-from chassis.telemetry import instrumentation, tracing
+from chassis.telemetry import instrumentation, otel_variables, propagation, statements, tracing
 from chassis.telemetry.log_output import LineHandler
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
@@ -28,7 +23,6 @@ from chassis.telemetry.logs import (
     JsonFormatter,
     TextFormatter,
 )
-from chassis.telemetry.propagation import Propagator
 from userservice import SERVICE_NAME
 
 if TYPE_CHECKING:
@@ -39,7 +33,9 @@ if TYPE_CHECKING:
 
     from config import AppConfig
 
-PUSH_SECONDS = 30.0
+T = TypeVar("T")
+
+PUSH_MILLISECONDS = 30_000
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +60,7 @@ def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
     vars(logging)["logAsyncioTasks"] = False  # exists from Python 3.12 on
     for name in QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    otel_variables.report()
 
 
 class Telemetry:
@@ -77,18 +74,17 @@ class Telemetry:
         self._closing: list[Callable[[], object]] = []
         self._routes: dict[str, str] = {}
         tracing.allow_personal_data(allowed=config.telemetry_pii)
-        if "OTEL_PROPAGATORS" not in os.environ:
-            propagate.set_global_textmap(Propagator())
+        propagation.install(os.environ.get("OTEL_PROPAGATORS", ""))
         instrumentation.trace_clients(exported=is_exported("traces"))
-        self.provider = self.setup_tracing() if is_exported("traces") else None
+        self.provider = _try(self.setup_tracing) if is_exported("traces") else None
         if is_exported("metrics"):
-            self.setup_metrics()
+            _try(self.setup_metrics)
 
     def instrument(self, app: Flask, engine: Engine) -> None:
         """Learn the routes of an application, and trace its statements."""
         self._routes.update({rule.endpoint: rule.rule for rule in app.url_map.iter_rules()})
         if self.provider is not None:
-            instrumentation.trace_statements(engine)
+            statements.trace_statements(engine)
 
     def setup_tracing(self) -> TracerProvider:
         """Export spans in batches, from a thread of their own; OTEL_* variables say where."""
@@ -96,12 +92,13 @@ class Telemetry:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
         from chassis.http.server_span import AskedIdGenerator  # noqa: PLC0415
+        from chassis.telemetry.sampling import AskedSampler  # noqa: PLC0415
 
-        exporters: Any = importlib.import_module(_exporters("traces"))
         provider = TracerProvider(
             resource=self._resource, id_generator=AskedIdGenerator(), shutdown_on_exit=False
         )
-        provider.add_span_processor(BatchSpanProcessor(exporters.OTLPSpanExporter()))
+        provider.sampler = AskedSampler(provider.sampler)
+        provider.add_span_processor(BatchSpanProcessor(make_exporter("traces", SERVICE_NAME)))
         trace.set_tracer_provider(provider)
         self._closing.append(provider.shutdown)
         return provider
@@ -110,12 +107,12 @@ class Telemetry:
         """Push this process's metrics every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
         from chassis.telemetry.metric_export import MetricPush  # noqa: PLC0415 - only when exported
 
-        exporters: Any = importlib.import_module(_exporters("metrics"))
+        interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", PUSH_MILLISECONDS)
         push = MetricPush(
-            exporters.OTLPMetricExporter(),
+            make_exporter("metrics", SERVICE_NAME),
             self._resource,
             routes=self._routes,
-            interval_seconds=_push_interval_seconds(),
+            interval_seconds=int(interval) / 1000,
         )
         push.start()
         self._closing.append(push.close)
@@ -152,33 +149,12 @@ class Telemetry:
         return Resource.create(attributes)
 
 
-def is_exported(signal: str) -> bool:
-    """Tell whether the environment names a destination for a signal: traces or metrics."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    exporters = os.environ.get(f"OTEL_{signal.upper()}_EXPORTER")
-    if exporters:
-        return "otlp" in {each.strip().lower() for each in exporters.split(",")}
-    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
-    return any(os.environ.get(variable) for variable in endpoints)
-
-
-def _push_interval_seconds() -> float:
-    given = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
-    if given.isdecimal() and int(given) > 0:
-        return int(given) / 1000
-    if given:
-        logger.warning(
-            "OTEL_METRIC_EXPORT_INTERVAL must be a number of milliseconds; it is left out"
-        )
-    return PUSH_SECONDS
-
-
 # Signal -> modules that exporting it needs beside the exporter.
 _MODULES = {
     "traces": (
         "opentelemetry.sdk.trace.export",
         "chassis.http.server_span",
+        "chassis.telemetry.sampling",
     ),
     "metrics": ("chassis.telemetry.metric_export",),
 }
@@ -187,18 +163,19 @@ _MODULES = {
 def exporting_modules() -> list[str]:
     """Return the modules that exporting imports; imported before the fork, they are shared."""
     exported = [signal for signal in _MODULES if is_exported(signal)]
-    exporters = [_exporters(signal) for signal in exported]
-    # An exporter imports this when it is made.
-    clients = ["requests"] if any(".http." in name for name in exporters) else []
-    return [*exporters, *clients, *(name for signal in exported for name in _MODULES[signal])]
+    exporters = [exporter_module(signal) for signal in exported]
+    # An exporter imports its transport when it is made.
+    transports = ["chassis.clients.otlp"] if any(".http." in name for name in exporters) else []
+    return [*exporters, *transports, *(name for signal in exported for name in _MODULES[signal])]
 
 
-def _exporters(signal: str) -> str:
-    """Return the module that exports a signal; only the chosen protocol's is ever imported."""
-    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
-    protocol = protocol or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "")
-    package = "grpc" if protocol.strip() == "grpc" else "http"
-    return f"opentelemetry.exporter.otlp.proto.{package}.{signal.removesuffix('s')}_exporter"
+def _try(setup: Callable[[], T]) -> T | None:
+    """Set a part of telemetry up; without it the service still serves."""
+    try:
+        return setup()
+    except Exception:
+        logger.exception("Telemetry is not exported")
+        return None
 
 
 def _formatter(config: AppConfig) -> logging.Formatter:

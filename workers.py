@@ -30,7 +30,7 @@ from chassis.backing_services import BackingServices
 from chassis.http.entrance import hosts
 from chassis.process import garbage
 from chassis.telemetry import instruments
-from chassis.telemetry.instrumentation import trace_statements
+from chassis.telemetry.statements import trace_statements
 from config import AppConfig, Environment
 from observability import Telemetry, exporting_modules, setup_logging
 from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS, EVENT_READERS

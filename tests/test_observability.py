@@ -96,6 +96,7 @@ def test_an_entry_has_the_fields_that_dashboards_rely_on(log, logger):
         "service_version": "1.2.3",
         "trace_id": "0" * 32,
         "span_id": "0" * 16,
+        "trace_flags": "00",
     }
 
 
@@ -108,13 +109,15 @@ def test_a_timestamp_is_in_utc_with_milliseconds(log):
 
 
 def test_an_entry_inside_a_span_names_it(log, logger):
-    span = trace.SpanContext(0xABC, 0xDEF, is_remote=False)
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    span = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=flags)
 
     with trace.use_span(trace.NonRecordingSpan(span)):
         logger.info("inside")
 
     assert log.only()["trace_id"] == f"{0xABC:032x}"
     assert log.only()["span_id"] == f"{0xDEF:016x}"
+    assert log.only()["trace_flags"] == "01"
 
 
 def test_what_the_caller_adds_becomes_fields_of_their_own_type(log, logger):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -29,12 +29,19 @@ class HttpClient:
         timeout: How long a call may take: from the name's look-up to the end of the answer.
         agent: The caller's name, for User-Agent.
         look_up: Returns the addresses of a host and a port; raises OSError.
+        trust: Makes the context of TLS; raises OSError.
     """
 
     def __init__(
-        self, *, timeout: timedelta, agent: str = "python", look_up: LookUp = look_up
+        self,
+        *,
+        timeout: timedelta,
+        agent: str = "python",
+        look_up: LookUp = look_up,
+        trust: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self._timeout = timeout
+        self._trust = trust
         self._agent = {"User-Agent": agent}
         self._resolver = Resolver(look_up)
         self._pool = HttpPool()
@@ -42,8 +49,8 @@ class HttpClient:
 
     @once_property
     def tls(self) -> ssl.SSLContext:
-        """The certificates that the system trusts; reading them costs milliseconds."""
-        context = ssl.create_default_context()
+        """The certificates that are trusted; reading the system's costs milliseconds."""
+        context = self._trust()
         context.set_alpn_protocols(["http/1.1"])
         return context
 
@@ -68,6 +75,19 @@ class HttpClient:
             raise Unavailable(f"No answer: {type(error).__name__}") from error
         return answer
 
+    def deliver(
+        self, url: str, body: bytes, headers: Mapping[str, str], timeout: timedelta
+    ) -> Answer:
+        """Post bytes that may arrive twice, outside of any trace.
+
+        Raises:
+            OSError: there was no answer; a TimeoutError: none within `timeout`.
+            ValueError: the URL or a header is malformed.
+        """
+        route = self._route(url)
+        request = route.request("POST", {**self._agent, **headers}, body)
+        return self._call(route, request, may_repeat=True, timeout=timeout)
+
     def ping(self, url: str) -> None:
         """Ask a service for any sign of life.
 
@@ -86,8 +106,10 @@ class HttpClient:
         """Close the connections that are kept."""
         self._pool.close()
 
-    def _call(self, route: Route, request: bytes, *, may_repeat: bool) -> Answer:
-        deadline = Deadline(self._timeout)
+    def _call(
+        self, route: Route, request: bytes, *, may_repeat: bool, timeout: timedelta | None = None
+    ) -> Answer:
+        deadline = Deadline(self._timeout if timeout is None else timeout)
         kept = self._pool.take(route.place)
         if kept is not None:
             try:

@@ -13,7 +13,7 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from chassis.http.admission import EXEMPT
-from chassis.telemetry.propagation import without_addresses
+from chassis.telemetry.propagation import asked_to_record, without_addresses
 from chassis.telemetry.tracing import is_personal_data_allowed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from chassis.http.server_span import ServerSpans
 
-_HEADERS = ("traceparent", "x-b3-traceid", "b3", "baggage")
+_HEADERS = ("traceparent", "x-b3-traceid", "x-b3-sampled", "x-b3-flags", "b3", "baggage")
 _EMPTY = Context()
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NOT_SAMPLED = TraceFlags(TraceFlags.DEFAULT)
@@ -88,9 +88,9 @@ def _picks(sampler: Sampler) -> Callable[[Context, int, SpanContext], bool]:
     return is_picked
 
 
-def _follows_caller(_parent: Context, _trace_id: int, caller: SpanContext) -> bool:
+def _follows_caller(parent: Context, _trace_id: int, caller: SpanContext) -> bool:
     """Leave the decision to the caller; where there is none, ask the services we call to record."""
-    return caller.trace_flags.sampled if caller.is_valid else True
+    return caller.trace_flags.sampled if caller.is_valid else asked_to_record(parent) is not False
 
 
 class _Callers:

@@ -1,16 +1,13 @@
-"""Spans around calls of libraries: commands of Redis, HTTP requests, SQL statements."""
+"""Spans around calls of other services: commands of Redis, and HTTP requests."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
 from typing import Any
 
-from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
-from sqlalchemy import Engine, event
 
 from chassis.telemetry.tracing import is_unrecorded, tracer
 
@@ -61,7 +58,7 @@ def client_span(method: str, url: str, host: str, port: int) -> Iterator[Span]:
         try:
             yield started
         except Exception as error:
-            _fail(started, type(error).__name__)
+            fail(started, type(error).__name__)
             raise
 
 
@@ -78,7 +75,13 @@ def note_status(called: Span, status: int) -> None:
     """Say on a call's span how it was answered."""
     called.set_attribute("http.response.status_code", status)
     if status >= HTTPStatus.BAD_REQUEST:
-        _fail(called, str(status))
+        fail(called, str(status))
+
+
+def fail(failed: Span, name: str) -> None:
+    """Say on a call's span why it failed."""
+    failed.set_attribute("error.type", name)
+    failed.set_status(Status(StatusCode.ERROR, name))
 
 
 def _is_traced() -> bool:
@@ -87,46 +90,3 @@ def _is_traced() -> bool:
     from opentelemetry.instrumentation.utils import is_instrumentation_enabled  # noqa: PLC0415
 
     return is_instrumentation_enabled()
-
-
-def _fail(failed: Span, name: str) -> None:
-    failed.set_attribute("error.type", name)
-    failed.set_status(Status(StatusCode.ERROR, name))
-
-
-def _operation(statement: str) -> str:
-    """Return a statement's operation, such as SELECT; after WITH it stands further behind."""
-    first = statement.split(None, 1)[0].upper()
-    if first != "WITH":
-        return first
-    change = re.search(r"(?<!FOR )\b(INSERT|UPDATE|DELETE)\b", statement)
-    return change[1] if change else "SELECT"
-
-
-def trace_statements(engine: Engine) -> None:
-    """Give each statement a span, where the trace is recorded: the text, never the values."""
-    # Events of the dialect: a connection's events would cost each connection, traced or not.
-    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine, name, _traced_execution(engine, getattr(engine.dialect, name)))
-
-
-def _traced_execution(engine: Engine, execute: Callable[..., None]) -> Callable[..., bool]:
-    fixed = {"db.system.name": engine.dialect.name, "db.namespace": engine.url.database or ""}
-
-    def execute_traced(cursor: Any, statement: str, *rest: Any) -> bool:
-        """Execute a statement and return True, or return False to leave it to SQLAlchemy."""
-        if not trace.get_current_span().is_recording():
-            return False
-        operation = _operation(statement)
-        attributes = {**fixed, "db.operation.name": operation, "db.query.text": statement}
-        started = tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes)
-        try:
-            execute(cursor, statement, *rest)
-        except Exception as error:
-            _fail(started, type(error).__name__)
-            raise
-        finally:
-            started.end()
-        return True
-
-    return execute_traced

@@ -50,6 +50,7 @@ class JsonFormatter(logging.Formatter):
             "line": record.lineno,
             "trace_id": trace.format_trace_id(span.trace_id),
             "span_id": trace.format_span_id(span.span_id),
+            "trace_flags": f"{span.trace_flags:02x}",
             **log_fields.get(),
         }
         for name, value in baggage.get_all().items():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
-from opentelemetry import propagate
+from opentelemetry import context as contexts
+from opentelemetry import propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
-from opentelemetry.propagators.b3 import B3MultiFormat
+from opentelemetry.propagators.b3 import B3MultiFormat, B3SingleFormat
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.propagators.textmap import (
     CarrierT,
@@ -19,15 +21,31 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_W3C = (TraceContextTextMapPropagator(), W3CBaggagePropagator())
+_DEFAULT_READ = ("b3multi", "tracecontext", "baggage")
+_DEFAULT_WRITTEN = ("tracecontext", "baggage")
+_PROPAGATORS: Mapping[str, Callable[[], TextMapPropagator]] = {
+    "tracecontext": TraceContextTextMapPropagator,
+    "baggage": W3CBaggagePropagator,
+    "b3": B3SingleFormat,
+    "b3multi": B3MultiFormat,
+}
+_ASKED = contexts.create_key("asked-to-record")
 
 
 class Propagator(TextMapPropagator):
-    """Reads W3C and B3 headers, and writes W3C headers. With both present, W3C counts."""
+    """Reads and writes the headers of several families; the last one that is read counts.
 
-    def __init__(self) -> None:
-        self._read = CompositePropagator([B3MultiFormat(), *_W3C])
-        self._write = CompositePropagator([*_W3C])
+    Args:
+        read: Names of the families that are read.
+        written: Names of those that are written.
+    """
+
+    def __init__(
+        self, read: Sequence[str] = _DEFAULT_READ, written: Sequence[str] = _DEFAULT_WRITTEN
+    ) -> None:
+        self._read = CompositePropagator([_PROPAGATORS[name]() for name in read])
+        self._write = CompositePropagator([_PROPAGATORS[name]() for name in written])
+        self._has_b3 = not {"b3", "b3multi"}.isdisjoint(read)
 
     def extract(
         self,
@@ -36,7 +54,12 @@ class Propagator(TextMapPropagator):
         getter: Getter[CarrierT] = default_getter,
     ) -> Context:
         """Return the context that the carrier's headers describe."""
-        return self._read.extract(carrier, context, getter)
+        # Without a family to read, the library returns None, which is no context.
+        found = self._read.extract(carrier, context or Context(), getter)
+        if not self._has_b3 or trace.get_current_span(found).get_span_context().is_valid:
+            return found
+        asked = _read_decision(carrier, getter)
+        return found if asked is None else contexts.set_value(_ASKED, asked, found)
 
     def inject(
         self,
@@ -51,6 +74,34 @@ class Propagator(TextMapPropagator):
     def fields(self) -> set[str]:
         """The names of the headers that it writes."""
         return self._write.fields
+
+
+def install(names: str) -> None:
+    """Let this process read and write the headers that OTEL_PROPAGATORS names.
+
+    Args:
+        names: A list, `none`, or an empty text: W3C and B3 are read, W3C is written and wins.
+    """
+    chosen = [] if names == "none" else names.split(",")
+    propagate.set_global_textmap(Propagator(chosen, chosen) if names else Propagator())
+
+
+def asked_to_record(context: Context) -> bool | None:
+    """Return the decision of a caller that left the ids of the trace to us; None: it has none."""
+    asked = contexts.get_value(_ASKED, context)
+    return asked if isinstance(asked, bool) else None
+
+
+def _read_decision(carrier: CarrierT, getter: Getter[CarrierT]) -> bool | None:
+    """Read B3 headers without ids, which say only whether to record."""
+
+    def read(name: str) -> str:
+        return next(iter(getter.get(carrier, name) or ()), "").strip().lower()
+
+    if read("x-b3-flags") == "1":  # debug
+        return True
+    decision = read("b3") or read("x-b3-sampled")
+    return {"0": False, "false": False, "1": True, "true": True, "d": True}.get(decision)
 
 
 def without_addresses(header: str) -> str:

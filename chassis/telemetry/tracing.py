@@ -93,7 +93,8 @@ def record_failure(failed: Span, error: BaseException) -> None:
     """Record on a span why it failed.
 
     The text of an expected failure is safe to show. Any other error's text may quote the data
-    that caused it, so only the error's type and place are recorded.
+    that caused it, so only the error's type and place are recorded. A refusal does not make the
+    span an error.
     """
     message = error.detail if isinstance(error, AppError) else type(error).__name__
     failed.set_attributes(
@@ -103,7 +104,9 @@ def record_failure(failed: Span, error: BaseException) -> None:
             "error.message": message,
         }
     )
-    failed.set_status(Status(StatusCode.ERROR, message))
+    # A refusal is no fault of ours: the answer below 500 says all of it.
+    if not isinstance(error, AppError) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        failed.set_status(Status(StatusCode.ERROR, message))
     if not error.__dict__.get("is_recorded"):
         error.__dict__["is_recorded"] = True
         stack = "".join(traceback.format_tb(error.__traceback__))

@@ -67,7 +67,9 @@ class Collector:
     """The requests that arrived, and the address; `mode` may be changed while it runs.
 
     Modes: "ok"; "hang" takes requests and never answers; "slow" answers after a second;
-    "error" answers 503, or UNAVAILABLE.
+    "error" answers 503, or UNAVAILABLE. Over HTTP alone: "busy" answers 503 and asks for a minute
+    of peace, "moved" redirects, "drip" sends a head without an end, a byte at a time, and "flood"
+    a body without an end.
     """
 
     endpoint: str
@@ -122,7 +124,11 @@ class Collector:
             self._closed.wait()
         if self.mode == "slow":
             self._closed.wait(SLOW_SECONDS)
-        return self.mode == "error"
+        return self.mode in {"error", "busy"}
+
+    def wait_briefly(self, size: int) -> bool:
+        """Pause between two pieces, small ones for longer; tell whether all is over."""
+        return self._closed.wait(0.02 if size == 1 else 0)
 
     def take(self, message: Any, headers: dict[str, str]) -> None:
         """Keep what a request brought."""
@@ -160,6 +166,14 @@ def _serve_http(mode: str) -> Iterator[Collector]:
             answer = _MESSAGES[self.path][1]()
             if running.is_refusing():
                 self.send_response(503)
+                if running.mode == "busy":
+                    self.send_header("Retry-After", "60")
+            elif running.mode in {"drip", "flood"}:
+                _pour(self.wfile, running)
+                return
+            elif running.mode == "moved":
+                self.send_response(307)
+                self.send_header("Location", "/elsewhere")
             else:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 running.take(_MESSAGES[self.path][0].FromString(body), headers)
@@ -188,6 +202,17 @@ def _serve_http(mode: str) -> Iterator[Collector]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _pour(stream: Any, running: Collector) -> None:
+    """Send an answer without an end."""
+    piece = b"x"
+    stream.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    if running.mode == "flood":
+        stream.write(b"x\r\nContent-Length: 999999999999\r\n\r\n")
+        piece = b"x" * 65_536
+    while running.mode in {"drip", "flood"} and not running.wait_briefly(len(piece)):
+        stream.write(piece)
 
 
 _MESSAGES: dict[str, tuple[Any, Any]] = {

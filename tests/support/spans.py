@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from chassis.http.server_span import AskedIdGenerator
+from chassis.telemetry.sampling import AskedSampler
 
 
 @cache
@@ -25,6 +26,7 @@ def memory():
 def provider(exporter, sampler=None):
     """Make a provider like the service's, with an exporter that does not wait."""
     made = TracerProvider(sampler=sampler, id_generator=AskedIdGenerator(), shutdown_on_exit=False)
+    made.sampler = AskedSampler(made.sampler)
     made.add_span_processor(SimpleSpanProcessor(exporter))
     return made
 

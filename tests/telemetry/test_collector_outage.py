@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from chassis.process.stop import FLUSH_SECONDS
 from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
 from tests.support.serving import in_parallel
+from tests.support.waiting import eventually
 
 NOBODY = "/users/018f0000-0000-7000-8000-000000000000"
 MODES = ("refuse", "hang", "error", "slow")
@@ -35,6 +37,58 @@ def test_a_collector_that_fails_costs_neither_requests_nor_the_exit_anything(ser
     assert all(
         name.startswith(("opentelemetry", "chassis", "userservice", "alembic")) for name in others
     )
+    assert service.errors == ""
+
+
+@pytest.mark.parametrize("mode", ["drip", "flood", "moved"])
+def test_a_collector_that_never_ends_costs_neither_memory_nor_the_exit_anything(serve, mode):
+    with run_collector("http/protobuf", mode) as collector:
+        service = serve(**(collector.variables | TIMEOUT))
+        ask(str(service.client.base_url), 50)
+        assert collector.wait_for(lambda: collector.requests > 1)
+        before = resident_kib(service.workers[0])
+        ask(str(service.client.base_url), 200)
+        growth = resident_kib(service.workers[0]) - before
+        stopped_after = stop(service)
+
+    assert service.process.returncode == 0
+    assert growth < 8 * 1024
+    assert stopped_after < FLUSH_SECONDS + 0.4
+    assert service.errors == ""
+
+
+@pytest.mark.parametrize("mode", ["drip", "hang"])
+def test_an_export_ends_by_its_time_limit_whatever_arrives(serve, mode):
+    with run_collector("http/protobuf", mode) as collector:
+        service = serve(**(collector.variables | {"OTEL_EXPORTER_OTLP_TIMEOUT": "0.2"}))
+        service.client.get(NOBODY)
+
+        # The next push is made only when the one before is over.
+        assert collector.wait_for(lambda: collector.requests > 6)
+
+
+def test_a_collector_that_asks_for_peace_is_left_alone(serve):
+    with run_collector("http/protobuf", "busy") as collector:
+        service = serve(**collector.variables)
+        ask(str(service.client.base_url), 20)
+        assert collector.wait_for(lambda: collector.requests == 2)  # spans, and metrics
+
+        for _ in range(5):
+            ask(str(service.client.base_url), 20)
+        service.stop()
+
+    assert collector.requests == 2
+    assert service.process.returncode == 0
+
+
+def test_grpcs_own_complaints_do_not_reach_stderr(serve):
+    with run_collector("grpc") as collector:
+        secure = collector.endpoint.replace("http:", "https:")
+        service = serve(**(collector.variables | {"OTEL_EXPORTER_OTLP_ENDPOINT": secure}))
+        service.client.get(NOBODY)
+        eventually(lambda: "opentelemetry.exporter" in service.output)  # after the first handshake
+        service.stop()
+
     assert service.errors == ""
 
 
@@ -74,6 +128,13 @@ def test_spans_that_cannot_be_sent_are_dropped_and_not_kept(serve):
 
 def ask(url, calls):
     in_parallel(calls, 4, lambda client, _: client.get(NOBODY).status_code, url)
+
+
+def stop(service):
+    """Stop a service; return the seconds that closing its telemetry took."""
+    service.stop()
+    (line,) = [each for each in service.lines if "Stopped: telemetry" in each["message"]]
+    return float(line["message"].split()[-2])
 
 
 def resident_kib(pid):

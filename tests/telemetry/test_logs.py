@@ -36,6 +36,7 @@ FIELDS = {
     "service_version",
     "trace_id",
     "span_id",
+    "trace_flags",
 }
 FORGED = '{"level": "INFO", "message": "forged"}'
 # Everything that somebody's terminal, shell or log reader may take for the end of a line.

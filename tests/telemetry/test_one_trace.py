@@ -48,8 +48,8 @@ def test_a_registration_is_one_trace_from_the_caller_to_the_provider(follow, pro
     created, _, _ = follow()
 
     assert created.status_code == 201
-    in_worker: Tree = {"SELECT": {}, "user_service.send_welcome_email": {"POST": {}}}
-    saved: Tree = {"INSERT": {}, "send_welcome_email": in_worker}
+    in_worker: Tree = {"SELECT users": {}, "user_service.send_welcome_email": {"POST": {}}}
+    saved: Tree = {"INSERT users": {}, "send_welcome_email": in_worker}
     assert sink.tree(CALLER) == {
         "POST /users": {
             "user_service.create_user": {
@@ -75,12 +75,18 @@ def test_every_log_line_of_a_registration_names_its_trace(follow, sink):
     user_id = created.json()["id"]
     request = [line for line in web.logged("") if "request_id" in line]
     (failure,) = worker.logged("Failed to send welcome email")
+    (success,) = worker.logged("Welcome email sent")
     assert {line["message"] for line in request} == {
         "User created successfully",
         "Request answered",
     }
-    assert {line["trace_id"] for line in [*request, failure]} == {TRACE}
-    assert {line["span_id"] for line in [*request, failure]} <= {x.span_id for x in sink.spans}
+    lines = [*request, failure, success]
+    assert {line["trace_id"] for line in lines} == {TRACE}
+    assert {line["span_id"] for line in lines} <= {each.span_id for each in sink.spans}
+    assert {line["trace_flags"] for line in lines} == {"01"}
+    assert (success["level"], success["user_id"]) == ("INFO", user_id)
+    assert success["attempts"] == 2
+    assert success["duration_ms"] > 0
     assert failure["level"] == "WARNING"
     assert failure["user_id"] == user_id
     assert failure["baggage_user.signup_source"] == "web"

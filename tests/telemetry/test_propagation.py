@@ -32,6 +32,13 @@ def sampler():
     return None
 
 
+@pytest.fixture(autouse=True)
+def propagators_as_they_were():
+    before = propagate.get_global_textmap()
+    yield
+    propagate.set_global_textmap(before)
+
+
 @pytest.fixture
 def client(config, services, exporter, sampler):
     """A caller of the application with an SDK whose spans stay in memory."""
@@ -158,6 +165,62 @@ def test_an_unsampled_parent_is_not_recorded_and_its_trace_goes_on(client, expor
     version, trace_id, span_id, flags = echo.json["outgoing"]["traceparent"].split("-")
     assert (version, trace_id, flags) == ("00", TRACE, "00")
     assert span_id != SPAN
+
+
+@pytest.mark.parametrize(
+    "headers", [{"b3": "0"}, {"X-B3-Sampled": "0"}, {"X-B3-Sampled": "false"}], ids=str
+)
+def test_a_caller_without_ids_can_deny_the_recording(client, exporter, headers):
+    echo = client.get("/echo", headers=headers)
+
+    assert exporter.get_finished_spans() == ()
+    assert echo.json["outgoing"]["traceparent"].endswith("-00")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"b3": "1"}, {"b3": "d"}, {"X-B3-Sampled": "1"}, {"X-B3-Flags": "1"}],
+    ids=str,
+)
+@pytest.mark.parametrize("sampler", [ParentBased(ALWAYS_OFF)])
+def test_a_caller_without_ids_can_ask_for_the_recording(client, exporter, headers):
+    client.get(NOBODY, headers=headers)
+
+    assert server_span(exporter).parent is None
+
+
+@pytest.mark.parametrize("decision", [{"b3": "0"}, {"X-B3-Sampled": "0"}])
+def test_what_w3c_says_counts_more_than_a_decision_without_ids(client, exporter, decision):
+    client.get(NOBODY, headers=W3C | decision)
+
+    assert trace.format_trace_id(server_span(exporter).context.trace_id) == TRACE
+
+
+def test_without_an_sdk_a_denial_is_passed_on(config, services):
+    app = create_app(config, services)
+    app.add_url_rule("/echo", "echo", outgoing_headers)
+
+    answer = app.test_client().get("/echo", headers={"b3": "0"})
+
+    assert answer.get_json()["traceparent"].endswith("-00")
+
+
+@pytest.mark.parametrize("headers", [{}, W3C, B3_SINGLE], ids=["none", "w3c", "b3"])
+def test_without_propagators_nothing_comes_in_or_goes_out(
+    config, services, exporter, monkeypatch, headers
+):
+    monkeypatch.setenv("OTEL_PROPAGATORS", "none")
+    telemetry = Telemetry(config)
+    telemetry.provider = provider(exporter)
+    app = create_app(config, services, telemetry)
+    app.add_url_rule("/echo", "echo", outgoing_headers)
+
+    answer = app.test_client().get("/echo", headers=headers)
+
+    assert (answer.status_code, answer.get_json()) == (200, {})
+    assert server_span(exporter).parent is None
+    assert trace.format_trace_id(server_span(exporter).context.trace_id) != TRACE
+    assert propagate.extract({}) == context.Context()
 
 
 def test_without_an_sdk_the_callers_trace_and_decision_are_passed_on(config, services):

@@ -9,10 +9,10 @@ from opentelemetry import baggage, trace
 from opentelemetry.trace import StatusCode
 from sqlalchemy import text
 
-from chassis.errors import AppError, InvalidRequest
+from chassis.errors import AppError, Conflict, InvalidRequest, NotFound, Unavailable
 from chassis.storage.copying import copy_rows
 from chassis.storage.database import DatabaseManager
-from chassis.telemetry import instrumentation, tracing
+from chassis.telemetry import statements, tracing
 from chassis.telemetry.tracing import baggage_item, span, trace_function
 from tests.support.factories import CHEAP_HASHER, make_user
 from tests.support.spans import current_name, in_trace, memory
@@ -295,6 +295,49 @@ def test_an_expected_error_says_what_the_caller_is_told(spans):
     assert attributes["error.message"] == "Email is required"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InvalidRequest("Email is required"), StatusCode.UNSET),
+        (NotFound(), StatusCode.UNSET),
+        (Conflict(), StatusCode.UNSET),
+        (Unavailable(), StatusCode.ERROR),
+        (ValueError(), StatusCode.ERROR),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refusal_makes_no_span_an_error_and_a_fault_does(spans, error, status):
+    with suppress(AppError, ValueError):
+        fail(error)
+
+    assert {each.status.status_code for each in spans().values()} == {status}
+    assert {each.attributes["error.type"] for each in spans().values()} == {type(error).__name__}
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("SELECT 1", ("SELECT", "")),
+        ("select id from users where x = 1", ("SELECT", "users")),
+        ("SELECT id\nFROM users AS u JOIN jobs ON 1", ("SELECT", "users")),
+        ('SELECT EXTRACT(EPOCH FROM now()) FROM "users"', ("SELECT", "users")),
+        ("SELECT a FROM public.users FOR UPDATE SKIP LOCKED", ("SELECT", "public.users")),
+        ("INSERT INTO users (a) VALUES (1) ON CONFLICT DO UPDATE SET a = 1", ("INSERT", "users")),
+        ("UPDATE ONLY users SET a = 1", ("UPDATE", "users")),
+        ("DELETE FROM users", ("DELETE", "users")),
+        ("WITH due AS (SELECT id FROM a FOR UPDATE) UPDATE b SET x = 1", ("UPDATE", "b")),
+        ("WITH x AS (INSERT INTO a VALUES (1)) SELECT 1", ("INSERT", "a")),
+        ("WITH x AS (SELECT 1) SELECT * FROM x", ("SELECT", "x")),
+        ("COPY users (a) FROM STDIN", ("COPY", "users")),
+        ("BEGIN", ("BEGIN", "")),
+        ("SHOW standard_conforming_strings", ("SHOW", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_statement_is_summarized_by_its_operation_and_table(text, summary):
+    assert statements.summarize(text) == summary
+
+
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_request_that_is_not_recorded_gets_no_spans(spans, sampled):
     with in_trace(sampled=sampled) as caller:
@@ -382,59 +425,68 @@ def test_a_taken_address_is_a_conflict_on_the_record(spans, database):
 
 
 def test_statements_get_spans_with_their_text_and_without_their_values(spans, database):
-    instrumentation.trace_statements(database.engine)
+    statements.trace_statements(database.engine)
 
     with span("request"), database.connection() as connection:
         connection.execute(text("SELECT :value"), {"value": SECRET})
 
-    statement = spans()["SELECT"]
+    statement = memory().get_finished_spans()[-2]  # the driver's own are before it
     system = "sqlite" if database.is_sqlite else "postgresql"
     assert statement.kind is trace.SpanKind.CLIENT
     assert statement.parent.span_id == spans()["request"].context.span_id
     assert statement.attributes["db.system.name"] == system
     assert statement.attributes["db.operation.name"] == "SELECT"
+    assert statement.attributes["db.query.summary"] == "SELECT"
+    url = database.engine.url
+    assert statement.name == ("SELECT" if database.is_sqlite else f"SELECT {url.database}")
+    assert statement.attributes.get("server.address") == url.host
+    assert statement.attributes.get("server.port") == url.port
     assert statement.attributes["db.query.text"].startswith("SELECT ")
     assert SECRET not in statement.to_json()
 
 
 def test_statements_of_a_transaction_get_spans_too(spans, database):
-    instrumentation.trace_statements(database.engine)
+    statements.trace_statements(database.engine)
 
     with span("request"), database.transaction() as connection:
         connection.execute(text("SELECT 1"))
 
-    assert "SELECT" in spans()
+    assert "SELECT" in {each.attributes.get("db.operation.name") for each in spans().values()}
 
 
 def test_rows_that_are_copied_get_a_span_without_their_values(spans, postgresql_url):
     with closing(DatabaseManager(postgresql_url).initialize()) as database:
-        instrumentation.trace_statements(database.engine)
+        statements.trace_statements(database.engine)
         with span("request"), database.transaction() as connection:
             connection.execute(text("CREATE TEMP TABLE copied (value text) ON COMMIT DROP"))
             copy_rows(connection, "copied", ["value"], [[SECRET]], {})
             stored = connection.scalar(text("SELECT value FROM copied"))
 
     assert stored == SECRET
-    assert spans()["COPY"].attributes["db.query.text"] == "COPY copied (value) FROM STDIN"
-    assert SECRET not in spans()["COPY"].to_json()
+    assert spans()["COPY copied"].attributes["db.query.text"] == "COPY copied (value) FROM STDIN"
+    assert SECRET not in spans()["COPY copied"].to_json()
 
 
 def test_a_statement_that_fails_says_so_on_its_span(spans, database):
-    instrumentation.trace_statements(database.engine)
+    statements.trace_statements(database.engine)
     make_user(database, email=SECRET)
     memory().clear()
 
     with suppress(EmailTaken), span("request"):
         make_user(database, email=SECRET)
 
-    insert = spans()["INSERT"]
+    insert = spans()["INSERT users"]
+    assert insert.attributes["db.collection.name"] == "users"
+    assert insert.attributes["db.query.summary"] == "INSERT users"
+    code = "2067" if database.is_sqlite else "23505"
+    assert insert.attributes["db.response.status_code"] == code
     assert insert.status.status_code is StatusCode.ERROR
     assert insert.attributes["error.type"] in {"IntegrityError", "UniqueViolation"}
     assert SECRET not in insert.to_json()
 
 
 def test_statements_outside_of_a_recorded_trace_get_no_spans(spans, database):
-    instrumentation.trace_statements(database.engine)
+    statements.trace_statements(database.engine)
 
     with in_trace(sampled=False):
         database.ping()

@@ -134,5 +134,20 @@ def test_a_failure_is_logged_with_the_user_and_without_the_address(mailing, prov
     assert "Lovelace" not in caplog.text
 
 
+def test_an_email_that_was_taken_is_logged_without_its_recipient(mailing, caplog):
+    user = make_user(mailing.database, email="ada@example.com", name="Lovelace")
+    caplog.set_level(logging.INFO)
+
+    send_welcome_email(mailing, registered(user.id))
+
+    (record,) = [each for each in caplog.records if each.message == "Welcome email sent"]
+    assert record.levelname == "INFO"
+    assert record.__dict__["user_id"] == str(user.id)
+    assert record.__dict__["attempts"] == 1
+    assert record.__dict__["duration_ms"] > 0
+    assert "ada@example.com" not in caplog.text + repr(record.__dict__)
+    assert "Lovelace" not in caplog.text + repr(record.__dict__)
+
+
 def test_the_handler_is_known_by_the_topic_of_a_registration():
     assert EVENT_HANDLERS[registration.USER_REGISTERED] is send_welcome_email

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -30,6 +31,7 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
     except UserNotFound:
         return False
     set_attributes({"user.id": user_id, **personal({"email.recipient": user.email})})
+    started_at = time.perf_counter()
     try:
         is_sent = services.mailer.send(
             "welcome", to=user.email, variables={"name": user.name}, key=str(message.id)
@@ -39,6 +41,10 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
         logger.warning("Failed to send welcome email", extra={"user_id": user_id}, exc_info=error)
         raise
     set_attributes({"email.result": "sent" if is_sent else "skipped"})
+    if is_sent:
+        duration_ms = round((time.perf_counter() - started_at) * 1000, 3)
+        fields = {"user_id": user_id, "attempts": message.attempts, "duration_ms": duration_ms}
+        logger.info("Welcome email sent", extra=fields)
     return is_sent
 
 
