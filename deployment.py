@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 from chassis.backing_services import BackingServices
 from chassis.cli import checks
 from chassis.cli.checks import Finding
+from chassis.clients.otlp_exporters import is_exported
 from chassis.settings.foreign import find_warned
 from chassis.storage.database import with_driver
 from chassis.storage.sqlite import anchored
 from config import DEVELOPMENT_SECRET, ROOT, AppConfig, Environment, is_short
-from observability import Telemetry, is_exported
+from observability import Telemetry
 
 # Attached resource -> remedy when it is away.
 ADVICE = {
