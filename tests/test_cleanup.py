@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from tests.support.factories import make_user
 from userservice.jobs import queries as jobs
 from userservice.jobs import service as jobs_service
 from userservice.jobs.queries import JobRow
+from userservice.resources import PURGES
 from userservice.tokens import queries as tokens
 from userservice.users import queries as users
 from userservice.users import service
@@ -24,7 +26,8 @@ from userservice.users import service
 DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 
-OTHERS = "0 outbox messages, 0 jobs, "
+# The rows of a table that has nothing to purge; a resource of a clone may have more such tables.
+NONE = re.compile(r"\b0 [\w ]+, ")
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def rows(database):
 def test_what_is_due_is_purged_and_the_rest_stays(run, database):
     printed = run()
 
-    assert printed == "Purged 2 idempotency keys, 2 refresh tokens, " + OTHERS + "2 users\n"
+    assert NONE.sub("", printed) == "Purged 2 idempotency keys, 2 refresh tokens, 2 users\n"
     assert rows(database) == {"idempotency_keys": 1, "refresh_tokens": 1, "users": 2}
 
 
@@ -91,7 +94,7 @@ def test_what_is_due_is_purged_and_the_rest_stays(run, database):
 def test_a_second_time_there_is_nothing_left(run):
     run()
 
-    assert run() == "Purged 0 idempotency keys, 0 refresh tokens, " + OTHERS + "0 users\n"
+    assert NONE.sub("", run()) == "Purged 0 users\n"
 
 
 @pytest.mark.usefixtures("filled")
@@ -100,7 +103,7 @@ def test_a_dry_run_counts_and_touches_nothing(run, database):
 
     printed = run("--dry-run")
 
-    assert printed == "Would purge 2 idempotency keys, 2 refresh tokens, " + OTHERS + "2 users\n"
+    assert NONE.sub("", printed) == "Would purge 2 idempotency keys, 2 refresh tokens, 2 users\n"
     assert rows(database) == before
 
 
@@ -109,13 +112,12 @@ def test_a_dry_run_counts_and_touches_nothing(run, database):
 def test_machines_may_read_the_counts(run, arguments):
     printed = json.loads(run("--json", *arguments))
 
-    assert printed == {
+    assert printed.pop("dry_run") is bool(arguments)
+    assert printed.keys() == PURGES.keys()
+    assert {table: count for table, count in printed.items() if count} == {
         "idempotency_keys": 2,
         "refresh_tokens": 2,
-        "outbox_messages": 0,
-        "jobs": 0,
         "users": 2,
-        "dry_run": bool(arguments),
     }
 
 

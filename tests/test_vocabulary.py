@@ -8,23 +8,46 @@ import pytest
 
 from tests.support.processes import ROOT
 from userservice import SERVICE_NAME, SERVICE_WORDS
+from userservice.resources import EVENT_HANDLERS, RESOURCES
 
-CHASSIS = sorted((ROOT / "chassis").rglob("*.py"))
+CHASSIS = sorted(
+    file
+    for file in (ROOT / "chassis").rglob("*")
+    if file.is_file() and "__pycache__" not in file.parts
+)
+# Names of resources that are words of the field as well.
+OF_THE_FIELD = {"tokens"}
+
+
+def is_ours(resource):
+    """Tell whether a resource is a package of this service."""
+    return (ROOT / "userservice" / resource.name).is_dir()
+
 
 # Words of this service and of its resources, whole or as a part of a name with underscores.
 SERVICE = "|".join(re.sub("[-_]", "[-_ ]?", word) for word in SERVICE_WORDS if word)
+OURS = [each for each in RESOURCES if is_ours(each)]
+NAMES = "|".join(
+    f"{word.removesuffix('s')}s?"
+    for each in OURS
+    for word in {each.name, *each.tables} - OF_THE_FIELD
+).replace("_", "[ _-]?")
+TOPICS = "|".join(re.escape(topic) for topic in EVENT_HANDLERS)
+ADDRESSES = "|".join(filter(None, (each.blueprint.url_prefix for each in OURS if each.blueprint)))
 FORBIDDEN = re.compile(
     r"""(?<![a-z])(?:
-        users?                                          # the resources
-        | jobs?
+        {resources}                                     # the resources, and their tables
         | refresh[ _-]?tokens? | token[ _-]?issuers?
         | imports?_lines? | sign-?ups? | tiers?
         | {service}                                     # the service
         | welcome                                       # what it sends
     )(?![a-z])
-    | ["'][a-z_]+\.(?:registered|import(?:ed)?|created|deleted)["']    # topics of messages
-    | /auth(?![a-z])                                    # addresses
-    """.replace("{service}", SERVICE),
+    | {topics}
+    | (?:{addresses})(?![a-z])
+    """.replace("{service}", SERVICE)
+    .replace("{resources}", NAMES)
+    .replace("{topics}", TOPICS)
+    .replace("{addresses}", ADDRESSES),
     re.IGNORECASE | re.VERBOSE,
 )
 # (File, or all, and a use that is the field's and not this service's) -> reason.
@@ -44,14 +67,20 @@ ALLOWED = {
 }
 
 
+def split_words(line):
+    """Write UserCreate as User_Create."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", line)
+
+
 def words(path, text):
-    """Return the words of this service in a file's text, each with its line."""
+    """Return the words of this service in a file's path and text, each with its line."""
     for file, use in ALLOWED:
         if file in {"", path}:
             text = re.sub(use, "", text)
+    lines = [path.replace("/", " "), *text.splitlines()]
     return [
         (number, found[0])
-        for number, line in enumerate(text.splitlines(), 1)
+        for number, line in enumerate(map(split_words, lines))
         for found in FORBIDDEN.finditer(line)
     ]
 
@@ -78,10 +107,17 @@ def test_the_chassis_names_nothing_of_this_service(file):
         "TIERS = ()",
         "refresh_token = 1",
         'send("welcome")',
+        "from somewhere import UserCreate",
+        "def createUser(): ...",
+        "SELECT id FROM job_chunks",
     ],
 )
 def test_a_word_of_this_service_would_be_seen(line):
     assert words("chassis/example.py", line)
+
+
+def test_a_word_of_this_service_in_the_name_of_a_file_would_be_seen():
+    assert words("chassis/storage/user_rows.py", "")
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from mimetypes import guess_type
+from typing import cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import NotFound
 
 from chassis.http.auth import public
 from chassis.http.context import web_context
 from chassis.http.openapi import build_document
 from chassis.http.web import JSON, address
+from chassis.once import once, once_property
 
 blueprint = Blueprint("openapi", __name__)
+_KEY = "description"
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -43,6 +46,26 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+class Description:
+    """The description of an application where nothing is mounted before it.
+
+    Its text is made on first use, when the application has all of its routes.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+
+    @once_property
+    def text(self) -> str:
+        """The description as JSON."""
+        return json.dumps(build_document(self._app))
+
+
+@blueprint.record
+def _describe(state: BlueprintSetupState) -> None:
+    state.app.extensions[_KEY] = Description(cast("Flask", state.app))
+
+
 @blueprint.get("/openapi.json")
 @public
 def get_openapi() -> Response:
@@ -50,9 +73,8 @@ def get_openapi() -> Response:
     prefix = address("")
     if prefix:  # rare, and of any text, so it is not kept
         return Response(json.dumps(build_document(current_app, prefix)), mimetype=JSON)
-    if "openapi" not in current_app.extensions:  # two first requests at once make the same text
-        current_app.extensions["openapi"] = json.dumps(build_document(current_app))
-    return Response(current_app.extensions["openapi"], mimetype=JSON)
+    description: Description = current_app.extensions[_KEY]
+    return Response(description.text, mimetype=JSON)
 
 
 @blueprint.get("/docs")
@@ -78,9 +100,11 @@ def get_docs_asset(asset: str) -> Response:
     return response
 
 
-@lru_cache(maxsize=64)
+@once
 def _read_asset(name: str) -> tuple[bytes, str, str]:
     """Return a file, its type and its ETag. All answers share one copy in memory.
+
+    Names of no file are not remembered, so the files bound the memory.
 
     Raises:
         NotFound: there is no such file.

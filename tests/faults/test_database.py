@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import httpx2
 import pytest
@@ -34,6 +35,12 @@ def through_proxy(proxy, postgresql_server):
     """Variables that lead a process to the database through the proxy."""
     port = f":{postgresql_server.port}/"
     return {"DATABASE_URL": postgresql_server.url.replace(port, f":{proxy.port}/")}
+
+
+@pytest.fixture(params=[Mode.BLACKHOLE, Mode.RESET])
+def broken_network(request, proxy):
+    """Call that breaks the way to the database for as long as a block runs."""
+    return partial(proxy.behaving, request.param)
 
 
 def serves_again(load):
@@ -170,30 +177,13 @@ def test_frozen_server_processes_behind_idle_connections_are_given_up(
     assert_promises_kept(load, postgresql_server.url, provider)
 
 
-def test_a_network_that_swallows_everything_is_answered_with_503_in_time(
-    deployment, proxy, through_proxy, postgresql_server, provider
+def test_a_network_that_swallows_or_resets_is_answered_with_503_in_time_and_got_over(
+    deployment, broken_network, through_proxy, postgresql_server, provider
 ):
     web, _ = deployment.both(**through_proxy)
 
     with registering(web.url) as load:
-        with proxy.behaving(Mode.BLACKHOLE):
-            eventually(lambda: load.count(503) > 3)
-            eventually(lambda: web.get("/ready") == 503)
-            health = web.get("/health")
-        serves_again(load)
-        eventually(lambda: web.get("/ready") == 200)
-
-    assert health == 200
-    assert_promises_kept(load, postgresql_server.url, provider)
-
-
-def test_connections_that_are_reset_are_replaced(
-    deployment, proxy, through_proxy, postgresql_server, provider
-):
-    web, _ = deployment.both(**through_proxy)
-
-    with registering(web.url) as load:
-        with proxy.behaving(Mode.RESET):
+        with broken_network():
             eventually(lambda: load.count(503) > 3)
             eventually(lambda: web.get("/ready") == 503)
             health = web.get("/health")

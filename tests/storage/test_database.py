@@ -30,7 +30,10 @@ NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 SHORT = timedelta(seconds=0.2)
 
 notes = Table(
-    "notes", MetaData(), Column("id", Integer, primary_key=True), Column("at", UtcDateTime)
+    "tests_own_notes",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("at", UtcDateTime),
 )
 
 
