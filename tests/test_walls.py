@@ -43,6 +43,7 @@ WALLS = {
         "chassis/|userservice/",
         {
             "chassis/http/metrics.py": "written by instruments.py, for its library",
+            "chassis/telemetry/shared_counts.py": "the same variable; the operator may set it",
             "chassis/telemetry/instruments.py": "the way to tell prometheus_client its folder",
         },
     ),
@@ -96,6 +97,9 @@ SHARED = {
     ("chassis/http/balance.py", "_shared"): "memory of all workers, a slot for each",
     ("chassis/http/head.py", "_keys"): "two threads that miss a name store the same key",
     ("chassis/telemetry/instrumentation.py", "_settings"): "set once, before there are threads",
+    ("chassis/telemetry/shared_counts.py", "_directory"): "gunicorn's master has one thread",
+    ("chassis/telemetry/shared_counts.py", "_own_slot"): "set in a worker before its threads",
+    ("chassis/telemetry/shared_counts.py", "_slots"): "gunicorn's master has one thread",
     ("chassis/telemetry/tracing.py", "_settings"): "set once, before there are threads",
 }
 # Path and target -> why it may be set where it is missing, without a lock.
