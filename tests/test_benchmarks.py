@@ -268,9 +268,8 @@ def test_a_profile_takes_the_root_and_both_packages_for_the_service():
 def test_a_profile_leaves_out_what_is_in_every_stack():
     rows = list(profile.rows("GET /users", profile.read(LOOKS)))
 
-    assert tables.functions(rows).splitlines()[2:] == [
-        "| `userservice.users.find`     |        75% |"
-    ]
+    (row,) = tables.functions(rows).splitlines()[2:]
+    assert row.split() == ["|", "`userservice.users.find`", "|", "75%", "|"]
 
 
 def test_the_performance_page_shows_the_recorded_run():

@@ -29,10 +29,10 @@ NEXT = f"{int(HEAD) + 1:04}"
 MODELS = '''
 from sqlalchemy import CheckConstraint, text as sql
 
-class Team(Base):
+class Example(Base):
     """Users who work together."""
 
-    __tablename__ = "teams"
+    __tablename__ = "tests_examples"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     owner_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
@@ -86,12 +86,12 @@ def test_a_migration_is_written_in_one_go_and_stays_as_it_is(
     with (clone / "userservice" / "jobs" / "models.py").open("a", encoding="utf-8") as models:
         models.write(MODELS)
 
-    run("make", "migration", "m=add teams", cwd=clone)
+    run("make", "migration", "m=add examples", cwd=clone)
 
-    file = clone / "migrations" / "versions" / f"{NEXT}_add_teams.py"
+    file = clone / "migrations" / "versions" / f"{NEXT}_add_examples.py"
     written = file.read_text(encoding="utf-8")
     assert f'\nrevision = "{NEXT}"\ndown_revision = "{HEAD}"\n' in written
-    assert written.startswith('"""Add teams."""\n')
+    assert written.startswith('"""Add examples."""\n')
     run(".venv/bin/python", "-m", "ruff", "check", "migrations", cwd=clone)
     run(".venv/bin/python", "-m", "ruff", "format", "--check", "migrations", cwd=clone)
     steps = ("upgrade head", "check", f"downgrade {HEAD}", "upgrade head")
