@@ -35,8 +35,8 @@ from chassis.http.layers import Layer, wrap
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
-from chassis.security import AccessTokens, PageTokens
 from chassis.settings.variables import ConfigError
+from chassis.signatures import AccessTokens, PageTokens
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from config import AppConfig, Environment

@@ -25,7 +25,8 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from bootstrap import open_backing_services
 from chassis.background.delivery import Delivery
 from chassis.background.dispatch import Dispatcher, DramatiqDispatcher, LocalDispatcher
-from chassis.background.pools import Pool, ProcessPool
+from chassis.background.pools import Pool
+from chassis.background.processes import ProcessPool
 from chassis.backing_services import BackingServices
 from chassis.http.entrance import hosts
 from chassis.process import garbage

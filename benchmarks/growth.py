@@ -12,7 +12,7 @@ from benchmarks.database import Database, checkpoint
 from benchmarks.progress import Progress
 from benchmarks.servers import Server, running
 from benchmarks.subjects import JWT_SECRET, OURS
-from chassis.security import PageTokens
+from chassis.signatures import PageTokens
 from tests.support.servers import PostgreSQLServer
 
 PAGE_SIZE = 50

@@ -1,32 +1,20 @@
-"""Passwords, keys and signed tokens."""
+"""Hashes of passwords, and keys."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from threading import BoundedSemaphore
 from typing import NamedTuple
-from uuid import UUID, uuid4
 
 import argon2
-import jwt
-from itsdangerous import BadData, URLSafeSerializer
 
-from chassis.errors import InvalidRequest, Unauthenticated, Unavailable
+from chassis.errors import Unavailable
 from chassis.once import once_property
-
-# The configuration refuses short secrets in production; in development they are public anyway.
-warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
-
-ALGORITHM = "HS256"
-# How far the clocks of two replicas may be apart: a token may seem to be from the future.
-LEEWAY = timedelta(seconds=30)
-CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
 
 
 def same_secret(given: str, expected: str) -> bool:
@@ -98,7 +86,7 @@ class PasswordHasher:
         """Tell whether the password is the hashed one.
 
         Without a hash the answer is False after the same time, so that the time does not tell
-        whether a user exists.
+        whether there was one.
 
         Raises:
             Unavailable: too many passwords are being hashed, or there is no memory for one more.
@@ -128,93 +116,3 @@ class PasswordHasher:
             yield
         finally:
             self._slots.release()
-
-
-class AccessTokens:
-    """Short-lived JWTs that name a user, signed with a secret that all replicas share.
-
-    Args:
-        issuer: The signing service; also the audience, since it reads its own tokens.
-        lifetime: Time for which a token is valid.
-        secrets: The first one signs, all of them verify.
-    """
-
-    def __init__(self, *secrets: str, issuer: str, lifetime: timedelta) -> None:
-        self._issuer = issuer
-        self.lifetime = lifetime
-        self._signing_id = _key_id(secrets[0])
-        self._keys = {_key_id(secret): secret for secret in secrets if secret}
-
-    def issue(self, user_id: UUID) -> str:
-        """Make a token for a user."""
-        now = datetime.now(UTC)
-        claims = {
-            "iss": self._issuer,
-            "aud": self._issuer,
-            "sub": str(user_id),
-            "iat": now,
-            "exp": now + self.lifetime,
-            "jti": uuid4().hex,
-        }
-        key = self._keys[self._signing_id]
-        return jwt.encode(claims, key, ALGORITHM, headers={"kid": self._signing_id})
-
-    def read(self, token: str) -> UUID:
-        """Return the user that a token names.
-
-        Raises:
-            Unauthenticated: the token is not valid; the caller does not learn why.
-        """
-        try:
-            key = self._keys[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                audience=self._issuer,
-                leeway=LEEWAY,
-                options={"require": list(CLAIMS)},
-            )
-            if claims["exp"] <= datetime.now(UTC).timestamp():  # without the leeway
-                raise jwt.ExpiredSignatureError
-            return UUID(claims["sub"])
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
-            raise Unauthenticated from error
-
-
-def _key_id(secret: str) -> str:
-    """Return a name for a key that does not reveal it; names of different keys differ."""
-    return hmac.digest(secret.encode(), b"kid", "sha256").hex()[:16]
-
-
-class PageTokens:
-    """Signed positions in a list, so that callers cannot make up positions of their own.
-
-    A token is bound to its list: the list's filters are part of the signature.
-
-    Args:
-        secrets: The first one signs, all of them verify.
-    """
-
-    def __init__(self, *secrets: str) -> None:
-        keys = [secret for secret in secrets if secret]
-        self._serializer = URLSafeSerializer(keys[::-1], salt="page-token")
-
-    def sign(self, after: UUID, *filters: str | None) -> str:
-        """Return the token for the page that begins behind `after`."""
-        return str(self._serializer.dumps([after.hex, *filters]))
-
-    def read(self, token: str, *filters: str | None) -> UUID:
-        """Return the position that `sign` put into the token.
-
-        Raises:
-            InvalidRequest: this service did not make the token, or made it for another list.
-        """
-        try:
-            after, *signed = self._serializer.loads(token)
-        except BadData as error:
-            raise InvalidRequest("Page token is not valid") from error
-        if signed != list(filters):
-            raise InvalidRequest("Page token belongs to another list")
-        return UUID(after)

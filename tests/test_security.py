@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
 from chassis.errors import InvalidRequest, Unavailable
-from chassis.security import PageTokens, PasswordHasher, same_secret
+from chassis.security import PasswordHasher, same_secret
+from chassis.signatures import PageTokens
 from tests.support.factories import CHEAP_HASHER
 
 AFTER = UUID("01890a5d-ac96-774b-bcce-b302099a8057")

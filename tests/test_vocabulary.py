@@ -15,8 +15,6 @@ CHASSIS = sorted(
     for file in (ROOT / "chassis").rglob("*")
     if file.is_file() and "__pycache__" not in file.parts
 )
-# Names of resources that are words of the field as well.
-OF_THE_FIELD = {"tokens"}
 
 
 def is_ours(resource):
@@ -27,23 +25,28 @@ def is_ours(resource):
 # Words of this service and of its resources, whole or as a part of a name with underscores.
 SERVICE = "|".join(re.sub("[-_]", "[-_ ]?", word) for word in SERVICE_WORDS if word)
 OURS = [each for each in RESOURCES if is_ours(each)]
-NAMES = "|".join(
-    f"{word.removesuffix('s')}s?"
-    for each in OURS
-    for word in {each.name, *each.tables} - OF_THE_FIELD
-).replace("_", "[ _-]?")
-TOPICS = "|".join(re.escape(topic) for topic in EVENT_HANDLERS)
-ADDRESSES = "|".join(filter(None, (each.blueprint.url_prefix for each in OURS if each.blueprint)))
+# Names of one word are written down below: those of others may be English, such as orders.
+NAMES = (
+    "|".join(
+        f"{table.removesuffix('s')}s?" for each in OURS for table in each.tables if "_" in table
+    ).replace("_", "[ _-]?")
+    or "(?!)"
+)
+TOPICS = "|".join(map(re.escape, EVENT_HANDLERS)) or "(?!)"
+ADDRESSES = "|".join(each.blueprint.url_prefix or "(?!)" for each in OURS if each.blueprint)
 FORBIDDEN = re.compile(
     r"""(?<![a-z])(?:
-        {resources}                                     # the resources, and their tables
+        users?                                          # the resources, and their tables
+        | jobs?
+        | {resources}
         | refresh[ _-]?tokens? | token[ _-]?issuers?
         | imports?_lines? | sign-?ups? | tiers?
         | {service}                                     # the service
         | welcome                                       # what it sends
     )(?![a-z])
+    | ["'][a-z_]+\.(?:registered|import(?:ed)?|created|deleted)["']    # topics of messages
     | {topics}
-    | (?:{addresses})(?![a-z])
+    | (?:/auth|{addresses})(?![a-z])                    # addresses
     """.replace("{service}", SERVICE)
     .replace("{resources}", NAMES)
     .replace("{topics}", TOPICS)
@@ -62,7 +65,7 @@ ALLOWED = {
         "the kinds of callers of any API: people beside services, and administrators"
     ),
     ("chassis/http/openapi_operation.py", r"Guard\.USER\b"): "the guard of auth.py",
-    ("chassis/security.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }
 

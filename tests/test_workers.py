@@ -16,7 +16,7 @@ from sqlalchemy import update
 from chassis.background import outbox, upkeep
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
-from chassis.background.pools import TaskKilled
+from chassis.background.processes import TaskKilled
 from chassis.http.entrance import hosts
 from chassis.storage.database import DatabaseManager
 from tests.support.ports import HOST, free_port, listening

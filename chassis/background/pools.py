@@ -1,24 +1,19 @@
-"""Bounded pools of threads and of processes, which refuse tasks instead of growing."""
+"""Bounded pools of threads, which refuse tasks instead of growing."""
 
 from __future__ import annotations
 
 import contextvars
 import logging
-import multiprocessing
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry import context, propagate
-
-from chassis.errors import AppError, Unavailable
+from chassis.errors import Unavailable
 from chassis.telemetry import instruments
-from chassis.telemetry.log_fields import log_fields
-from chassis.telemetry.propagation import outgoing_headers
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +24,10 @@ class PoolFull(Unavailable):
     title = "Too many tasks are waiting"
 
 
-class TaskKilled(AppError):
-    """The process died while it worked on the task."""
-
-    code = "task_killed"
-    title = "The task ended its process"
-
-
 @dataclass(frozen=True, slots=True)
-class _Task:
+class Task:
+    """A function that waits for a thread, with the context of its caller."""
+
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: Future[Any]
@@ -57,7 +47,7 @@ class Pool:
     def __init__(self, name: str, *, size: int, capacity: int) -> None:
         self._name = name
         self._size = size
-        self._tasks: queue.Queue[_Task] = queue.Queue(capacity)
+        self._tasks: queue.Queue[Task] = queue.Queue(capacity)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -70,7 +60,7 @@ class Pool:
         """
         self._start()
         future: Future[Any] = Future()
-        task = _Task(function, arguments, future, contextvars.copy_context(), time.perf_counter())
+        task = Task(function, arguments, future, contextvars.copy_context(), time.perf_counter())
         if self._is_closed:
             raise PoolFull
         try:
@@ -92,11 +82,11 @@ class Pool:
             except queue.Empty:
                 return cancelled
 
-    def call(self, task: _Task) -> Any:
+    def call(self, task: Task) -> Any:
         """Run a task in one of the threads; return the function's result."""
         return task.context.run(task.function, *task.arguments)
 
-    def slot(self) -> Callable[[_Task], Any]:
+    def slot(self) -> Callable[[Task], Any]:
         """Return the function that runs tasks for one of the threads."""
         return self.call
 
@@ -112,7 +102,7 @@ class Pool:
                 thread.start()
 
     def _run(self) -> None:
-        run: Callable[[_Task], Any] | None = None
+        run: Callable[[Task], Any] | None = None
         while True:
             task = self._tasks.get()
             try:
@@ -125,7 +115,7 @@ class Pool:
             finally:
                 self._tasks.task_done()
 
-    def _work(self, run: Callable[[_Task], Any], task: _Task) -> None:
+    def _work(self, run: Callable[[Task], Any], task: Task) -> None:
         started_at = time.perf_counter()
         instruments.observe_task_wait(self._name, started_at - task.submitted_at)
         instruments.set_pool_depth(self._name, self._tasks.qsize())
@@ -140,97 +130,3 @@ class Pool:
             task.future.set_result(result)
             outcome = "success"
         instruments.observe_task(self._name, outcome, time.perf_counter() - started_at)
-
-
-class ProcessPool(Pool):
-    """A pool whose threads each own a process, so that a task that kills its process is alone.
-
-    Processes start on first use, from a fork server: forking a process with threads is unsafe.
-
-    Args:
-        prepare: Called once in each new process; it is pickled, so it cannot be a closure.
-        shared: Modules that the fork server imports once for all processes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        size: int,
-        capacity: int,
-        prepare: Callable[[], None] | None = None,
-        shared: Sequence[str] = (),
-    ) -> None:
-        super().__init__(name, size=size, capacity=capacity)
-        self._prepare = prepare
-        self._shared = shared
-        self._executors: set[ProcessPoolExecutor] = set()
-
-    def slot(self) -> Callable[[_Task], Any]:
-        """Return a function that runs tasks in a process of its own."""
-        executor = self._new_executor()
-
-        def run(task: _Task) -> Any:
-            nonlocal executor
-            try:
-                working = _begin(executor, task)
-            except BrokenExecutor:  # the process died while idle, which is no task's fault
-                executor = self._replace(executor)
-                working = _begin(executor, task)
-            try:
-                return working.result()
-            except BrokenExecutor as error:
-                executor = self._replace(executor)
-                raise TaskKilled from error
-
-        return run
-
-    def close(self, deadline: float) -> int:
-        """Close the threads as `Pool` does, then end the processes, busy or not."""
-        cancelled = super().close(deadline)
-        for executor in list(self._executors):
-            self._drop(executor)
-        return cancelled
-
-    def _new_executor(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(self._shared))
-        executor = ProcessPoolExecutor(
-            1,
-            mp_context=context,
-            initializer=self._prepare,
-        )
-        self._executors.add(executor)
-        return executor
-
-    def _replace(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
-        self._drop(executor)
-        return self._new_executor()
-
-    def _drop(self, executor: ProcessPoolExecutor) -> None:
-        self._executors.discard(executor)
-        for process in list((executor._processes or {}).values()):  # noqa: SLF001 - kill_workers() is new in 3.14
-            process.kill()
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _begin(executor: ProcessPoolExecutor, task: _Task) -> Future[Any]:
-    carrier = task.context.run(outgoing_headers)
-    fields = task.context.run(lambda: dict(log_fields.get()))
-    return executor.submit(run_in_child, task.function, task.arguments, carrier, fields)
-
-
-def run_in_child(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    carrier: Mapping[str, str],
-    fields: Mapping[str, str],
-) -> Any:
-    """Run a task in its process, in the trace of the caller that submitted it."""
-    token = context.attach(propagate.extract(carrier))
-    kept = log_fields.set(fields)
-    try:
-        return function(*arguments)
-    finally:
-        log_fields.reset(kept)
-        context.detach(token)

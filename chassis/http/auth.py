@@ -13,7 +13,8 @@ from flask import g, request
 
 from chassis.errors import Forbidden, Unauthenticated
 from chassis.http.context import web_context
-from chassis.security import AccessTokens, same_secret
+from chassis.security import same_secret
+from chassis.signatures import AccessTokens
 from chassis.telemetry.log_fields import add_log_fields
 
 View = TypeVar("View", bound=Callable[..., Any])

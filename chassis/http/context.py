@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chassis.http.health import Readiness
     from chassis.http.openapi import Api
     from chassis.http.rate_limit import RateLimiter
-    from chassis.security import PageTokens
+    from chassis.signatures import PageTokens
 
 T = TypeVar("T")
 _KEY = "web_context"

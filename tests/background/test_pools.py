@@ -15,7 +15,8 @@ from flask import Flask
 from opentelemetry import baggage, context, trace
 from prometheus_client import REGISTRY
 
-from chassis.background.pools import Pool, PoolFull, ProcessPool, TaskKilled
+from chassis.background.pools import Pool, PoolFull
+from chassis.background.processes import ProcessPool, TaskKilled
 from chassis.http.problem import register_error_handlers
 from chassis.tasks import InlineTasks
 from chassis.telemetry.log_fields import log_fields

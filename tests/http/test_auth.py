@@ -18,7 +18,8 @@ from sqlalchemy import update
 from app import make_token_issuer
 from chassis.errors import Unauthenticated
 from chassis.http.auth import Guard, requires
-from chassis.security import AccessTokens, _key_id, same_secret
+from chassis.security import same_secret
+from chassis.signatures import AccessTokens, _key_id
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA, make_user
 from userservice.users import service

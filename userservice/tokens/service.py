@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from chassis.security import AccessTokens, PasswordHasher, fingerprint, random_token
+from chassis.security import PasswordHasher, fingerprint, random_token
+from chassis.signatures import AccessTokens
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from userservice.tokens import queries
