@@ -15,7 +15,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 .PHONY: help setup run test chaos fuzz lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
 .PHONY: rename exercise
-.PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-profile bench-micro bench-record
+.PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' Makefile
@@ -117,8 +117,11 @@ bench-growth: $(DEV)/stamp .venv-run/stamp ## Measure with 3,000,000 users, and 
 bench-import: $(DEV)/stamp .venv-run/stamp ## Bring 100,000 users in and out, and compare, also with a worker killed half-way
 	$(benchmarks) import
 
-bench-instructions: $(DEV)/stamp .venv-run/stamp ## Count the instructions of a request; more than 3 % over the record fail, record=1 makes a new one; needs valgrind
+bench-instructions: $(DEV)/stamp .venv-run/stamp ## Count the instructions of a request, and fail at 3 % more than recorded; record=1 records; needs valgrind
 	$(benchmarks) instructions$(if $(record),-record)
+
+bench-telemetry: $(DEV)/stamp .venv-run/stamp ## Count the same without telemetry, and with all traces recorded; needs valgrind
+	$(benchmarks) telemetry
 
 bench-profile: $(DEV)/stamp .venv-run/stamp ## Show where the time goes, function by function; needs root
 	$(benchmarks) profile

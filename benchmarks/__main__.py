@@ -144,7 +144,7 @@ def compare(scale: Scale) -> None:
             seconds=scale.cell_seconds / 2,
             progress=run.progress,
         )
-    show(scale.kind, "growth")
+    show(scale.kind, "growth", "instructions")
 
 
 def measure_latency(run: Run, scale: Scale, servers: dict[str, Server]) -> None:
@@ -226,6 +226,14 @@ def record_instructions() -> None:
     budget.record(budget.python_minor(), _count())
 
 
+def count_telemetry() -> None:
+    """Count the instructions of a request without telemetry, and with traces recorded."""
+    with Run("telemetry", 3 * instructions.SECONDS) as run:
+        database = Database(run.postgresql, "instructions")
+        run.rows += instructions.measure_telemetry(database, run.collector, run.progress)
+    print(tables.telemetry(run.rows))
+
+
 def _count() -> dict[str, int]:
     with Run("instructions", instructions.SECONDS) as run:
         database = Database(run.postgresql, "instructions")
@@ -257,8 +265,9 @@ COMMANDS: dict[str, Callable[[], None]] = {
     "import": import_users,
     "instructions": count_instructions,
     "instructions-record": record_instructions,
+    "telemetry": count_telemetry,
     "profile": profile_all,
-    "show": lambda: show("full", "growth", "import"),
+    "show": lambda: show("full", "growth", "import", "instructions"),
     "record": results.record,
 }
 

@@ -29,7 +29,7 @@ FEW_USERS = 10_000
 # Factor by which the peak of memory may grow with ten times as many users.
 FLAT = 1.25
 # More users than can be imported in a second.
-MORE_PER_SECOND = 80_000
+MORE_PER_SECOND = 90_000
 DEADLINE_SECONDS = 300
 POLL_SECONDS = 0.05
 COLUMNS = (

@@ -20,7 +20,7 @@ from benchmarks.load import Connection
 from benchmarks.marked import MARK
 from benchmarks.progress import Progress
 from benchmarks.servers import HEADERS, HOST, running
-from benchmarks.subjects import ENVIRONMENTS, OURS, PYTHON
+from benchmarks.subjects import ENVIRONMENTS, NOT_EXPORTED, OURS, PYTHON, Subject
 
 FOLDER = ENVIRONMENTS / "callgrind"
 WARM_UP = 50
@@ -46,6 +46,20 @@ COUNTED_SERVICE = replace(
         "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
     },
 )
+SILENT_SERVICE = replace(
+    COUNTED_SERVICE,
+    command=(*COUNTED_SERVICE.command, "silent"),
+    environment={**COUNTED_SERVICE.environment, **NOT_EXPORTED},
+)
+RECORDED_SERVICE = replace(
+    COUNTED_SERVICE,
+    environment={**COUNTED_SERVICE.environment, "OTEL_TRACES_SAMPLER_ARG": "1"},
+)
+CONDITIONS = {
+    "without any telemetry": SILENT_SERVICE,
+    "no trace recorded": COUNTED_SERVICE,
+    "all traces recorded": RECORDED_SERVICE,
+}
 
 _TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
 _REGISTRATION = '{{"email":"counted{:06}@example.com","name":"Ada Lovelace"}}'
@@ -57,17 +71,37 @@ def measure(database: Database, collector: str, progress: Progress) -> Iterator[
     Raises:
         FileNotFoundError: valgrind is not installed.
     """
+    progress.step("counting under callgrind", SECONDS)
+    for workload, instructions in _count(COUNTED_SERVICE, database, collector).items():
+        yield {"suite": "instructions", "workload": workload, "instructions": instructions}
+
+
+def measure_telemetry(
+    database: Database, collector: str, progress: Progress
+) -> Iterator[dict[str, Any]]:
+    """Yield the same for the service without telemetry, and with none and all traces recorded.
+
+    Raises:
+        FileNotFoundError: valgrind is not installed.
+    """
+    for condition, subject in CONDITIONS.items():
+        progress.step(f"counting under callgrind, {condition}", SECONDS)
+        for workload, instructions in _count(subject, database, collector).items():
+            names = {"subject": condition, "workload": workload}
+            yield {"suite": "telemetry", **names, "instructions": instructions}
+
+
+def _count(subject: Subject, database: Database, collector: str) -> dict[str, int]:
     if shutil.which("valgrind") is None:
         raise FileNotFoundError("make bench-instructions needs valgrind")
-    progress.step("counting under callgrind", SECONDS)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
+    database.execute("TRUNCATE users, outbox_messages CASCADE")
     database.grow(1, 1)
-    with running(COUNTED_SERVICE, database=database, collector=collector) as server:
+    with running(subject, database=database, collector=collector) as server:
         server.await_answer(START_SECONDS)
         _send_all(server.port, str(database.value("SELECT id::text FROM users")))
-    for workload, instructions in zip(("W1", "W2"), counts(FOLDER), strict=True):
-        yield {"suite": "instructions", "workload": workload, "instructions": instructions}
+    return dict(zip(("W1", "W2"), counts(FOLDER), strict=True))
 
 
 def _send_all(port: int, user_id: str) -> None:

@@ -19,7 +19,7 @@ LATEST = ROOT / "build" / "bench" / "results"
 RECORDED = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "performance.svg"
-KINDS = ("full", "growth", "import", "instructions", "profile")
+KINDS = ("full", "growth", "import", "instructions", "telemetry", "profile")
 TABLES = {
     "goals": tables.goals,
     "throughput": tables.throughput,
@@ -30,6 +30,7 @@ TABLES = {
     "worker-memory": tables.worker_memory,
     "imports": tables.imports,
     "instructions": tables.instructions,
+    "telemetry": tables.telemetry,
     "packages": tables.packages,
     "functions": tables.functions,
 }

@@ -199,6 +199,15 @@ def instructions(rows: Sequence[Row]) -> str:
     )
 
 
+def telemetry(rows: Sequence[Row]) -> str:
+    """Show how many instructions a request takes without telemetry, and with traces recorded."""
+    found = select(rows, suite="telemetry")
+    counted = {(row["subject"], row["workload"]): f"{row['instructions']:,}" for row in found}
+    conditions = dict.fromkeys(row["subject"] for row in found)
+    lines = ([each, *(counted[each, workload] for workload in ("W1", "W2"))] for each in conditions)
+    return table(["instructions of a request", TITLES["W1"], TITLES["W2"]], lines)
+
+
 def summary(rows: Sequence[Row], field: str) -> Summary | None:
     """Sum up a field of some rows."""
     return summarize(row[field] for row in rows if row.get(field) is not None)

@@ -140,3 +140,10 @@ def locked(peer, names):
     lock = (subjects.PEERS / peer / "requirements.txt").read_text()
     pins = re.findall(r"^\S+==\S+", lock, re.MULTILINE)
     return {pin for pin in pins if pin.partition("==")[0] in names}
+
+
+def test_each_peer_has_its_packages_locked():
+    peers = [file.parent for file in subjects.PEERS.glob("*/main.py")]
+
+    assert peers
+    assert [each.name for each in peers if not (each / "requirements.txt").exists()] == []

@@ -93,3 +93,16 @@ def test_the_goals_show_the_count_in_millions():
 
     assert tables.text(goal.measure(rows), goal.digits, goal.unit) == "1.66 M"
     assert goal.verdict(rows) == "not reached"
+
+
+def test_the_cost_of_telemetry_has_a_line_for_each_condition():
+    rows = [
+        {"suite": "telemetry", "subject": condition, "workload": workload, "instructions": count}
+        for condition in instructions.CONDITIONS
+        for workload, count in (("W1", 1_500_000), ("W2", 900_000))
+    ]
+
+    lines = tables.telemetry(rows).splitlines()[2:]
+
+    assert len(lines) == 3
+    assert lines[0] == "| without any telemetry     |   1,500,000 |         900,000 |"
