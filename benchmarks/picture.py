@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
-from benchmarks.goals import PEER_TARGETS, throughput_over
+from benchmarks.goals import PEER_TARGETS, PEER_TITLES, throughput_over
 from benchmarks.rounds import Row, Summary
-from benchmarks.subjects import DJANGO, DJANGO_EQUAL, FASTAPI, FASTAPI_EQUAL, WSGI
+from benchmarks.subjects import DJANGO_EQUAL, FASTAPI_EQUAL
 
-PEERS = (FASTAPI, DJANGO, WSGI, FASTAPI_EQUAL, DJANGO_EQUAL)
+EQUAL = (FASTAPI_EQUAL.key, DJANGO_EQUAL.key)
 WIDTH = 720
 LABEL_WIDTH = 250
 BAR_HEIGHT = 18
 STEP = 30
-TOP = 48
+TOP = 64
 LEGEND = (
-    "median of rounds, smallest to largest; red: to reach; "
-    "blue: peers without telemetry, green: peers that do equal work"
+    "median of rounds, smallest to largest; red: to reach",
+    "blue: peers without telemetry; green: peers that do equal work, telemetry included",
 )
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#24292f}.t{font-weight:600}.s{fill:#57606a}"
@@ -40,14 +40,14 @@ def draw(rows: Sequence[Row]) -> str:
     """Return an SVG: a bar for each peer and workload, its spread, and the mark to reach."""
     bars = [
         Bar(
-            "e" if peer.counter else "b",
-            f"{workload} over {peer.label}",
+            "e" if peer in EQUAL else "b",
+            f"{workload} over {title}",
             ratio,
-            PEER_TARGETS[peer.key][workload],
+            PEER_TARGETS[peer][workload],
         )
         for workload in ("W1", "W2")
-        for peer in PEERS
-        if (ratio := throughput_over(peer.key, workload)(rows)) is not None
+        for peer, title in PEER_TITLES.items()
+        if (ratio := throughput_over(peer, workload)(rows)) is not None
     ]
     largest = max((max(bar.ratio.high, bar.target) for bar in bars), default=1.0)
     height = TOP + STEP * len(bars) + 30
@@ -57,7 +57,10 @@ def draw(rows: Sequence[Row]) -> str:
         f"<title>Throughput of this service over its peers</title><style>{STYLE}</style>",
         f'<rect class="k" width="{WIDTH}" height="{height}"/>',
         '<text class="t" x="12" y="22">Throughput of this service over its peers</text>',
-        f'<text class="s" x="12" y="39">{LEGEND}</text>',
+        *(
+            f'<text class="s" x="12" y="{39 + 16 * number}">{line}</text>'
+            for number, line in enumerate(LEGEND)
+        ),
         *(part for number, bar in enumerate(bars) for part in _draw(number, bar, scale)),
         _line("o", LABEL_WIDTH + scale, TOP, LABEL_WIDTH + scale, height - 26),
         f'<text class="s" x="{LABEL_WIDTH + scale - 17:.1f}" y="{height - 10}">equal</text>',
