@@ -37,15 +37,13 @@ def migrate(  # noqa: PLR0913 - one argument for each option
 
     With --to it may also go back, for the release before; stop what runs of this one first.
     """
-    only_look = is_check or is_plan
-    way = _look(services.database, revision)
-    if not only_look:
-        if way.reverted and not is_sure:
-            raise click.UsageError(
-                f"Going back reverts {', '.join(way.reverted)}, with what they store. "
-                "Repeat it with --yes"
-            )
-        way = _go(services.database, revision)
+    database, only_look = services.database, is_check or is_plan
+    if only_look:
+        way = _look(database, revision)
+    elif revision is None:
+        way = Way(migrations.upgrade(database), [])
+    else:
+        way = migrations.move(database, revision, may_revert=is_sure)
     _show(way, only_look=only_look, is_json=is_json)
     if is_check and (way.applied or way.reverted):
         click.get_current_context().exit(1)
@@ -55,12 +53,6 @@ def _look(database: DatabaseManager, revision: str | None) -> Way:
     if revision is None:
         return Way(migrations.pending(database), [])
     return migrations.way_to(database, revision)
-
-
-def _go(database: DatabaseManager, revision: str | None) -> Way:
-    if revision is None:
-        return Way(migrations.upgrade(database), [])
-    return migrations.move(database, revision)
 
 
 def _show(way: Way, *, only_look: bool, is_json: bool) -> None:

@@ -32,6 +32,10 @@ class UnknownRevision(InvalidRequest):
     """A revision of the schema that this code does not have."""
 
 
+class GoesBack(InvalidRequest):
+    """A migration to an older revision, which loses data, and was not meant to."""
+
+
 class Way(NamedTuple):
     """The revisions between two, in the order of their steps; one of the lists is empty."""
 
@@ -124,7 +128,11 @@ def upgrade(database: DatabaseManager, *, patience: timedelta = timedelta(minute
 
 
 def move(
-    database: DatabaseManager, revision: str, *, patience: timedelta = timedelta(minutes=5)
+    database: DatabaseManager,
+    revision: str,
+    *,
+    may_revert: bool,
+    patience: timedelta = timedelta(minutes=5),
 ) -> Way:
     """Bring the schema to a revision, an older one included; return the way that was gone.
 
@@ -132,10 +140,14 @@ def move(
 
     Raises:
         UnknownRevision: this code does not have the revision, or the database's own.
+        GoesBack: the way goes back, and that was not allowed.
         Unavailable: as for `upgrade`.
     """
     with _lock(database, patience), migrating(database) as connection:
         way = _way(_current(connection), revision)
+        if way.reverted and not may_revert:
+            reverted = ", ".join(way.reverted)
+            raise GoesBack(f"This reverts {reverted}, with what they store; repeat it with --yes")
         _run(database, connection, way, revision)
         return way
 
