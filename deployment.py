@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from logging.handlers import BufferingHandler
 from urllib.parse import urlsplit
 
 from chassis.backing_services import BackingServices
@@ -20,8 +17,8 @@ from chassis.clients.otlp_exporters import is_exported
 from chassis.settings.foreign import find_warned
 from chassis.storage.database import with_driver
 from chassis.storage.sqlite import anchored
+from chassis.telemetry.otel_variables import complained_of, find
 from config import DEVELOPMENT_SECRET, ROOT, AppConfig, Environment, is_short
-from observability import Telemetry
 
 # Attached resource -> remedy when it is away.
 ADVICE = {
@@ -144,7 +141,7 @@ def check_deployment(config: AppConfig, variables: Mapping[str, str]) -> Iterato
         "readable_files", "take others' right to read: ", _find_readable(config, variables)
     )
     yield _finding("library_variables", "are these meant? ", find_warned(variables))
-    yield _finding("telemetry_variables", "telemetry complains about ", _try_telemetry(config))
+    yield _finding("telemetry_variables", "not used as they stand: ", complained_of())
     yield _finding("collector", "nobody listens at ", find_deaf(config, variables))
 
 
@@ -167,33 +164,6 @@ def _find_readable(config: AppConfig, variables: Mapping[str, str]) -> list[str]
     return found
 
 
-def _try_telemetry(config: AppConfig) -> list[str]:
-    """Start telemetry as a process does; return the variables, or the libraries, at fault.
-
-    The texts of libraries are left out: they quote headers, which hold credentials.
-    """
-    heard = BufferingHandler(1000)
-    heard.setLevel(logging.WARNING)
-    logging.getLogger().addHandler(heard)
-    try:
-        Telemetry(config)
-    except Exception as error:  # noqa: BLE001 - each library has errors of its own
-        return _names(str(error)) or [type(error).__name__]
-    finally:
-        logging.getLogger().removeHandler(heard)
-    names = {
-        name
-        for record in heard.buffer
-        for name in _names(record.getMessage()) or [record.name]
-        if record.name.startswith(("opentelemetry", "observability", "chassis"))
-    }
-    return sorted(names)
-
-
-def _names(text: str) -> list[str]:
-    return re.findall(r"\bOTEL_[A-Z_]+", text)
-
-
 def find_deaf(config: AppConfig, variables: Mapping[str, str]) -> list[str]:
     """Return the addresses of collectors that accept no connection."""
     addresses = {
@@ -208,14 +178,9 @@ def find_deaf(config: AppConfig, variables: Mapping[str, str]) -> list[str]:
 
 def _collector(signal: str, variables: Mapping[str, str]) -> tuple[str, int]:
     """Return the host and the port that telemetry of one kind is sent to."""
-
-    def given(name: str) -> str:
-        own = variables.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}")
-        return own or variables.get(f"OTEL_EXPORTER_OTLP_{name}", "")
-
-    endpoint = given("ENDPOINT") or "localhost"
+    endpoint = find(signal, "ENDPOINT", variables) or "localhost"
     parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
-    usual = OTLP_PORT.get(given("PROTOCOL"), OTLP_HTTP_PORT)
+    usual = OTLP_PORT.get(find(signal, "PROTOCOL", variables), OTLP_HTTP_PORT)
     if parts.scheme:
         usual = {"http": 80, "https": 443}.get(parts.scheme, usual)
     with suppress(ValueError):

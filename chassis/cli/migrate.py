@@ -10,7 +10,7 @@ from chassis.backing_services import BackingServices
 from chassis.cli.options import as_json, examples, with_services
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
-from chassis.storage.migrations import Way
+from chassis.storage.migrations import NoWay, Way
 
 
 @click.command(
@@ -37,22 +37,25 @@ def migrate(  # noqa: PLR0913 - one argument for each option
 
     With --to it may also go back, for the release before; stop what runs of this one first.
     """
-    database, only_look = services.database, is_check or is_plan
-    if only_look:
-        way = _look(database, revision)
-    elif revision is None:
-        way = Way(migrations.upgrade(database), [])
-    else:
-        way = migrations.move(database, revision, may_revert=is_sure)
+    only_look = is_check or is_plan
+    try:
+        way = _migrate(services.database, revision, only_look=only_look, may_revert=is_sure)
+    except NoWay as error:
+        raise click.ClickException(str(error)) from error
     _show(way, only_look=only_look, is_json=is_json)
     if is_check and (way.applied or way.reverted):
         click.get_current_context().exit(1)
 
 
-def _look(database: DatabaseManager, revision: str | None) -> Way:
+def _migrate(
+    database: DatabaseManager, revision: str | None, *, only_look: bool, may_revert: bool
+) -> Way:
     if revision is None:
-        return Way(migrations.pending(database), [])
-    return migrations.way_to(database, revision)
+        newest = migrations.pending if only_look else migrations.upgrade
+        return Way(newest(database), [])
+    if only_look:
+        return migrations.way_to(database, revision)
+    return migrations.move(database, revision, may_revert=may_revert)
 
 
 def _show(way: Way, *, only_look: bool, is_json: bool) -> None:

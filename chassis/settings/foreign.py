@@ -38,8 +38,8 @@ FOREIGN = (
         ("GUNICORN_CMD_ARGS",),
         "gunicorn",
         Effect.WARNED,
-        "Arguments of gunicorn, which win over the settings here. Never `--worker-class`, "
-        "`--preload` or `--config`.",
+        "Arguments of gunicorn, which win over the settings here; those without effect are "
+        "refused, see [operations](operations.md#behind-a-proxy).",
     ),
     Foreign(
         ("FORWARDED_ALLOW_IPS", "SENDFILE"),
@@ -94,8 +94,8 @@ FOREIGN = (
     Foreign(
         ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"),
         "requests",
-        Effect.HONOURED,
-        "For the exporter of telemetry over HTTP alone; other calls know `SSL_CERT_FILE`.",
+        Effect.NONE,
+        "No call leaves through it; `SSL_CERT_FILE` is for all calls.",
     ),
     Foreign(
         ("SSLKEYLOGFILE",),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, inspect, text
 
-from chassis.errors import InvalidRequest, Unavailable
+from chassis.errors import Unavailable
 from chassis.once import once
 from chassis.storage.database import DatabaseManager
 from chassis.storage.failures import SchemaBehind
@@ -28,12 +28,8 @@ REMEDY = "run: python app.py admin migrate"  # for a schema that is behind
 LOCK_TIMEOUT = "10s"
 
 
-class UnknownRevision(InvalidRequest):
-    """A revision of the schema that this code does not have."""
-
-
-class GoesBack(InvalidRequest):
-    """A migration to an older revision, which loses data, and was not meant to."""
+class NoWay(ValueError):
+    """A migration that cannot be, or loses data and was not meant to; the text is a sentence."""
 
 
 class Way(NamedTuple):
@@ -139,15 +135,14 @@ def move(
     Going back removes the tables and columns that newer revisions added, with their content.
 
     Raises:
-        UnknownRevision: this code does not have the revision, or the database's own.
-        GoesBack: the way goes back, and that was not allowed.
+        NoWay: this code does not have the revision, or the database's own; or the way goes back.
         Unavailable: as for `upgrade`.
     """
     with _lock(database, patience), migrating(database) as connection:
         way = _way(_current(connection), revision)
         if way.reverted and not may_revert:
             reverted = ", ".join(way.reverted)
-            raise GoesBack(f"This reverts {reverted}, with what they store; repeat it with --yes")
+            raise NoWay(f"This reverts {reverted}, with what they store; repeat it with --yes")
         _run(database, connection, way, revision)
         return way
 
@@ -156,7 +151,7 @@ def way_to(database: DatabaseManager, revision: str) -> Way:
     """Return the way that `move` would go.
 
     Raises:
-        UnknownRevision: as for `move`.
+        NoWay: this code does not have one of the revisions.
         Unavailable: the database did not answer.
     """
     return _way(current(database), revision)
@@ -271,9 +266,9 @@ def _after(revision: str | None) -> list[str]:
 def _way(start: str | None, end: str) -> Way:
     order = _after(None)
     if end not in order:
-        raise UnknownRevision(f"There is no revision {end}; there are {', '.join(order)}")
+        raise NoWay(f"There is no revision {end}; there are {', '.join(order)}")
     if start is not None and start not in order:
-        raise UnknownRevision(
+        raise NoWay(
             f"The database is at revision {start}, which this release does not know: "
             "take the release that does"
         )

@@ -124,6 +124,7 @@ class Complaint(NamedTuple):
 
 
 _complaints: list[Complaint] = []
+_reported: list[Complaint] = []
 
 
 def settle(environ: MutableMapping[str, str] | None = None) -> list[Complaint]:
@@ -143,11 +144,17 @@ def settle(environ: MutableMapping[str, str] | None = None) -> list[Complaint]:
 def report() -> None:
     """Log each complaint once; call this when logging is set up."""
     while _complaints:
-        variable, accepts, reason = _complaints.pop(0)
+        _reported.append(_complaints.pop(0))
+        variable, accepts, reason = _reported[-1]
         if accepts:
             logger.warning("%s must be %s; other values are left out", variable, accepts)
         else:
             logger.warning("%s has no effect: %s", variable, reason)
+
+
+def complained_of() -> list[str]:
+    """Return the variables of this process that are not used as they stood, reported or not."""
+    return sorted({each.variable for each in (*_reported, *_complaints)})
 
 
 def find(signal: str, name: str, variables: Mapping[str, str] | None = None) -> str:
