@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from chassis.process import garbage, interrupts
@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from flask import Flask
 
-from bootstrap import open_backing_services
+from bootstrap import migrate_to_start, open_backing_services
 from chassis.backing_services import BackingServices
 from chassis.http import admission, headers, metrics, proxies, request_tracing
 from chassis.http.auth import Authenticator, Principal
@@ -35,9 +35,9 @@ from chassis.http.layers import Layer, wrap
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
+from chassis.process.start import refuse
 from chassis.settings.variables import ConfigError
 from chassis.signatures import AccessTokens, PageTokens
-from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
@@ -189,7 +189,7 @@ def main(arguments: list[str]) -> None:
         case ["--version"]:
             sys.stdout.write(f"{SERVICE_NAME} {os.environ.get('APP_VERSION') or 'unknown'}\n")
         case _:
-            _refuse(USAGE)
+            refuse(USAGE)
 
 
 def serve() -> None:
@@ -215,11 +215,11 @@ def serve_for_debugging() -> None:
 
     config = _read_config()
     if config.environment is Environment.PRODUCTION:
-        _refuse("--debug is refused in production: its debugger runs code for whoever can reach it")
+        refuse("--debug is refused in production: its debugger runs code for whoever can reach it")
     config = replace(config, log_format="text")
     setup_logging(config, sys.stdout)
     services = open_backing_services(config)
-    migrations.upgrade(services.database)
+    migrate_to_start(services.database)
     deliver_beside(config, services)
     create_app(config, services).run(host="127.0.0.1", port=config.port, debug=True)
 
@@ -228,12 +228,7 @@ def _read_config() -> AppConfig:
     try:
         return AppConfig.from_env()
     except ConfigError as error:
-        _refuse(str(error))
-
-
-def _refuse(reason: str) -> NoReturn:
-    sys.stderr.write(f"{reason}\n")
-    sys.exit(2)
+        refuse(str(error))
 
 
 if __name__ == "__main__":

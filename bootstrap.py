@@ -9,8 +9,12 @@ from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import HttpMailer, LoggingMailer, Mailer
 from chassis.clients.redis import RedisManager
 from chassis.clients.resilience import CircuitBreaker
+from chassis.errors import AppError
+from chassis.process.start import FAILED, refuse
 from chassis.security import PasswordHasher
+from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
+from chassis.storage.failures import in_one_line
 from chassis.tasks import InlineTasks, TaskRunner
 from config import ROOT, AppConfig
 from userservice import SERVICE_NAME
@@ -66,3 +70,15 @@ def open_database(config: AppConfig) -> DatabaseManager:
         application_name=SERVICE_NAME,
         folder=ROOT,
     ).initialize()
+
+
+def migrate_to_start(database: DatabaseManager) -> None:
+    """Bring a development database up to date, before its process serves.
+
+    Raises:
+        SystemExit: the database is away, or refuses.
+    """
+    try:
+        migrations.upgrade(database)
+    except AppError as error:
+        refuse(f"Cannot use the database of DATABASE_URL: {in_one_line(error)}", FAILED)

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gunicorn import glogging
+from gunicorn import glogging, systemd
 
-from bootstrap import open_database
+from bootstrap import migrate_to_start, open_database
 from chassis.http import balance
 from chassis.http.context import context_of
 from chassis.http.entrance import addresses
@@ -27,8 +27,8 @@ from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
 from chassis.process import garbage
+from chassis.process.start import refuse, require_address
 from chassis.settings.variables import ConfigError
-from chassis.storage import migrations
 from chassis.telemetry import instruments, shared_counts
 from config import AppConfig, Environment
 from observability import exporting_modules, setup_logging
@@ -39,8 +39,7 @@ garbage.pause()  # until `pre_fork`; gunicorn reads this file again on a reload
 try:
     app_config = AppConfig.from_env()
 except ConfigError as error:
-    sys.stderr.write(f"{error}\n")
-    sys.exit(2)
+    refuse(str(error))
 
 
 are_counts_shared = shared_counts.share(app_config.web_concurrency)
@@ -61,6 +60,16 @@ SPARE_THREADS = 4
 
 
 def on_starting(server: Any) -> None:
+    """Prepare the start; one that is refused leaves no files of metrics behind."""
+    try:
+        require_addresses(server)
+        prepare(server)
+    except SystemExit:
+        on_exit(server)  # gunicorn calls it only once it listens
+        raise
+
+
+def prepare(server: Any) -> None:
     """Migrate a development database; elsewhere migration is a step of the deployment."""
     if not are_counts_shared:
         server.log.warning("No room for shared counts: /metrics shows one worker's at a time")
@@ -71,9 +80,21 @@ def on_starting(server: Any) -> None:
         importlib.import_module(name)
     database = open_database(app_config)  # imports the driver, but does not connect
     if app_config.environment is Environment.DEVELOPMENT:
-        migrations.upgrade(database)
+        migrate_to_start(database)
     database.close()
     garbage.spare_loaded()
+
+
+def require_addresses(server: Any) -> None:
+    """Refuse in one line to start on a port that is taken; gunicorn would write eleven.
+
+    The sockets that a master has from another one (SIGUSR2) or from systemd are bound already.
+    """
+    if server.master_pid or systemd.listen_fds(unset_environment=False):
+        return
+    for address in server.cfg.address:
+        if isinstance(address, tuple):  # else the path or the descriptor of a socket
+            require_address(*address, setting="PORT")
 
 
 def pre_fork(_server: Any, worker: Any) -> None:

@@ -30,6 +30,7 @@ from chassis.background.processes import ProcessPool
 from chassis.backing_services import BackingServices
 from chassis.http.entrance import hosts
 from chassis.process import garbage
+from chassis.process.start import require_address
 from chassis.telemetry import instruments
 from chassis.telemetry.statements import trace_statements
 from config import AppConfig, Environment
@@ -195,6 +196,7 @@ def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
         return [status.encode()]
 
     for host in hosts():
+        require_address(host, port, setting="WORKER_METRICS_PORT")
         family = _StatusServer6 if ":" in host else ThreadingWSGIServer
         server = make_server(host, port, answer, family, _QuietHandler)
         threading.Thread(target=server.serve_forever, name="status", daemon=True).start()

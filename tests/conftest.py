@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,9 @@ hypothesis.settings.load_profile("default")
 
 def pytest_configure(config):
     """Start the servers once; the processes that run tests inherit their addresses."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell lets its background jobs ignore Ctrl-C; programs that tests start would, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     running = ExitStack()

@@ -251,6 +251,45 @@ def test_a_configuration_that_cannot_be_used_is_refused_in_whole(command):
     assert named == ["ENVIRONMENT", "LOG_LEVEL", "PORT"]
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        (f"postgresql://app:secret@{HOST}:1/app", "Connection refused"),
+        ("sqlite:////nonexistent/app.db", "unable to open database file"),
+    ],
+    ids=["away", "no folder"],
+)
+@pytest.mark.parametrize(
+    "command", [APP, GUNICORN, (*APP, "--debug")], ids=["app.py", "gunicorn", "--debug"]
+)
+def test_a_development_database_that_cannot_be_used_is_named_in_one_line(command, url, reason):
+    result = run(*command, variables={"DATABASE_URL": url, "PORT": str(free_port())})
+
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Cannot use the database of DATABASE_URL: ")
+    assert reason in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("command", "setting"),
+    [(APP, "PORT"), ((*APP, "worker"), "WORKER_METRICS_PORT")],
+    ids=["web", "worker"],
+)
+def test_a_port_in_use_is_named_in_one_line(command, setting, empty_database, tmp_path):
+    port = free_port()
+    variables = {setting: str(port), "DATABASE_URL": empty_database, "TMPDIR": str(tmp_path)}
+
+    with socket.create_server(("", port)):
+        result = run(*command, variables=variables)
+
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line == f"Cannot listen on port {port} ({setting}): Address already in use"
+    assert list(tmp_path.iterdir()) == []  # no database
+
+
 # Hostile connections
 
 

@@ -10,11 +10,10 @@ import click
 from sqlalchemy import text
 
 from chassis.backing_services import BackingServices
-from chassis.cli.group import driver_says
 from chassis.errors import Unavailable
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
-from chassis.storage.failures import ReadOnly
+from chassis.storage.failures import ReadOnly, driver_says
 
 NO_ANSWER = "the database did not answer"
 

@@ -10,8 +10,9 @@ import click
 
 from chassis.backing_services import BackingServices
 from chassis.cli.streams import require_output
-from chassis.errors import AppError, Unavailable
+from chassis.errors import AppError
 from chassis.process.interrupts import INTERRUPTED
+from chassis.storage.failures import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def _failure(error: Exception) -> click.ClickException:
     """Return the line for an error; log the error if nobody expected it."""
     match error:
         case AppError():
-            return click.ClickException(_sentence(error))
+            return click.ClickException(in_one_line(error))
         case OSError():
             named = f"{error.filename}: " if error.filename else ""
             return click.ClickException(f"{named}{error.strerror or error}")
@@ -92,16 +93,3 @@ def require_command(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-
-
-def _sentence(error: AppError) -> str:
-    """Return the error's text and, where a driver caused it, the driver's text."""
-    reason = driver_says(error)
-    return f"{error.detail}: {reason}" if reason else error.detail
-
-
-def driver_says(error: AppError) -> str:
-    """Return the first line of the driver's text behind an outage; empty without one."""
-    if not isinstance(error, Unavailable):
-        return ""
-    return str(getattr(error.__cause__, "orig", None) or "").partition("\n")[0]

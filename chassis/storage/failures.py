@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, exc
 
-from chassis.errors import Unavailable
+from chassis.errors import AppError, Unavailable
 
 READ_ONLY = "25006"
 PERMISSION_DENIED = "42501"
@@ -103,6 +103,19 @@ def as_outage(error: exc.SQLAlchemyError) -> Unavailable | None:
     else:
         is_outage = code.startswith((*_OUTAGES, *_ABSENT))
     return _NAMED.get(code, Unavailable)() if is_outage else None
+
+
+def in_one_line(error: AppError) -> str:
+    """Return the error's text and, where a driver caused it, the driver's text."""
+    reason = driver_says(error)
+    return f"{error.detail}: {reason}" if reason else error.detail
+
+
+def driver_says(error: AppError) -> str:
+    """Return the first line of the driver's text behind an outage; empty without one."""
+    if not isinstance(error, Unavailable):
+        return ""
+    return str(getattr(error.__cause__, "orig", None) or "").partition("\n")[0]
 
 
 def close_after_last_words(engine: Engine) -> None:

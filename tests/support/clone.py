@@ -15,10 +15,12 @@ from tests.support.processes import ROOT
 DEADLINE_SECONDS = 500
 # Not resolved: a virtual environment is known by the link to its interpreter.
 ENVIRONMENT = Path(sys.executable).parent.parent
+LINK = ".venv"
 # With the environment of these tests; it is older than a clone's locks, and yet up to date.
+# make knows no path with a space, so a clone has a link to it.
 MAKE = (
-    *("make", "--no-print-directory", "-o", f"{ENVIRONMENT}/stamp"),
-    *(f"DEV={ENVIRONMENT}", f"RUN={ENVIRONMENT}", f"PYTHON={sys.executable}"),
+    *("make", "--no-print-directory", "-o", f"{LINK}/stamp"),
+    *(f"DEV={LINK}", f"RUN={LINK}", f"PYTHON={LINK}/bin/{Path(sys.executable).name}"),
 )
 needs_git = pytest.mark.skipif(
     not (ROOT / ".git").exists() or not all(map(shutil.which, ("git", "make"))),
@@ -33,6 +35,7 @@ def clone(folder):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    (folder / LINK).symlink_to(ENVIRONMENT)
     git(folder, "init", "--quiet")
     commit(folder)
     return folder

@@ -1,0 +1,58 @@
+"""Reasons that keep a process from starting, each told in one line."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+import time
+from datetime import timedelta
+from typing import NoReturn
+
+FAILED = 1
+MISUSED = 2
+
+_POLL_SECONDS = 0.05
+# A process that is killed leaves its port to its children for a moment.
+_PATIENCE = timedelta(seconds=5)
+
+
+def refuse(reason: str, status: int = MISUSED) -> NoReturn:
+    """Write the reason to stderr, and exit.
+
+    Args:
+        reason: One line for each thing that is to be put right.
+        status: MISUSED for arguments and settings that no start can use, else FAILED.
+    """
+    sys.stderr.write(f"{reason}\n")
+    sys.exit(status)
+
+
+def require_address(host: str, port: int, *, setting: str, patience: timedelta = _PATIENCE) -> None:
+    """Refuse to start where this process may not listen; wait a while for a port that is in use.
+
+    Args:
+        host: An address of this machine, or one that stands for all of them.
+        port: TCP port.
+        setting: Name of the variable by which operators choose the port.
+        patience: Time within which a port in use may become free.
+
+    Raises:
+        SystemExit: with status FAILED.
+    """
+    end = time.monotonic() + patience.total_seconds()
+    while (failure := _try_to_bind(host, port)) is not None:
+        if failure.errno != errno.EADDRINUSE or time.monotonic() >= end:
+            refuse(f"Cannot listen on port {port} ({setting}): {failure.strerror}", FAILED)
+        time.sleep(_POLL_SECONDS)
+
+
+def _try_to_bind(host: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does
+        try:
+            probe.bind((host, port))
+        except OSError as failure:
+            return failure
+    return None
