@@ -43,7 +43,7 @@ from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.jobs.transfers import Transfers
-from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS
+from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.service import TokenIssuer
 from userservice.users import credentials
 
@@ -83,6 +83,7 @@ def create_app(
         from flask_cors import CORS  # noqa: PLC0415 - rarely configured
 
         CORS(app, origins=sorted(config.cors_origins), expose_headers=EXPOSED_HEADERS)
+    prepare_metrics()
     telemetry.instrument(app, services.database.engine)
     wrap(app, layers(config, telemetry.provider).values())
     return app

@@ -123,6 +123,7 @@ def post_worker_init(worker: Any) -> None:
         instruments.set_pool(**services.database.pool_usage())
 
     worker.heartbeat = beat
+    instruments.set_pool(**services.database.pool_usage())
     worker.on_drain = context.readiness.stop
     deliver_beside(app_config, services)
 

@@ -15,7 +15,14 @@ from opentelemetry import trace
 from chassis.clients.otlp_exporters import exporter_module, is_exported, make_exporter
 from chassis.once import once_property
 from chassis.process.stop import FLUSH_SECONDS
-from chassis.telemetry import instrumentation, otel_variables, propagation, statements, tracing
+from chassis.telemetry import (
+    instrumentation,
+    instruments,
+    otel_variables,
+    propagation,
+    statements,
+    tracing,
+)
 from chassis.telemetry.log_output import LineHandler
 from chassis.telemetry.logs import (
     TEXT_FORMAT,
@@ -23,6 +30,7 @@ from chassis.telemetry.logs import (
     JsonFormatter,
     TextFormatter,
 )
+from chassis.telemetry.otel_variables import find
 from userservice import SERVICE_NAME
 
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ class Telemetry:
         self._config = config
         self._closing: list[Callable[[], object]] = []
         self._routes: dict[str, str] = {}
+        instruments.prepare_process(config.app_version, config.build_id, config.environment.value)
         tracing.allow_personal_data(allowed=config.telemetry_pii)
         propagation.install(os.environ.get("OTEL_PROPAGATORS", ""))
         instrumentation.trace_clients(exported=is_exported("traces"))
@@ -106,6 +115,7 @@ class Telemetry:
     def setup_metrics(self) -> None:
         """Push this process's metrics every OTEL_METRIC_EXPORT_INTERVAL milliseconds."""
         from chassis.telemetry.metric_export import MetricPush  # noqa: PLC0415 - only when exported
+        from chassis.telemetry.temporality import Temporality  # noqa: PLC0415 - see above
 
         interval = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL", PUSH_MILLISECONDS)
         push = MetricPush(
@@ -113,6 +123,7 @@ class Telemetry:
             self._resource,
             routes=self._routes,
             interval_seconds=int(interval) / 1000,
+            temporality=Temporality(find("METRICS", "TEMPORALITY_PREFERENCE") or "cumulative"),
         )
         push.start()
         self._closing.append(push.close)

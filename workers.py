@@ -35,7 +35,12 @@ from chassis.telemetry import instruments
 from chassis.telemetry.statements import trace_statements
 from config import AppConfig, Environment
 from observability import Telemetry, exporting_modules, setup_logging
-from userservice.resources import ABANDONED_HANDLERS, EVENT_HANDLERS, EVENT_READERS
+from userservice.resources import (
+    ABANDONED_HANDLERS,
+    EVENT_HANDLERS,
+    EVENT_READERS,
+    prepare_metrics,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +103,9 @@ def run_worker(config: AppConfig) -> None:
     telemetry = Telemetry(config)
     if telemetry.provider is not None:
         trace_statements(services.database.engine)
+    prepare_metrics()
     delivery = make_delivery(config, services)
+    instruments.set_pool(**services.database.pool_usage())
     _stop_on_signals(delivery, config.stop_budget.worker_limit_seconds)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:

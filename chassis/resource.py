@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def _no_metrics() -> None:
+    """Nothing is counted."""
+
+
 def _no_commands() -> tuple[()]:
     return ()
 
@@ -34,6 +38,7 @@ class Resource:
         abandoned_handlers: Topic -> work before a message is given up.
         tables: Table -> the purge of its rows.
         metrics: Metrics that are read from the database.
+        prepare_metrics: Shows the metrics that are counted, from the start of a process.
         commands: Imports and returns the commands, which only one-off processes need.
     """
 
@@ -44,6 +49,7 @@ class Resource:
     abandoned_handlers: Mapping[str, AbandonedHandler] = field(default_factory=dict)
     tables: Tables = field(default_factory=dict)
     metrics: tuple[StoredMetric, ...] = ()
+    prepare_metrics: Callable[[], None] = _no_metrics
     commands: Callable[[], Sequence[click.Command]] = _no_commands
 
 

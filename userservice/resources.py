@@ -39,3 +39,9 @@ API = Api(
 )
 # Prefix of a path -> function that returns further members of the problem documents below it.
 PROBLEM_MEMBERS = {f"{tokens.url_prefix}/": oauth_members}
+
+
+def prepare_metrics() -> None:
+    """Show what the resources count from the start of a process."""
+    for each in RESOURCES:
+        each.prepare_metrics()

@@ -83,6 +83,7 @@ class Delivery:
         )
         self._backlog_due = 0.0
         self._went_round_at = time.monotonic()
+        instruments.prepare_messages(handlers, MessageStatus)
 
     def run(self) -> None:
         """Deliver until `stop` is called; `close` then takes care of the claimed messages.

@@ -51,6 +51,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._is_closed = False
+        instruments.prepare_pool(name)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Queue a task; it keeps the caller's trace and log fields.

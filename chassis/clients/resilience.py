@@ -63,6 +63,7 @@ class CircuitBreaker:
         self._failures = 0
         self._next_trial = self._paused_until = 0.0
         self._state = BreakerState.CLOSED
+        instruments.set_breaker(name, int(self._state))
 
     @property
     def state(self) -> BreakerState:

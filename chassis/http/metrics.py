@@ -20,6 +20,7 @@ from chassis.telemetry import instruments
 from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
 from chassis.telemetry.log_event import LogEvent
 from chassis.telemetry.log_fields import log_fields
+from chassis.telemetry.process_metrics import collect_processes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,18 +30,24 @@ if TYPE_CHECKING:
 _answered = LogEvent(logging.getLogger("access"), "Request answered")
 blueprint = Blueprint("metrics", __name__)
 
-KINDS = {Reading.COUNT: "counter", Reading.HISTOGRAM: "histogram", Reading.LEVEL: "gauge"}
+KINDS = {
+    Reading.COUNT: "counter",
+    Reading.HISTOGRAM: "histogram",
+    Reading.LEVEL: "gauge",
+    Reading.SUM: "gauge",
+}
 
 
 def layer(app: Flask) -> WSGIApplication:
     """Measure and log each request, probes and scrapes excepted."""
     answer = app.wsgi_app
+    instruments.prepare_requests()
 
     def measured(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] in EXEMPT:
             return answer(environ, start_response)
         started_at = time.perf_counter()
-        active = instruments.active_requests()
+        active = instruments.active_requests(environ["REQUEST_METHOD"])
 
         def begin(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             # Before the answer leaves, so that a client with an answer finds it counted, and
@@ -98,12 +105,16 @@ class _Exposition(CollectorRegistry):
         for metric in stored_metrics():
             yield metric
             for derived in DERIVED.get(metric.name, ()):
-                yield self._derive(metric, derived)
+                if derived.exposed_name != metric.name:
+                    yield self._derive(metric, derived)
 
     def _derive(self, metric: Metric, derived: Derived) -> Metric:
         name = derived.exposed_name
         # A family of counters is named without the suffix of its samples.
         family = Metric(name.removesuffix("_total"), derived.documentation, KINDS[derived.reading])
+        if derived.reading is Reading.SUM:
+            family.add_sample(name, {}, sum(sample.value for sample in metric.samples))
+            return family
         for sample in metric.samples:
             end = sample.name.removeprefix(metric.name)
             if derived.reading is Reading.COUNT:
@@ -122,6 +133,7 @@ def stored_metrics() -> Iterator[Metric]:
     if directory:
         files = [str(path) for path in instruments.files_in(directory) if _size(path)]
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        yield from collect_processes(os.getppid())  # of gunicorn's master, and of its workers
     else:
         yield from REGISTRY.collect()
 

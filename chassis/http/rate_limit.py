@@ -73,6 +73,7 @@ class RateLimiter:
             back="Rate limits are counted together again",
         )
         self._local_lock = threading.Lock()
+        instruments.prepare_rate_limits(self._rates)
 
     def hit(self, name: str, key: str) -> Verdict:
         """Count a request against a limit and return the decision."""

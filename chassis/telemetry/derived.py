@@ -16,6 +16,8 @@ class Reading(Enum):
     """The stored histogram itself."""
     LEVEL = auto()
     """The stored gauge itself, which goes up and down."""
+    SUM = auto()
+    """A gauge without labels: the sum of the stored one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Derived:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+# Proxies speak TLS with clients; the service itself does not.
+SCHEME = "http"
+# Only those that are derived from these are pushed: the names would be the same for a collector.
+REPLACED = frozenset({"http_server_active_requests"})
+
 # Labels of requests -> attributes of the semantic conventions.
 _CONVENTIONAL = {
     "method": "http.request.method",
@@ -47,7 +54,13 @@ _CONVENTIONAL = {
 # Stored metric -> metrics that are derived from it.
 DERIVED: Mapping[str, tuple[Derived, ...]] = {
     "http_request_duration_seconds": (
-        Derived("http_requests_total", "http_requests_total", "HTTP requests.", "1", Reading.COUNT),
+        Derived(
+            "http_requests_total",
+            "http_requests_total",
+            "HTTP requests.",
+            "{request}",
+            Reading.COUNT,
+        ),
         Derived(
             "http.server.request.duration",
             "http_server_request_duration_seconds",
@@ -57,13 +70,21 @@ DERIVED: Mapping[str, tuple[Derived, ...]] = {
             _CONVENTIONAL,
         ),
     ),
-    "active_connections": (
+    "http_server_active_requests": (
+        Derived(
+            "active_connections",
+            "active_connections",
+            "HTTP requests being worked on.",
+            "{request}",
+            Reading.SUM,
+        ),
         Derived(
             "http.server.active_requests",
             "http_server_active_requests",
-            "HTTP requests being worked on.",
+            "HTTP requests being worked on, by their method.",
             "{request}",
             Reading.LEVEL,
+            {"http_request_method": "http.request.method", "url_scheme": "url.scheme"},
         ),
     ),
 }
@@ -84,3 +105,7 @@ def relabeled(
             yield name, value
         else:
             yield derived.labels[name], routes.get(value, "") if name == "endpoint" else value
+    if derived.labels is _CONVENTIONAL:
+        yield "url.scheme", SCHEME
+        if labels["status_code"] >= "500":
+            yield "error.type", labels["status_code"]

@@ -1,18 +1,21 @@
 """Metrics of the mechanisms; each resource has its own file of metrics. All labels are bounded.
 
-Instruments are made on first use, so that `count_together` can be called before.
+Instruments are made on first use, so that `count_together` can be called before. A process shows
+those that it will use from its start on (`prepare_…`), so that an absent one means something.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, values
 
 from chassis.once import once
+from chassis.telemetry.derived import SCHEME
 
 # The time at which a series began would be another series, and nobody needs it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -23,6 +26,8 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5
 METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
+
+OTHER = "other"
 
 _FILE = re.compile(r"(counter|gauge_[a-z]+|histogram)_\d+\.db")
 
@@ -55,12 +60,17 @@ def files_in(directory: str) -> list[Path]:
     return [path for path in Path(directory).iterdir() if _FILE.fullmatch(path.name)]
 
 
+def prepare_requests() -> None:
+    """Show the metrics of requests from the start, as far as their labels are known."""
+    for method in sorted(METHODS):
+        active_requests(method)
+    _requests()
+
+
 @once
-def active_requests() -> Gauge:
+def active_requests(method: str) -> Gauge:
     """Return the gauge of requests being worked on."""
-    return Gauge(
-        "active_connections", "HTTP requests being worked on.", multiprocess_mode="livesum"
-    )
+    return _active().labels(method if method in METHODS else "_OTHER", SCHEME)
 
 
 @once
@@ -68,6 +78,14 @@ def request_duration(method: str, status_code: int, endpoint: str) -> Histogram:
     """Return the histogram of one kind of request; the number of routes bounds the kinds."""
     name = method if method in METHODS else "_OTHER"
     return _requests().labels(name, str(status_code), endpoint)
+
+
+def prepare_rate_limits(names: Iterable[str]) -> None:
+    """Show the decisions of rate limits from the start."""
+    for name in names:
+        for decision in ("allowed", "refused"):
+            _rate_limited(name, decision)
+    _rate_limit_errors()
 
 
 def count_rate_limit(name: str, *, is_allowed: bool) -> None:
@@ -97,6 +115,13 @@ def set_breaker(name: str, state: int) -> None:
     _breaker().labels(name).set(state)
 
 
+def prepare_messages(topics: Iterable[str], results: Iterable[str]) -> None:
+    """Show attempts to deliver, and the backlog, from the start."""
+    for topic, result in product(topics, results):
+        _messages().labels(topic, result)
+    set_backlog(0, 0, 0)
+
+
 def observe_message(topic: str, result: str, seconds: float) -> None:
     """Count an attempt to deliver a message, and measure how long it took."""
     _messages().labels(topic, result).observe(seconds)
@@ -107,6 +132,20 @@ def set_backlog(queued: int, abandoned: int, oldest_seconds: float) -> None:
     _outbox().labels("queued").set(queued)
     _outbox().labels("abandoned").set(abandoned)
     _outbox_age().set(oldest_seconds)
+
+
+def prepare_pool(pool: str) -> None:
+    """Show the tasks of a pool from the start."""
+    set_pool_depth(pool, 0)
+    _task_wait().labels(pool)
+    for result in ("success", "error"):
+        _task_duration().labels(pool, result)
+
+
+def prepare_process(version: str, build_id: str, environment: str) -> None:
+    """Say what runs; show what any process counts from the start."""
+    _build().labels(version, build_id, environment).set(1)
+    _dropped_lines()
 
 
 def set_pool_depth(pool: str, depth: int) -> None:
@@ -126,7 +165,17 @@ def observe_task(pool: str, result: str, seconds: float) -> None:
 
 def bounded(value: str, known: Collection[str]) -> str:
     """Return a label value out of a known set: callers must not be able to add series."""
-    return value if value in known else "other"
+    return value if value in known else OTHER
+
+
+@once
+def _active() -> Gauge:
+    return Gauge(
+        "http_server_active_requests",
+        "HTTP requests being worked on, by their method.",
+        ["http_request_method", "url_scheme"],
+        multiprocess_mode="livesum",
+    )
 
 
 @once
@@ -200,6 +249,12 @@ def _outbox_age() -> Gauge:
         "Age of the oldest message that waits.",
         multiprocess_mode="livemostrecent",
     )
+
+
+@once
+def _build() -> Gauge:
+    labels = ["version", "build_id", "environment"]
+    return Gauge("service_build_info", "Always 1.", labels, multiprocess_mode="livemostrecent")
 
 
 @once

@@ -9,36 +9,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import groupby, pairwise
-from typing import Any, cast
+from collections.abc import Mapping
 
 from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    Gauge,
-    Histogram,
-    HistogramDataPoint,
-    Metric,
     MetricExporter,
+    MetricExportResult,
     MetricsData,
-    NumberDataPoint,
     ResourceMetrics,
     ScopeMetrics,
-    Sum,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client import REGISTRY
-from prometheus_client.core import Sample
 
-from chassis.telemetry.derived import DERIVED, Derived, Reading, relabeled
+from chassis.telemetry.metric_points import collect
+from chassis.telemetry.temporality import Changes, Temporality
 
 # A name below "opentelemetry", so that the log filter lets only one line a minute through.
 logger = logging.getLogger("opentelemetry.metric_push")
-
-CUMULATIVE = AggregationTemporality.CUMULATIVE
-UNKNOWN = cast("float", None)  # leaves an optional field of the protocol out
 
 
 class MetricPush:
@@ -49,6 +36,7 @@ class MetricPush:
         resource: The service and process that send.
         routes: Endpoint -> route; may be filled later.
         interval_seconds: Time between two pushes.
+        temporality: Whether counts are those since the start, or since the last push.
     """
 
     def __init__(
@@ -58,12 +46,14 @@ class MetricPush:
         *,
         routes: Mapping[str, str],
         interval_seconds: float,
+        temporality: Temporality = Temporality.CUMULATIVE,
     ) -> None:
         self._exporter = exporter
         self._routes = routes
         self._resource = resource
         self._interval_seconds = interval_seconds
         self._started_at = time.time_ns()
+        self._changes = Changes(temporality)
         self._closed = threading.Event()
         self._sending = threading.Lock()
 
@@ -84,87 +74,15 @@ class MetricPush:
     def _send(self) -> None:
         with self._sending:
             try:
-                self._exporter.export(self._snapshot())
+                result = self._exporter.export(self._snapshot())
             except Exception:  # the next push may succeed
                 logger.exception("Metrics were not exported")
+            else:
+                if result is MetricExportResult.SUCCESS:
+                    self._changes.settle()
 
     def _snapshot(self) -> MetricsData:
-        metrics = list(_metrics(self._routes, self._started_at, time.time_ns()))
+        since_start = collect(self._routes, self._started_at, time.time_ns())
+        metrics = [self._changes.apply(metric) for metric in since_start]
         scope = ScopeMetrics(InstrumentationScope("chassis"), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
-
-
-def _metrics(routes: Mapping[str, str], start: int, now: int) -> Iterator[Metric]:
-    """Yield this process's metrics, and those that are derived from them."""
-    for family in REGISTRY.collect():
-        points: list[Any]
-        if family.type == "histogram":
-            points = list(_histogram_points(family.samples, start, now))
-            yield Metric(family.name, family.documentation, "s", Histogram(points, CUMULATIVE))
-        elif family.type == "counter":
-            name = f"{family.name}_total"
-            points = _number_points(family.samples, start, now)
-            yield Metric(name, family.documentation, "1", Sum(points, CUMULATIVE, True))  # noqa: FBT003
-        elif family.type == "gauge":
-            points = _number_points(family.samples, start, now)
-            yield Metric(family.name, family.documentation, "1", Gauge(points))
-        else:
-            continue
-        for derived in DERIVED.get(family.name, ()):
-            data = _derive(derived, points, routes)
-            yield Metric(derived.name, derived.documentation, derived.unit, data)
-
-
-def _derive(derived: Derived, points: list[Any], routes: Mapping[str, str]) -> Histogram | Sum:
-    if derived.reading is Reading.COUNT:
-        counts = [
-            NumberDataPoint(
-                each.attributes, each.start_time_unix_nano, each.time_unix_nano, each.count
-            )
-            for each in points
-        ]
-        return Sum(counts, CUMULATIVE, True)  # noqa: FBT003
-    if derived.reading is Reading.LEVEL:
-        return Sum(points, CUMULATIVE, False)  # noqa: FBT003
-    same = [
-        replace(each, attributes=_attributes(derived, each.attributes, routes)) for each in points
-    ]
-    return Histogram(same, CUMULATIVE)
-
-
-def _attributes(
-    derived: Derived, stored: Mapping[str, str], routes: Mapping[str, str]
-) -> dict[str, str | int]:
-    """Return the attributes of a derived series: the status as a number, no unknown route."""
-    return {
-        name: int(value) if name == "http.response.status_code" else value
-        for name, value in relabeled(derived, stored, routes)
-        if value
-    }
-
-
-def _number_points(samples: Iterable[Sample], start: int, now: int) -> list[NumberDataPoint]:
-    return [NumberDataPoint(dict(each.labels), start, now, each.value) for each in samples]
-
-
-def _histogram_points(samples: list[Sample], start: int, now: int) -> Iterator[HistogramDataPoint]:
-    """Join the samples of each label set; unlike Prometheus' buckets, OTLP's are not cumulative."""
-
-    def labels(sample: Sample) -> list[tuple[str, str]]:
-        return sorted((name, value) for name, value in sample.labels.items() if name != "le")
-
-    for key, group in groupby(sorted(samples, key=labels), key=labels):
-        parts = list(group)
-        buckets = sorted((float(x.labels["le"]), int(x.value)) for x in parts if "le" in x.labels)
-        reached = [count for _, count in buckets]
-        yield HistogramDataPoint(
-            attributes=dict(key),
-            start_time_unix_nano=start,
-            time_unix_nano=now,
-            count=reached[-1],
-            sum=next(each.value for each in parts if each.name.endswith("_sum")),
-            bucket_counts=[upper - lower for lower, upper in pairwise([0, *reached])],
-            explicit_bounds=[bound for bound, _ in buckets[:-1]],
-            min=UNKNOWN,
-            max=UNKNOWN,
-        )

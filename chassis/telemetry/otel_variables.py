@@ -131,13 +131,15 @@ def settle(environ: MutableMapping[str, str] | None = None) -> list[Complaint]:
     """Leave OTEL_* variables out that have no effect, or a value that cannot be used.
 
     Of a list only those members are left out that cannot be used. An empty value counts as not
-    set. The complaints are kept for `report`, and returned.
+    set. The complaints are returned; those about this process's own variables are also kept for
+    `report`.
     """
     variables = os.environ if environ is None else environ
     variables.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
     variables.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to stderr past our logs
     found = [*_without_effect(variables), *_unusable(variables), *_contradictory(variables)]
-    _complaints.extend(found)
+    if environ is None:
+        _complaints.extend(found)
     return found
 
 

@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx2
+import psutil
 import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -163,7 +165,11 @@ def test_labels_hold_known_values_alone(serve):
     service.client.get("/users/1", headers={"X-API-Key": API_KEY})
 
     samples = service.samples()
-    users = {labels: value for (name, labels), value in samples.items() if "users_created" in name}
+    users = {
+        labels: value
+        for (name, labels), value in samples.items()
+        if "users_created" in name and value
+    }
     assert {tuple(sorted(labels)): value for labels, value in users.items()} == {
         (("signup_source", "web"), ("user_tier", "pro")): 1,
         (("signup_source", "other"), ("user_tier", "other")): 1,
@@ -250,6 +256,7 @@ def test_pushed_histograms_are_cumulative_and_named_by_the_conventions(serve, co
         "http.request.method": "POST",
         "http.response.status_code": 201,
         "http.route": "/users",
+        "url.scheme": "http",
     }
     assert "http.route" not in attributes_of(points["GET"])
     point = points["POST"]
@@ -261,6 +268,95 @@ def test_pushed_histograms_are_cumulative_and_named_by_the_conventions(serve, co
     [users] = collector.latest("users_created_total").values()
     assert users.data.sum.is_monotonic
     assert users.data.sum.aggregation_temporality == CUMULATIVE
+
+
+DELTA = 1
+
+
+def test_pushed_counts_are_those_since_the_last_push_on_request(serve, collector):
+    delta = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
+    service = serve(**(collector.variables | delta))
+    for number in range(3):
+        create(service.client, number)
+        assert collector.wait_for(partial(has_grown, collector, number + 1))
+    service.stop()
+
+    assert added_up(collector, "users_created_total") == 3
+    assert added_up(collector, "http.server.request.duration") == 3
+    sums = [each.data for each in collector.metrics if each.data.name == "users_created_total"]
+    assert {each.sum.aggregation_temporality for each in sums} == {DELTA}
+    active = [each.data for each in collector.metrics if "active_requests" in each.data.name]
+    assert {each.sum.aggregation_temporality for each in active} == {CUMULATIVE}
+
+
+def has_grown(collector, number):
+    return added_up(collector, "users_created_total") >= number
+
+
+def added_up(collector, name):
+    """Add up all that was ever sent."""
+    points = [x for each in collector.metrics if each.data.name == name for x in each.points]
+    return sum(x.count if hasattr(x, "bucket_counts") else x.as_double + x.as_int for x in points)
+
+
+def test_no_gauge_is_pushed_as_a_ratio(serve, collector):
+    service = serve(**collector.variables)
+    create(service.client, 1)
+    service.stop()
+
+    units = {each.data.name: each.data.unit for each in collector.metrics}
+    assert "1" not in units.values()
+    assert units["process_resident_memory_bytes"] == "By"
+    assert units["database_pool_connections"] == "{connection}"
+    assert units["active_connections"] == units["http.server.active_requests"] == "{request}"
+    assert units["http_request_duration_seconds"] == "s"
+    assert units["service_build_info"] == ""
+    assert "http_server_active_requests" not in units
+
+
+def test_instruments_are_there_from_the_start(serve):
+    samples = serve(APP_VERSION="1.2.3", BUILD_ID="abc", RATE_LIMIT_ENABLED="true").samples()
+
+    families = {name for name, _ in samples}
+    expected = {
+        *("active_connections", "http_server_active_requests", "users_created_total"),
+        *("import_lines_total", "rate_limit_errors_total", "database_pool_limit"),
+        *("outbox_messages", "outbox_delivery_duration_seconds_count"),
+    }
+    assert expected <= families
+    zeros = ["users_created_total", "rate_limit_decisions_total", "rate_limit_errors_total"]
+    assert {value for (name, _), value in samples.items() if name in zeros} == {0}
+    decisions = [dict(own) for name, own in samples if name == "rate_limit_decisions_total"]
+    assert {(own["limit"], own["decision"]) for own in decisions} == {
+        (limit, decision)
+        for limit in ("registration", "login")
+        for decision in ("allowed", "refused")
+    }
+    build = {"version": "1.2.3", "build_id": "abc", "environment": "development"}
+    assert samples["service_build_info", frozenset(build.items())] == 1
+
+
+def test_the_web_processes_of_a_pod_tell_what_they_use(serve):
+    service = serve(WEB_CONCURRENCY="2")
+    processes = [psutil.Process(pid) for pid in (service.process.pid, *service.workers)]
+    samples = {name: value for (name, own), value in service.samples().items() if not own}
+
+    resident = sum(each.memory_info().rss for each in processes)
+    assert samples["process_resident_memory_bytes"] == pytest.approx(resident, rel=0.2)
+    assert samples["process_start_time_seconds"] == pytest.approx(processes[0].create_time(), abs=2)
+    assert 3 < samples["process_open_fds"] < 200
+    assert samples["process_virtual_memory_bytes"] > resident
+
+
+def test_the_cpu_time_of_a_pod_does_not_fall_when_a_worker_dies(serve):
+    service = serve(WEB_CONCURRENCY="2")
+    before = service.total("process_cpu_seconds_total")
+
+    killed = service.workers[0]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: killed not in service.workers and len(service.workers) == 2)
+
+    assert service.total("process_cpu_seconds_total") >= before > 0
 
 
 @pytest.mark.parametrize("interval", ["", "soon", "0", "-1"])

@@ -61,7 +61,29 @@ def test_a_duration_has_the_labels_of_the_semantic_conventions():
         "http.request.method": "GET",
         "http.response.status_code": "200",
         "http.route": "/things/<id>",
+        "url.scheme": "http",
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [("200", None), ("404", None), ("499", None), ("500", "500"), ("503", "503")],
+)
+def test_a_duration_names_the_error_of_a_fault_and_of_no_refusal(status, error):
+    stored = STORED | {"status_code": status}
+
+    labels = dict(relabeled(ALL["http.server.request.duration"], stored, ROUTES))
+
+    assert labels.get("error.type") == error
+
+
+def test_requests_being_worked_on_are_told_by_method_and_in_all(pushed):
+    points = pushed["http.server.active_requests"].data.data_points
+
+    assert {"GET", "POST"} <= {each.attributes["http.request.method"] for each in points}
+    assert {each.attributes["url.scheme"] for each in points} == {"http"}
+    (total,) = pushed["active_connections"].data.data_points
+    assert (total.attributes, total.value) == ({}, sum(each.value for each in points))
 
 
 def test_a_route_that_is_not_known_is_empty():

@@ -29,6 +29,7 @@ KINDS |= {"StoredMetric": "gauge", "add_gauge": "gauge"}
 # Argument of Outage -> level at which it is logged.
 OUTAGE = {"away": "WARNING", "back": "INFO"}
 READINGS = {Reading.COUNT: "counter", Reading.HISTOGRAM: "histogram", Reading.LEVEL: "gauge"}
+READINGS[Reading.SUM] = "gauge"
 
 
 def calls(source):

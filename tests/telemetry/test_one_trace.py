@@ -121,6 +121,17 @@ def test_the_spans_of_an_email_say_what_became_of_it(follow, sink):
     assert {each.status for each in calls} == {0, ERROR}
 
 
+def test_without_propagators_an_email_goes_out_and_names_no_trace(deployment, provider):
+    web, _ = deployment.both(OTEL_PROPAGATORS="none")
+
+    created = httpx2.post(f"{web.url}/users", json=ADA, headers=FROM_CALLER)
+
+    assert created.status_code == 201
+    eventually(lambda: provider.taken)
+    (mail,) = provider.attempts
+    assert not {"traceparent", "baggage", "b3"} & mail.headers.keys()
+
+
 def test_what_a_worker_counts_is_pushed(deployment, sink):
     deployment.worker(POD_NAME="worker-1", **sink.variables)
 

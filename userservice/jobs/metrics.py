@@ -13,6 +13,11 @@ def count_import(*, created: int, refused: int) -> None:
     _import_lines().labels("refused").inc(refused)
 
 
+def prepare() -> None:
+    """Show the counts from the start."""
+    count_import(created=0, refused=0)
+
+
 @once
 def _import_lines() -> Counter:
     return Counter("import_lines_total", "Lines of uploads, by what became of them.", ["result"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chassis.resource import Resource
 from chassis.storage.tables import Purge, Unpurged
-from userservice.jobs import events, routes, service
+from userservice.jobs import events, metrics, routes, service
 
 if TYPE_CHECKING:
     import click
@@ -29,5 +29,6 @@ RESOURCE = Resource(
         "job_chunks": Unpurged("They go when their job is over, or with it (ON DELETE CASCADE)."),
         "job_errors": Unpurged("They go with their job (ON DELETE CASCADE)."),
     },
+    prepare_metrics=metrics.prepare,
     commands=_commands,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.resource import Resource
 from chassis.storage.tables import Purge, StoredMetric
-from userservice.users import events, routes, service
+from userservice.users import events, metrics, routes, service
 
 RESOURCE = Resource(
     name="users",
@@ -12,5 +12,6 @@ RESOURCE = Resource(
     handlers=events.HANDLERS,
     readers=events.READERS,
     tables={"users": Purge(service.count_purgeable_users, service.purge_deleted_users)},
+    prepare_metrics=metrics.prepare,
     metrics=(StoredMetric("users", "Users by status.", "status", service.count_users),),
 )
