@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from chassis.process.pinning import CAN_PIN
 from chassis.process.stop import CLOSE_SECONDS, StopBudget
 from chassis.settings.kinds import (
     boolean,
@@ -179,6 +180,7 @@ class AppConfig:
     web_threads: int = setting(
         16, integer(1, 256), "Requests that each of them works on at a time; more get 503."
     )
+    web_pin: str = setting("auto", choice("off", "auto", "on"), "Whether each stays on one CPU.")
     request_read_seconds: float = setting(
         10.0, seconds(0.1, 600), "How long a client may take to send a request."
     )
@@ -263,6 +265,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
         ),
+        "WEB_PIN=on needs Linux": config.web_pin == "on" and not CAN_PIN,
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url
         ),
