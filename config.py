@@ -51,9 +51,7 @@ class AppConfig:
     """
 
     environment: Environment = setting(
-        Environment.DEVELOPMENT,
-        member(Environment),
-        "Where the service runs; decides what is refused.",
+        Environment.DEVELOPMENT, member(Environment), "Where it runs; decides what is refused."
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
@@ -65,7 +63,7 @@ class AppConfig:
         secret=True,
     )
     database_pool_size: int = setting(
-        10, integer(1, 1000), "Connections that each process keeps open."
+        10, integer(1, 1000), "Connections that a process keeps open."
     )
     database_max_overflow: int = setting(
         20, integer(0, 1000), "Connections that each process may open beyond the pool for a while."
@@ -204,9 +202,7 @@ class AppConfig:
     log_level: str = setting(
         "INFO", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Least severe log level."
     )
-    log_format: str = setting(
-        "json", choice("json", "text"), "One JSON object a line, or text for people."
-    )
+    log_format: str = setting("json", choice("json", "text"), "JSON objects, or text for people.")
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")

@@ -60,7 +60,8 @@ class Entrance:
 
     def turn_away(self) -> bool:
         """Let no new client begin to connect; tell whether some may have begun before."""
-        return any([turn_away(each) for each in self._listeners])
+        turned = [turn_away(each) for each in self._listeners]  # all of them, not the first alone
+        return any(turned)
 
     def close(self) -> None:
         """Take in the clients that have connected already, and none after them."""

@@ -48,7 +48,7 @@ def test_who_was_turned_away_is_refused_once_the_socket_is_closed(listener):
     port = listener.getsockname()[1]
     turn_away(listener)
     with socket.socket() as client:
-        client.setblocking(False)
+        client.settimeout(0)
         client.connect_ex((HOST, port))
         listener.close()
 
