@@ -12,7 +12,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz lint format types contracts migration migrate requirements docs figures check \
+.PHONY: help setup run test chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
 .PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
@@ -42,6 +42,9 @@ endef
 
 fuzz: $(DEV)/stamp ## Compare our reader of HTTP with another parser: make fuzz inputs=100000 seed=1
 	PYTHONPATH=. $(DEV)/bin/python tests/http/fuzz.py $(if $(inputs),--inputs $(inputs)) $(if $(seed),--seed $(seed))
+
+fuzz-proxies: $(DEV)/stamp ## Attack the service behind nginx and HAProxy: make fuzz-proxies requests=20000 seed=1
+	PYTHONPATH=. $(DEV)/bin/python -m tests.http.behind_proxies $(if $(requests),--requests $(requests)) $(if $(seed),--seed $(seed))
 
 lint: $(DEV)/stamp ## Check style, format and spelling
 	$(DEV)/bin/python -m ruff check

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from chassis.process.pinning import CAN_PIN
 from chassis.process.stop import CLOSE_SECONDS, StopBudget
 from chassis.settings.kinds import (
     boolean,
@@ -50,9 +51,7 @@ class AppConfig:
     """
 
     environment: Environment = setting(
-        Environment.DEVELOPMENT,
-        member(Environment),
-        "Where the service runs; decides what is refused.",
+        Environment.DEVELOPMENT, member(Environment), "Where it runs; decides what is refused."
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
@@ -64,7 +63,7 @@ class AppConfig:
         secret=True,
     )
     database_pool_size: int = setting(
-        10, integer(1, 1000), "Connections that each process keeps open."
+        10, integer(1, 1000), "Connections that a process keeps open."
     )
     database_max_overflow: int = setting(
         20, integer(0, 1000), "Connections that each process may open beyond the pool for a while."
@@ -179,6 +178,7 @@ class AppConfig:
     web_threads: int = setting(
         16, integer(1, 256), "Requests that each of them works on at a time; more get 503."
     )
+    web_pin: str = setting("auto", choice("off", "auto", "on"), "Whether each stays on one CPU.")
     request_read_seconds: float = setting(
         10.0, seconds(0.1, 600), "How long a client may take to send a request."
     )
@@ -202,9 +202,7 @@ class AppConfig:
     log_level: str = setting(
         "INFO", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Least severe log level."
     )
-    log_format: str = setting(
-        "json", choice("json", "text"), "One JSON object a line, or text for people."
-    )
+    log_format: str = setting("json", choice("json", "text"), "JSON objects, or text for people.")
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")
@@ -263,6 +261,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
         ),
+        "WEB_PIN=on needs Linux": config.web_pin == "on" and not CAN_PIN,
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url
         ),

@@ -26,7 +26,7 @@ from chassis.http.problem import refusal
 from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
-from chassis.process import garbage
+from chassis.process import garbage, pinning
 from chassis.process.start import refuse, require_address
 from chassis.settings.variables import ConfigError
 from chassis.telemetry import instruments, shared_counts
@@ -97,14 +97,17 @@ def require_addresses(server: Any) -> None:
             require_address(*address, setting="PORT")
 
 
-def pre_fork(_server: Any, worker: Any) -> None:
-    """Keep the collector off shared objects: a look at an object would copy its page."""
+def pre_fork(server: Any, worker: Any) -> None:
+    """Keep the collector off shared objects, whose pages it would copy; choose slot and CPU."""
     shared_counts.assign(worker.age)
     garbage.prepare_fork()
+    taken = [getattr(each, "cpu", None) for each in server.WORKERS.values()]
+    worker.cpu = pinning.choose_cpu(app_config.web_pin, server.num_workers, taken)
 
 
 def post_fork(_server: Any, worker: Any) -> None:
-    """Count from here on in the worker's own slot."""
+    """Keep the worker on its CPU, before it has threads; count from here on in its own slot."""
+    pinning.pin(worker.cpu)
     shared_counts.enter(worker.age)
 
 

@@ -194,8 +194,10 @@ def test_the_development_server_serves_with_readable_logs(empty_database):
 
 def test_workers_collect_garbage_though_nobody_did_while_modules_were_loaded():
     code = (
-        "import gc, runpy; hooks = runpy.run_path('gunicorn.conf.py'); loading = gc.isenabled(); "
-        "hooks['pre_fork'](None, None); print(loading, gc.isenabled())"
+        "import gc, runpy; from types import SimpleNamespace as Some; "
+        "hooks = runpy.run_path('gunicorn.conf.py'); loading = gc.isenabled(); "
+        "hooks['pre_fork'](Some(WORKERS={}, num_workers=1), Some(age=1)); "
+        "hooks['on_exit'](None); print(loading, gc.isenabled())"
     )
 
     result = run(sys.executable, "-c", code)

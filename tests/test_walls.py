@@ -106,6 +106,7 @@ SHARED = {
     ("chassis/http/balance.py", "_shared"): "memory of all workers, a slot for each",
     ("chassis/http/head.py", "_keys"): "two threads that miss a name store the same key",
     ("chassis/telemetry/otel_variables.py", "_complaints"): "kept until there is a log",
+    ("chassis/telemetry/otel_variables.py", "_reported"): "written while logging is set up",
     ("chassis/telemetry/instrumentation.py", "_settings"): "set once, before there are threads",
     ("chassis/telemetry/shared_counts.py", "_directory"): "gunicorn's master has one thread",
     ("chassis/telemetry/shared_counts.py", "_own_slot"): "set in a worker before its threads",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chassis.http import balance
 from chassis.http.connection import Connection
+from chassis.http.handshakes import turn_away
 
 if TYPE_CHECKING:
     from chassis.http.worker import Worker
@@ -56,6 +57,11 @@ class Entrance:
         for listener in self._listeners.keys() - self._watched:
             self._watched.add(listener)
             self._worker.loop.add_reader(listener.fileno(), self._on_connect, listener)
+
+    def turn_away(self) -> bool:
+        """Let no new client begin to connect; tell whether some may have begun before."""
+        turned = [turn_away(each) for each in self._listeners]  # all of them, not the first alone
+        return any(turned)
 
     def close(self) -> None:
         """Take in the clients that have connected already, and none after them."""

@@ -31,6 +31,8 @@ HEARTBEAT_SECONDS = 0.9
 END_SECONDS = 0.1
 # Idle connections stay open this long after the drain: requests may be under way on them.
 LAST_CALL_SECONDS = 2.0
+# Clients that have begun to connect when new ones are turned away have this time for it.
+HANDSHAKE_SECONDS = 0.05
 
 
 def _plain_refusal(status: HTTPStatus) -> tuple[str, Headers, bytes]:
@@ -76,6 +78,7 @@ class Worker(BaseWorker):
         self.entrance: Entrance = None  # type: ignore[assignment] # before `run`
         self._stopping_since: float | None = None
         self._ended_at = math.inf
+        self._is_drained = False
         self._beat_at = 0.0
 
     @property
@@ -198,9 +201,17 @@ class Worker(BaseWorker):
         self.loop.call_later(self.drain_seconds, self._end_drain)
 
     def _end_drain(self) -> None:
-        """Take in the clients that have connected already, then finish the requests in flight."""
-        if self._ended_at < math.inf:
+        """Turn new clients away where all workers stop, and wait for those who are connecting."""
+        if self._is_drained:
             return
+        self._is_drained = True
+        if balance.is_stop_announced() and self.entrance.turn_away():
+            self.loop.call_later(HANDSHAKE_SECONDS, self._finish)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Take in the clients that have connected already, then finish the requests in flight."""
         self.entrance.close()
         self.log.info("Stopped: drain after %.3f s", self._stopped_for())
         self._ended_at = time.monotonic()

@@ -1,13 +1,22 @@
-"""Kept connections behind nginx and HAProxy, while attackers are on the same ones."""
+"""Kept connections behind nginx and HAProxy, while attackers are on the same ones.
+
+    make fuzz-proxies requests=20000 seed=1
+
+Attackers send mutated requests. Nobody may get another's answer, and no connection more answers
+than were asked for on it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import random
 import re
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -16,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.http.fuzz import inputs
-from tests.http.harness import request
+from tests.http.harness import request, serving
 from tests.support.ports import HOST, free_port
 
 NGINX = """
@@ -62,6 +71,7 @@ KINDS = {
     "haproxy": ("haproxy", HAPROXY, {"reuse": "safe"}),
     "haproxy, always": ("haproxy", HAPROXY, {"reuse": "always"}),
 }
+ANSWER = re.compile(rb"HTTP/1\.[01] [2-5][0-9]{2} ")
 VICTIMS = 8
 ATTACKERS = 2
 CHUNKED = "Transfer-Encoding: chunked"
@@ -125,7 +135,7 @@ def attack(port: int, requests: int, seed: int) -> Counter[str]:
         for number in range(VICTIMS)
     ]
     attackers = [
-        threading.Thread(target=_attack, args=(port, seed + number, over))
+        threading.Thread(target=_attack, args=(port, seed + number, over, seen))
         for number in range(ATTACKERS)
     ]
     for each in (*attackers, *victims):
@@ -162,14 +172,48 @@ def _ask(port: int, number: int, requests: int, seen: Counter[str]) -> None:
     connection.close()
 
 
-def _attack(port: int, seed: int, over: threading.Event) -> None:
+def _attack(port: int, seed: int, over: threading.Event, seen: Counter[str]) -> None:
     chance = random.Random(seed)  # noqa: S311 - an attack can be repeated
     mutated = inputs(1_000_000, seed)
     while not over.is_set():
         data = chance.choice([*ATTACKS, next(mutated)[0]])
-        with suppress(OSError), socket.create_connection((HOST, port), 5) as client:
-            client.settimeout(0.05)
-            client.sendall(data)
-            with suppress(TimeoutError):
-                while client.recv(65536):
-                    pass
+        received = _exchange(port, data)
+        if b"victim-" in received:
+            seen["crossed: an attacker got a victim's answer"] += 1
+        # A request has a version; at the end, one refusal may answer what is none.
+        if len(ANSWER.findall(received)) > data.count(b"HTTP/") + 1:
+            seen[f"surplus: {data!r}"] += 1
+
+
+def _exchange(port: int, data: bytes) -> bytes:
+    received = b""
+    with suppress(OSError), socket.create_connection((HOST, port), 5) as client:
+        client.settimeout(0.05)
+        client.sendall(data)
+        while piece := client.recv(65536):
+            received += piece
+    return received
+
+
+def main() -> int:
+    """Attack the service behind each proxy that is installed; return 1 if anybody suffered."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))  # noqa: S311
+    chosen = parser.parse_args()
+    right = {"right": chosen.requests // VICTIMS * VICTIMS}
+    is_failed = False
+    for kind in (each for each in KINDS if find(KINDS[each][0])):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(threads=8, workers=2) as web,
+            proxy(kind, web.port, Path(folder)) as port,
+        ):
+            seen = attack(port, chosen.requests, chosen.seed)
+        sys.stdout.write(f"{kind}, seed {chosen.seed}: {dict(seen)}\n")
+        is_failed |= seen != right
+    return int(is_failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
