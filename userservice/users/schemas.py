@@ -156,5 +156,5 @@ class UserQuery(PageQuery):
         None,
         max_length=EMAIL_LENGTH,
         pattern=r"^[^\x00]*$",  # PostgreSQL takes no NUL
-        description="Address, in any case.",
+        description="Address, in any spelling.",
     )
