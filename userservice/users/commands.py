@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import click
 
 from chassis.backing_services import BackingServices
-from chassis.cli.options import as_json, with_services
+from chassis.cli.options import as_json, examples, with_services
 from chassis.storage import migrations
 from userservice.users import mailboxes
 from userservice.users.mailboxes import SharedMailbox
 
 
-@click.command("mailboxes")
+@click.command("mailboxes", epilog=examples("mailboxes", "mailboxes --json"))
 @as_json
 @with_services
 def give_mailbox_keys(services: BackingServices, *, is_json: bool) -> None:
