@@ -29,9 +29,11 @@ from chassis.backing_services import BackingServices
 from chassis.http import admission, headers, metrics, proxies, request_tracing
 from chassis.http.auth import Authenticator, Principal
 from chassis.http.context import About, WebContext, set_context
+from chassis.http.cors import allow_origins
 from chassis.http.flask_app import PlainFlask
 from chassis.http.health import make_readiness
 from chassis.http.layers import Layer, wrap
+from chassis.http.options import register_options
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
@@ -50,9 +52,6 @@ from userservice.users import credentials
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-EXPOSED_HEADERS = [
-    *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"),
-]
 ROOT = Path(__file__).resolve().parent
 USAGE = "usage: python app.py [--debug | worker | admin COMMAND | --version | --help]"
 
@@ -79,10 +78,8 @@ def create_app(
     register_error_handlers(app, PROBLEM_MEMBERS)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    if config.cors_origins:
-        from flask_cors import CORS  # noqa: PLC0415 - rarely configured
-
-        CORS(app, origins=sorted(config.cors_origins), expose_headers=EXPOSED_HEADERS)
+    register_options(app)
+    allow_origins(app, config.cors_origins)
     prepare_metrics()
     telemetry.instrument(app, services.database.engine)
     wrap(app, layers(config, telemetry.provider).values())

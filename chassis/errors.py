@@ -26,6 +26,8 @@ class AppError(Exception):
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal server error"
+    remedy: ClassVar[str] = "Try again later. If it happens again, report the request_id."
+    """The way out for callers, in whole sentences."""
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class InvalidRequest(AppError):
     status = HTTPStatus.BAD_REQUEST
     code = "invalid_request"
     title = "Invalid request"
+    remedy = "Correct what detail and errors name. Sent again as it is, it is refused again."
 
 
 class Unauthenticated(AppError):
@@ -54,6 +57,11 @@ class Unauthenticated(AppError):
     status = HTTPStatus.UNAUTHORIZED
     code = "unauthenticated"
     title = "Valid credentials are required"
+    remedy = "Send an access token or an API key. Renew an access token that has expired."
+
+
+class InvalidToken(Unauthenticated):
+    """An access token came along, and is garbled, expired, or names nobody any more."""
 
 
 class Forbidden(AppError):
@@ -62,6 +70,7 @@ class Forbidden(AppError):
     status = HTTPStatus.FORBIDDEN
     code = "forbidden"
     title = "Not allowed"
+    remedy = "Ask for this as somebody who may do it."
 
 
 class NotFound(AppError):
@@ -70,6 +79,7 @@ class NotFound(AppError):
     status = HTTPStatus.NOT_FOUND
     code = "not_found"
     title = "Not found"
+    remedy = "Check the address. Deleted things do not come back."
 
 
 class Conflict(AppError):
@@ -78,6 +88,7 @@ class Conflict(AppError):
     status = HTTPStatus.CONFLICT
     code = "conflict"
     title = "Conflict"
+    remedy = "Read the data as they are, and send a request that fits them."
 
 
 class PreconditionFailed(AppError):
@@ -86,6 +97,7 @@ class PreconditionFailed(AppError):
     status = HTTPStatus.PRECONDITION_FAILED
     code = "precondition_failed"
     title = "The resource has changed since it was read"
+    remedy = "Read it again, and send the change with the new ETag."
 
 
 class TooManyRequests(AppError):
@@ -94,6 +106,7 @@ class TooManyRequests(AppError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     code = "too_many_requests"
     title = "Too many requests"
+    remedy = "Wait for as long as Retry-After says."
 
 
 class UnsupportedMediaType(AppError):
@@ -102,6 +115,11 @@ class UnsupportedMediaType(AppError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "unsupported_media_type"
     title = "Unsupported media type"
+    remedy = "Send one of the types that Accept, or for PATCH Accept-Patch, names."
+
+    def __init__(self, *accepted: str) -> None:
+        super().__init__(f"Content-Type must be {' or '.join(accepted)}" if accepted else None)
+        self.accepted = accepted
 
 
 class Unavailable(AppError):
@@ -110,6 +128,7 @@ class Unavailable(AppError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "unavailable"
     title = "Service temporarily unavailable"
+    remedy = "Send it again after as many seconds as Retry-After says."
 
     def __init__(
         self, detail: str | None = None, *, retry_after: timedelta = timedelta(seconds=1)

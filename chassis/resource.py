@@ -33,6 +33,7 @@ class Resource:
     Args:
         name: The resource's name in the plural, as in its addresses.
         blueprint: The routes.
+        tags: Group of operations in the API's description -> a sentence about it.
         handlers: Topic -> work that follows from a message.
         readers: Topic -> reading for many messages at once, which spares their handlers it.
         abandoned_handlers: Topic -> work before a message is given up.
@@ -44,6 +45,7 @@ class Resource:
 
     name: str
     blueprint: Blueprint | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
     handlers: Mapping[str, Handler] = field(default_factory=dict)
     readers: Mapping[str, Reader] = field(default_factory=dict)
     abandoned_handlers: Mapping[str, AbandonedHandler] = field(default_factory=dict)
@@ -57,7 +59,7 @@ def merge(declared: Iterable[Mapping[str, T]]) -> dict[str, T]:
     """Return all declarations in one mapping, in their order.
 
     Raises:
-        ValueError: two resources declare the same topic or table.
+        ValueError: two resources declare the same topic, table or tag.
     """
     merged: dict[str, T] = {}
     for each in declared:

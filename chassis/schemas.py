@@ -45,6 +45,28 @@ class Schema(BaseModel):
             raise refusal(_details(error)) from None
 
 
+class FieldProblem(Schema):
+    """The fault of one member of the input."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Schema):
+    """An error (RFC 9457); clients branch on `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    error: str
+    code: str
+    errors: list[FieldProblem]
+    request_id: str
+    trace_id: str
+
+
 ItemType = TypeVar("ItemType", bound=Schema)
 PageSize = Annotated[int, Field(ge=1, le=200)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +31,11 @@ def random_token() -> str:
 def fingerprint(value: bytes) -> str:
     """Return the SHA-256 digest under which a secret or an address is stored."""
     return hashlib.sha256(value).hexdigest()
+
+
+def composed(password: str) -> str:
+    """Return a password as it is hashed: keyboards differ in how they compose its letters."""
+    return unicodedata.normalize("NFC", password)
 
 
 class Hashing(NamedTuple):
@@ -78,7 +84,7 @@ class PasswordHasher:
         """
         with self._slot():
             try:
-                return self._argon2.hash(password)
+                return self._argon2.hash(composed(password))
             except argon2.exceptions.HashingError as error:  # no memory
                 raise Unavailable from error
 
@@ -91,18 +97,24 @@ class PasswordHasher:
         Raises:
             Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
+        # Older hashes are of the password as it was typed.
+        forms = dict.fromkeys((composed(password), password))
         with self._slot():
-            try:
-                self._argon2.verify(password_hash or self._nobodys_hash, password)
-            except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
-                return False
-            except (argon2.exceptions.VerificationError, argon2.exceptions.HashingError) as error:
-                raise Unavailable from error  # that it could not be computed says nothing of it
-        return password_hash is not None
+            known = password_hash or self._nobodys_hash
+            is_right = any(self._is_hashed(known, each) for each in forms)
+        return is_right and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Tell whether the hash was made with other parameters than the current ones."""
         return self._argon2.check_needs_rehash(password_hash)
+
+    def _is_hashed(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._argon2.verify(password_hash, password)
+        except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):
+            return False
+        except (argon2.exceptions.VerificationError, argon2.exceptions.HashingError) as error:
+            raise Unavailable from error  # that it could not be computed says nothing of it
 
     @once_property
     def _nobodys_hash(self) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import jwt
 from itsdangerous import BadData, URLSafeSerializer
 
-from chassis.errors import InvalidRequest, Unauthenticated
+from chassis.errors import InvalidRequest, InvalidToken
 
 # The configuration refuses short secrets in production; in development they are public anyway.
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
@@ -54,7 +54,7 @@ class AccessTokens:
         """Return the user that a token names.
 
         Raises:
-            Unauthenticated: the token is not valid; the caller does not learn why.
+            InvalidToken: the token is not valid; the caller does not learn why.
         """
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]
@@ -71,7 +71,7 @@ class AccessTokens:
                 raise jwt.ExpiredSignatureError
             return UUID(claims["sub"])
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
-            raise Unauthenticated from error
+            raise InvalidToken from error
 
 
 def _key_id(secret: str) -> str:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields
 from importlib import import_module
-from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script sees
 import chassis
 import userservice
 from chassis.errors import AppError
-from chassis.http.problem import document
+from chassis.http.problem import type_of
+from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
 from config import AppConfig
 from docs import rooms
@@ -36,9 +36,6 @@ FIRST = (
     "WEB_CONCURRENCY",
     "LOG_FORMAT",
 )
-
-# Below it an AppError is a shortcut, such as to an answer that was given before.
-MIN_FAILURE = 400
 
 BEGIN = "<!-- configuration: written by make docs -->"
 END = "<!-- end of configuration -->"
@@ -89,10 +86,11 @@ ERRORS = """\
 # Errors
 
 Every error is a problem document (RFC 9457, `application/problem+json`). Branch on `code`
-or `type`: they never change. `title` and `detail` are for people and may.
+or `type`: they never change. `title` and `detail` are for people and may. `type` is the address
+of a short page about the code, below the place where the service is mounted.
 
-| `code` | `type` | Status | `title` | Meaning |
-|---|---|---|---|---|
+| `code` | `type` | Status | `title` | Meaning | Remedy |
+|---|---|---|---|---|---|
 {rows}
 
 Where a code has several titles and meanings, they are kinds of one error: what to do is
@@ -101,8 +99,9 @@ the same, and `detail` says which it is.
 `errors` lists each member of the input that is wrong, as `pointer` and `detail`.
 `request_id` is the `X-Request-ID` of the answer; quote it when you ask for help.
 
-Under `/auth`, `error` holds the code as well, and `error_description` the detail: there
-OAuth 2 clients look for them (RFC 6749, section 5.2).
+Under `/auth`, `error` holds a code of OAuth 2, and `error_description` the detail: there its
+clients look for them (RFC 6749, section 5.2). Other faults of the request are `invalid_request`
+there, 405, 413 and 415 among them; `too_many_requests`, `unavailable` and `internal_error` stay.
 
 Refusals of HTTP itself, before a route is reached, such as a method that an address does
 not have, carry the name of their status as `code`: `method_not_allowed` for 405.
@@ -157,18 +156,14 @@ def with_first_settings(readme: str) -> str:
 
 def errors() -> str:
     """Describe every error that the service raises on purpose, once for each code."""
-    kinds: dict[str, list[type[AppError]]] = {}
-    for error in sorted(error_classes(), key=lambda each: (len(each.__mro__), each.__name__)):
-        kinds.setdefault(error.code, []).append(error)
     rows = [
         (
-            f"`{code}`",
-            f"`{problem_type(alike[0])}`",
-            str(int(alike[0].status)),
-            "<br>".join(dict.fromkeys(error.title for error in alike)),
-            "<br>".join(first_paragraph(error) for error in alike),
+            f"`{each.code}`",
+            f"`{type_of(each.code)}`",
+            str(int(each.status)),
+            *("<br>".join(texts) for texts in (each.titles, each.meanings, each.remedies)),
         )
-        for code, alike in sorted(kinds.items(), key=lambda each: (each[1][0].status, each[0]))
+        for each in sorted(explain(error_classes()).values())
     ]
     return ERRORS.format(rows="\n".join(map(row, rows)))
 
@@ -179,38 +174,7 @@ def error_classes() -> set[type[AppError]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
     names = {package.__name__ for package in PACKAGES}
-    return {
-        each
-        for each in descendants(AppError)
-        if each.__module__.partition(".")[0] in names and each.status >= MIN_FAILURE
-    }
-
-
-def descendants(error: type[AppError]) -> Iterator[type[AppError]]:
-    """Yield a class, and all that inherit from it."""
-    yield error
-    for each in error.__subclasses__():
-        yield from descendants(each)
-
-
-def problem_type(error: type[AppError]) -> object:
-    """Return the type that callers see."""
-    shown = document(
-        status=error.status,
-        code=error.code,
-        title=error.title,
-        detail="",
-        instance="",
-        request_id="",
-    )
-    return shown["type"]
-
-
-def first_paragraph(error: type[AppError]) -> str:
-    """Return a docstring's first paragraph, for callers; later ones are for programmers."""
-    if error is AppError:
-        return "Nothing the caller did: a defect in the service, which has been logged."
-    return " ".join(cleandoc(error.__doc__ or "").partition("\n\n")[0].split())
+    return {each for each in failures() if each.__module__.partition(".")[0] in names}
 
 
 def variable(each: Field[Any]) -> str:

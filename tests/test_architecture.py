@@ -30,6 +30,7 @@ UNDESCRIBED = {
     "/openapi.json": "it is the description",
     "/docs": "a page for people, which shows the description",
     "/docs/<asset>": "a part of that page",
+    "/problems/<name>": "pages for people, to which the type of a problem leads",
     "/metrics": "Prometheus knows what it reads, and is told by the deployment where",
 }
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 
 from chassis.errors import InvalidRequest, Unavailable
-from chassis.security import PasswordHasher, same_secret
+from chassis.security import PasswordHasher, composed, same_secret
 from chassis.signatures import PageTokens
 from tests.support.factories import CHEAP_HASHER
 
@@ -48,9 +48,42 @@ def test_a_password_is_hashed_with_argon2id_at_the_strength_that_is_recommended(
 def test_a_hash_verifies_its_password_and_no_other(password):
     hashed = CHEAP_HASHER.hash(password)
 
-    assert argon2.PasswordHasher().verify(hashed, password)
+    assert CHEAP_HASHER.verify(hashed, password)
+    assert argon2.PasswordHasher().verify(hashed, composed(password))
     with pytest.raises(argon2.exceptions.VerifyMismatchError):
         argon2.PasswordHasher().verify(hashed, f"{password}x")
+
+
+TYPED = {"NFC": "Zw\xf6lf M\xf6belp\xe4ckchen", "NFD": "Zwo\u0308lf Mo\u0308belpa\u0308ckchen"}
+
+
+@pytest.mark.parametrize("first", TYPED.values(), ids=TYPED)
+@pytest.mark.parametrize("again", TYPED.values(), ids=TYPED)
+def test_a_password_is_the_same_however_a_keyboard_composes_it(first, again):
+    assert CHEAP_HASHER.verify(CHEAP_HASHER.hash(first), again)
+    assert not CHEAP_HASHER.verify(CHEAP_HASHER.hash(first), again + "\u0308")
+
+
+@pytest.mark.parametrize("typed", TYPED.values(), ids=TYPED)
+def test_a_hash_of_a_password_as_it_was_typed_still_holds(typed):
+    older = argon2.PasswordHasher(memory_cost=8, time_cost=1, parallelism=1).hash(typed)
+
+    assert CHEAP_HASHER.verify(older, typed)
+
+
+@pytest.mark.parametrize("other", ["a\0c", "a\0", "a", "a\0b ", "a\0b\n", " a\0b", "a\0B"])
+def test_no_part_of_a_password_is_left_out(other):
+    assert CHEAP_HASHER.verify(CHEAP_HASHER.hash("a\0b"), "a\0b")
+    assert not CHEAP_HASHER.verify(CHEAP_HASHER.hash("a\0b"), other)
+
+
+def test_the_last_byte_of_the_longest_password_counts():
+    longest = "\U0001f600" * 127  # 4 bytes each
+
+    hashed = CHEAP_HASHER.hash(f"{longest}a")
+
+    assert CHEAP_HASHER.verify(hashed, f"{longest}a")
+    assert not CHEAP_HASHER.verify(hashed, f"{longest}b")
 
 
 def test_the_same_password_has_another_hash_each_time():

@@ -64,7 +64,7 @@ ALLOWED = {
     ("chassis/http/auth.py", r"\b(?:live )?[Uu]sers?\b|\bUSER\b"): (
         "the kinds of callers of any API: people beside services, and administrators"
     ),
-    ("chassis/http/openapi_operation.py", r"Guard\.USER\b"): "the guard of auth.py",
+    ("chassis/http/openapi.py", r"Guard\.USER\b"): "the guard of auth.py",
     ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }

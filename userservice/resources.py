@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from chassis.background import upkeep
-from chassis.http import docs, health, metrics
+from chassis.http import docs, health, metrics, problem_pages
 from chassis.http.openapi import Api
 from chassis.resource import Resource, merge
 from chassis.storage import idempotency
 from chassis.storage.tables import Purge
+from userservice import SERVICE_NAME
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.tokens.errors import oauth_members
 from userservice.tokens.resource import RESOURCE as TOKENS
@@ -21,9 +22,10 @@ RESOURCES = (
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
     Resource(name="idempotency", tables=idempotency.TABLES),
-    Resource(name="health", blueprint=health.blueprint),
+    Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),
     Resource(name="docs", blueprint=docs.blueprint),
+    Resource(name="problems", blueprint=problem_pages.blueprint),
 )
 
 BLUEPRINTS = tuple(each.blueprint for each in RESOURCES if each.blueprint is not None)
@@ -35,6 +37,8 @@ PURGES = {table: rule for table, rule in reversed(TABLES.items()) if isinstance(
 
 API = Api(
     description="Registers users and keeps what is known of them.",
+    contact=f"The operators of {SERVICE_NAME}",
+    tags=merge(each.tags for each in RESOURCES),
     token_path=f"{tokens.url_prefix}/token",
 )
 # Prefix of a path -> function that returns further members of the problem documents below it.

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flask import g, request
 
-from chassis.errors import Forbidden, Unauthenticated
+from chassis.errors import Forbidden, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
 from chassis.signatures import AccessTokens
@@ -82,7 +82,7 @@ class Authenticator:
         # The lookup ends a deleted user's token at once, instead of when the token expires.
         principal = self.find_principal(self.access_tokens.read(token.strip()))
         if principal is None:
-            raise Unauthenticated
+            raise InvalidToken
         return principal
 
 

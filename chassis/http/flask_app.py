@@ -17,6 +17,7 @@ from werkzeug.utils import cached_property
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+_NOWHERE = "/ "  # no route has a blank
 _BODILESS = frozenset({204, 304})
 # Werkzeug looks through all other addresses for what has to be escaped.
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9/._-]*")
@@ -105,13 +106,15 @@ class PlainFlask(Flask):
         if request is None:
             return super().create_url_adapter(None)
         environ = request.environ
+        # Werkzeug would take //x for /x, which a proxy in front may have rules about.
+        is_odd = environ.get("PATH_INFO", "").startswith("//")
         return MapAdapter(
             self.url_map,
             environ.get("HTTP_HOST") or environ["SERVER_NAME"],
             request.root_path,
             "",
             request.scheme,
-            request.path,
+            _NOWHERE if is_odd else request.path,
             request.method,
             environ.get("QUERY_STRING", ""),
         )

@@ -19,13 +19,14 @@ from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
 from chassis.http.auth import public
 from chassis.http.context import web_context
-from chassis.http.operation import Operation
+from chassis.http.operation import PROBES, Operation
 from chassis.http.web import json_response
 from chassis.schemas import Schema
 from chassis.storage import migrations
 from chassis.storage.failures import ReadOnly, SchemaBehind
 
 logger = logging.getLogger(__name__)
+TAGS = {PROBES: "Questions of the platform that runs the service."}
 blueprint = Blueprint("health", __name__)
 
 CHECKS = ("database", "redis", "external_apis")
@@ -168,7 +169,7 @@ def _try(name: str, check: Callable[[], None], passed: set[str]) -> None:
 
 @blueprint.get("/health")
 @public
-@Operation("Tell whether the process is alive", returns={200: Health}, tag="probes")
+@Operation("Tell whether the process is alive", returns={200: Health}, tag=PROBES)
 def get_health() -> Response:
     """Touches nothing outside the process, so that a broken database restarts no pod."""
     about = web_context().about
@@ -180,7 +181,7 @@ def get_health() -> Response:
 
 @blueprint.get("/ready")
 @public
-@Operation("Tell whether the process can serve", returns={200: Ready, 503: Ready}, tag="probes")
+@Operation("Tell whether the process can serve", returns={200: Ready, 503: Ready}, tag=PROBES)
 def get_ready() -> Response:
     """Makes a round trip to each attached resource, at most once a second."""
     readiness = web_context().readiness
@@ -197,7 +198,7 @@ def get_ready() -> Response:
 
 @blueprint.get("/version")
 @public
-@Operation("Tell what runs", returns={200: Version}, tag="probes")
+@Operation("Tell what runs", returns={200: Version}, tag=PROBES)
 def get_version() -> Response:
     """Version, build and environment, as the image and the deployment set them."""
     return json_response(Version(**asdict(web_context().about)))

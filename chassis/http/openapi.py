@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,42 +11,28 @@ from flask import Flask
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from chassis.http.auth import Guard, guard_of
 from chassis.http.context import context_of
+from chassis.http.openapi_headers import HEADERS
 from chassis.http.openapi_operation import REF, describe
 from chassis.http.operation import Operation, operation_of
 from chassis.schemas import Schema
-
-
-class FieldProblem(Schema):
-    """The fault of one member of the input."""
-
-    pointer: str
-    detail: str
-
-
-class Problem(Schema):
-    """An error (RFC 9457); clients branch on `code`."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    error: str
-    code: str
-    errors: list[FieldProblem]
-    request_id: str
-    trace_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """The parts of an API's description that its routes do not give.
 
-    `token_path` is the path that grants and renews access tokens (OAuth 2).
+    Attributes:
+        description: A sentence about the API.
+        contact: Whom to ask about it.
+        tags: Group of operations -> a sentence about it.
+        token_path: The path that grants and renews access tokens (OAuth 2).
     """
 
     description: str
+    contact: str
+    tags: Mapping[str, str]
     token_path: str
 
 
@@ -64,12 +50,15 @@ def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
             "title": context.about.service,
             "version": context.about.version,
             "description": context.api.description,
+            "contact": {"name": context.api.contact},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": prefix or "/"}],
+        "tags": [{"name": name, "description": text} for name, text in context.api.tags.items()],
         "paths": _paths(app),
         "components": {
             "schemas": _schemas(app),
+            "headers": HEADERS,
             "securitySchemes": _security_schemes(prefix + context.api.token_path),
         },
     }
@@ -86,15 +75,19 @@ def _described(app: Flask) -> Iterator[tuple[Rule, Callable[..., Any], Operation
 
 def _paths(app: Flask) -> dict[str, dict[str, Any]]:
     paths: dict[str, dict[str, Any]] = {}
+    security = _security(app)
     for rule, view, operation in _described(app):
         path = paths.setdefault(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
+        described = describe(rule, view, operation)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
-            path[method.lower()] = describe(rule, view, operation)
+            path[method.lower()] = described | {
+                "security": security[guard_of(view) or Guard.PUBLIC]
+            }
     return paths
 
 
 def _schemas(app: Flask) -> dict[str, Any]:
-    models: set[type[Schema]] = {Problem}
+    models: set[type[Schema]] = set()
     for _, _, operation in _described(app):
         models |= operation.models()
     _, definitions = models_json_schema(
@@ -103,6 +96,20 @@ def _schemas(app: Flask) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
+
+
+def _security(app: Flask) -> dict[Guard, list[dict[str, list[str]]]]:
+    """Return guard -> the credentials, any of which is enough; an empty one is none."""
+    key: dict[str, list[str]] = {"apiKey": []}
+    bearer: dict[str, list[str]] = {"oauth2": []}
+    is_open = context_of(app).authenticator.is_registration_open
+    return {
+        Guard.PUBLIC: [],
+        Guard.REGISTRAR: [{}, key, bearer] if is_open else [key, bearer],
+        Guard.USER: [bearer],
+        Guard.OWNER: [key, bearer],
+        Guard.ADMINISTRATOR: [key, bearer],
+    }
 
 
 def _security_schemes(token_path: str) -> dict[str, Any]:

@@ -9,41 +9,13 @@ from typing import Any
 
 from werkzeug.routing import Rule
 
-from chassis.http.auth import Guard, guard_of
+from chassis.http.openapi_headers import answer_headers, request_headers
 from chassis.http.operation import Operation
 from chassis.http.problem import PROBLEM_JSON
 from chassis.http.web import JSON
 from chassis.schemas import Schema
 
 REF = "#/components/schemas/{model}"
-HEADERS = {
-    "ETag": "Version of the resource, for If-Match and If-None-Match.",
-    "Last-Modified": "When the resource last changed.",
-    "Location": "Address of the resource that was created.",
-    "Link": "Address of the next page, with rel=next.",
-}
-REQUEST_HEADERS = {
-    "Idempotency-Key": "Sent again with the same body, a request is answered alike, not repeated.",
-    "If-Match": "Only when the resource still has this ETag.",
-    "If-None-Match": "Only when the resource no longer has this ETag.",
-}
-REQUEST_HEADER_SCHEMAS = {
-    "Idempotency-Key": {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 255,
-        "pattern": "^[!-~]([ -~]*[!-~])?$",
-    },
-}
-API_KEY: dict[str, list[str]] = {"apiKey": []}
-BEARER: dict[str, list[str]] = {"oauth2": []}
-SECURITY: dict[Guard, list[dict[str, list[str]]]] = {
-    Guard.PUBLIC: [],
-    Guard.REGISTRAR: [{}, API_KEY, BEARER],
-    Guard.USER: [BEARER],
-    Guard.OWNER: [API_KEY, BEARER],
-    Guard.ADMINISTRATOR: [API_KEY, BEARER],
-}
 
 
 def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict[str, Any]:
@@ -53,14 +25,13 @@ def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict
         "summary": operation.summary,
         "description": inspect.getdoc(view) or operation.summary,
         "tags": [operation.tag],
-        "security": SECURITY[guard_of(view) or Guard.PUBLIC],
         "parameters": [
             *_path_parameters(rule),
             *_query_parameters(operation),
-            *_headers(operation),
+            *request_headers(operation),
         ],
         "responses": {
-            **_answers(operation),
+            **_answers(operation, view),
             **_errors(operation, view, has_path=bool(rule.arguments)),
         },
         **_request_body(operation),
@@ -113,25 +84,12 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return kept | (alternatives[0] if alternatives else {})
 
 
-def _headers(operation: Operation) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "in": "header",
-            "required": False,
-            "description": REQUEST_HEADERS[name],
-            "schema": REQUEST_HEADER_SCHEMAS.get(name, {"type": "string"}),
-        }
-        for name in operation.request_headers
-    ]
-
-
-def _answers(operation: Operation) -> dict[str, Any]:
+def _answers(operation: Operation, view: Callable[..., Any]) -> dict[str, Any]:
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
             **_content(operation, model),
-            **_answer_headers(operation.response_headers.get(status, ())),
+            "headers": answer_headers(operation, view, status),
         }
         for status, model in operation.returns.items()
     }
@@ -145,22 +103,13 @@ def _content(operation: Operation, model: type[Schema] | None) -> dict[str, Any]
     return {}
 
 
-def _answer_headers(names: tuple[str, ...]) -> dict[str, Any]:
-    if not names:
-        return {}
-    return {
-        "headers": {
-            name: {"description": HEADERS[name], "schema": {"type": "string"}} for name in names
-        }
-    }
-
-
 def _errors(operation: Operation, view: Callable[..., Any], *, has_path: bool) -> dict[str, Any]:
-    schema = {"$ref": REF.format(model="Problem")}
+    schema = {"$ref": REF.format(model=operation.problem.__name__)}
     return {
         str(status): {
             "description": HTTPStatus(status).phrase,
             "content": {PROBLEM_JSON: {"schema": schema}},
+            "headers": answer_headers(operation, view, status),
         }
         for status in sorted(operation.error_statuses(view, has_path=has_path))
         if status not in operation.returns

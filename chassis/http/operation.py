@@ -17,8 +17,9 @@ from chassis.errors import (
 )
 from chassis.http.auth import Guard, guard_of
 from chassis.http.web import JSON
-from chassis.schemas import Schema
+from chassis.schemas import Problem, Schema
 
+PROBES = "probes"  # the tag of routes that a platform asks for
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -40,6 +41,7 @@ class Operation:
         response_headers: Status -> headers that an answer carries.
         upload: Content types of a file that is the request's body.
         download: Content types of a file that is the answer.
+        problem: Schema of the documents about errors.
     """
 
     summary: str
@@ -54,6 +56,7 @@ class Operation:
     response_headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     upload: tuple[str, ...] = ()
     download: tuple[str, ...] = ()
+    problem: type[Problem] = Problem
 
     def __call__(self, view: View) -> View:
         """Mark a view as described by this."""
@@ -62,12 +65,13 @@ class Operation:
 
     def models(self) -> set[type[Schema]]:
         """Return the schemas of bodies, of the request and of the answers."""
-        return {model for model in (*self.returns.values(), self.body) if model is not None}
+        models = (*self.returns.values(), self.body, self.problem)
+        return {model for model in models if model is not None}
 
     def error_statuses(self, view: Callable[..., Any], *, has_path: bool) -> set[int]:
         """Return the statuses of the route's own errors, and of those that such routes share."""
         statuses: set[int] = {error.status for error in self.raises}
-        if self.tag != "probes":
+        if self.tag != PROBES:
             statuses |= {AppError.status, Unavailable.status}
         if self.body is not None:
             statuses |= {

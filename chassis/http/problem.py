@@ -14,13 +14,21 @@ from typing import NamedTuple
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from chassis.errors import AppError, FieldError, Unauthenticated
+from chassis.errors import (
+    AppError,
+    FieldError,
+    InvalidToken,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
 from chassis.http.flask_app import PlainResponse
 from chassis.http.headers import SAFE_HEADERS, request_id
+from chassis.http.web import address
 from chassis.telemetry.tracing import trace_id
 
 logger = logging.getLogger(__name__)
 
+PROBLEMS = "/problems"
 PROBLEM_JSON = "application/problem+json"
 # Code and detail of an error -> members that its document has in addition, or in place of ours.
 Members = Callable[[str, str], Mapping[str, str]]
@@ -69,7 +77,7 @@ def document(  # noqa: PLR0913 - the members of a problem document
 ) -> dict[str, object]:
     """Return the members of a problem document; `error` repeats `detail` for simple clients."""
     return {
-        "type": f"/problems/{code.replace('_', '-')}",
+        "type": type_of(code),
         "title": title,
         "status": status,
         "detail": detail,
@@ -80,6 +88,11 @@ def document(  # noqa: PLR0913 - the members of a problem document
         "request_id": request_id,
         "trace_id": trace_id(),
     }
+
+
+def type_of(code: str) -> str:
+    """Return the address of the page about a code, below the place where we are mounted."""
+    return f"{PROBLEMS}/{code.replace('_', '-')}"
 
 
 def names_of(status: int) -> tuple[str, str]:
@@ -112,6 +125,14 @@ class _Problem(NamedTuple):
     errors: tuple[FieldError, ...] = ()
 
 
+def _challenge(error: Unauthenticated) -> str:
+    """Return the challenge; only where a token came along it says what is wrong (RFC 6750)."""
+    challenge = f'Bearer realm="{current_app.name}"'
+    if isinstance(error, InvalidToken):
+        challenge += ', error="invalid_token", error_description="The access token is not valid"'
+    return challenge
+
+
 class _Problems:
     """Renders errors; resources hand further members in."""
 
@@ -124,7 +145,10 @@ class _Problems:
         if error.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
         if isinstance(error, Unauthenticated):
-            headers["WWW-Authenticate"] = f'Bearer realm="{current_app.name}"'
+            headers["WWW-Authenticate"] = _challenge(error)
+        if isinstance(error, UnsupportedMediaType) and error.accepted:
+            name = "Accept-Patch" if request.method == "PATCH" else "Accept"
+            headers[name] = ", ".join(error.accepted)
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.warning("Request failed", extra={"code": error.code}, exc_info=error)
         errors = tuple(error.errors)
@@ -150,6 +174,7 @@ class _Problems:
 
     def _response(self, problem: _Problem, headers: Mapping[str, str]) -> Response:
         own = document(**problem._asdict(), instance=request.path, request_id=request_id())
+        own["type"] = address(type_of(problem.code))
         body = json.dumps(own | self._further(problem))
         return PlainResponse(body, problem.status, headers, content_type=PROBLEM_JSON)
 

@@ -20,6 +20,7 @@ from chassis.storage import idempotency
 RowType = TypeVar("RowType")
 RowType_co = TypeVar("RowType_co", covariant=True)
 
+REPLAYED = "Idempotent-Replayed"
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _FRAMING = frozenset({"Content-Length"})
 
@@ -67,7 +68,7 @@ def dump_response(response: Response) -> str:
 def load_response(dumped: str) -> Response:
     """Return a response that was sent before, marked as a repetition."""
     status, headers, body = json.loads(dumped)
-    return PlainResponse(body, status, headers | {"Idempotent-Replayed": "true"})
+    return PlainResponse(body, status, headers | {REPLAYED: "true"})
 
 
 def _keyed_request() -> idempotency.Request | None:

@@ -37,7 +37,7 @@ def read_body(schema: type[SchemaType], *media_types: str) -> SchemaType:
     """
     accepted = media_types or (JSON,)
     if request.mimetype not in accepted:
-        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(accepted)}")
+        raise UnsupportedMediaType(*accepted)
     return schema.load(read_input())
 
 

@@ -140,12 +140,19 @@ def origins() -> Kind:
     """Accept a comma-separated list of web origins."""
 
     def parse(raw: str) -> frozenset[str]:
-        chosen = frozenset(part.strip() for part in raw.split(",") if part.strip())
-        if not all(re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", each) for each in chosen):
-            raise ValueError(raw)
-        return chosen
+        return frozenset(_origin(part.strip()) for part in raw.split(",") if part.strip())
 
     return Kind("a comma-separated list of origins such as https://app.example.com", parse)
+
+
+def _origin(raw: str) -> str:
+    """Return an origin as browsers write it: in lower case, without the scheme's own port."""
+    found = re.fullmatch(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", raw.lower())
+    if found is None:
+        raise ValueError(raw)
+    scheme, host, port = found.groups()
+    is_usual = port is None or int(port) == {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}"
 
 
 def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:

@@ -41,6 +41,7 @@ class KeyInFlight(Conflict):
 
     code = "idempotency_key_in_flight"
     title = "A request with the same Idempotency-Key is in progress"
+    remedy = "Send it again in a moment, with the same key: then the first answer comes."
 
 
 class KeyReused(AppError):
@@ -49,6 +50,7 @@ class KeyReused(AppError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "idempotency_key_reused"
     title = "The Idempotency-Key was used for another request"
+    remedy = "Send another request with a key of its own."
 
 
 class IdempotencyKey(Base):

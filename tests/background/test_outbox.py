@@ -383,6 +383,7 @@ def test_a_message_that_cannot_be_stored_leaves_no_user(database):
     user = UserRow(uuid7(), "ada@example.com", "Ada", Status.ACTIVE, 1, now, now)
     values = user._asdict() | {
         "email_key": "ada@example.com",
+        "mailbox_key": "ada@example.com",
         "signup_source": "web",
         "tier": "free",
         "is_superuser": False,

@@ -53,6 +53,7 @@ MATRIX = {
     ("GET", "/openapi.json"): (200,) * 7,
     ("GET", "/docs"): (200,) * 7,
     ("GET", "/docs/<asset>"): (404,) * 7,
+    ("GET", "/problems/<name>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
 BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}}
@@ -283,9 +284,15 @@ def refusal(client):
     return response
 
 
-def assert_same_refusal(response, refusal):
+CHALLENGE = 'Bearer realm="cloudnative-user-api"'
+INVALID_TOKEN = ', error="invalid_token", error_description="The access token is not valid"'
+
+
+def assert_same_refusal(response, refusal, *, has_token):
+    """Assert that a refusal tells no more than one without credentials, but for RFC 6750."""
     assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"] == 'Bearer realm="cloudnative-user-api"'
+    assert response.headers["WWW-Authenticate"] == CHALLENGE + INVALID_TOKEN * has_token
+    assert refusal.headers["WWW-Authenticate"] == CHALLENGE
     assert response.content_type == "application/problem+json"
     assert without_ids(response) == without_ids(refusal)
     assert set(response.headers.keys()) == set(refusal.headers.keys())
@@ -302,7 +309,17 @@ def test_a_token_that_holds_is_what_the_forged_ones_differ_from(client, forge, u
 def test_a_token_that_does_not_hold_is_refused_like_all_others(client, forge, refusal, make):
     response = client.get("/users/me", headers=bearer(make(forge)))
 
-    assert_same_refusal(response, refusal)
+    assert_same_refusal(response, refusal, has_token=True)
+
+
+def test_the_token_of_a_user_who_is_gone_is_no_token_any_more(
+    client, database, forge, user, refusal
+):
+    service.delete_user(database, user.id)
+
+    response = client.get("/users/me", headers=bearer(forge()))
+
+    assert_same_refusal(response, refusal, has_token=True)
 
 
 def test_a_refresh_token_opens_nothing(client, database, refusal):
@@ -310,7 +327,9 @@ def test_a_refresh_token_opens_nothing(client, database, refusal):
     form = {"grant_type": "password", "username": user.email, "password": PASSWORD}
     refresh_token = client.post("/auth/token", data=form).json["refresh_token"]
 
-    assert_same_refusal(client.get("/users/me", headers=bearer(refresh_token)), refusal)
+    response = client.get("/users/me", headers=bearer(refresh_token))
+
+    assert_same_refusal(response, refusal, has_token=True)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +351,11 @@ def test_a_refresh_token_opens_nothing(client, database, refusal):
     ids=str,
 )
 def test_credentials_that_are_none_are_refused_alike(client, headers, refusal):
-    assert_same_refusal(client.get("/users/me", headers=headers), refusal)
+    has_token = headers.get("Authorization", "").lower().partition(" ")[0] == "bearer"
+
+    response = client.get("/users/me", headers=headers)
+
+    assert_same_refusal(response, refusal, has_token=has_token)
 
 
 def test_a_scheme_is_known_in_any_case(client, forge):

@@ -179,3 +179,10 @@ def test_no_private_name_of_flask_or_werkzeug_is_used():
 
     assert private <= defined
     assert not {name for name in private if hasattr(Flask, name) or hasattr(Response, name)}
+
+
+@pytest.mark.parametrize("path", ["//text", "///text", "//"])
+def test_two_slashes_at_the_beginning_name_no_route(plain, path):
+    answer = plain.test_client().get("/text", environ_overrides={"PATH_INFO": path})
+
+    assert answer.status_code == 404

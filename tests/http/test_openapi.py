@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
@@ -17,8 +18,11 @@ from schemathesis.specs.openapi.checks import (
 
 from app import create_app
 from bootstrap import open_backing_services
+from chassis.http.admission import OVERLOADED
+from chassis.http.headers import SAFE_HEADERS
 from config import AppConfig
-from tests.conftest import API_KEY
+from tests.conftest import API_KEY, make_app
+from tests.support.factories import make_user
 
 # The format "email" allows more than the library accepts, such as reserved domains.
 WORD = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
@@ -87,7 +91,7 @@ def test_the_description_is_a_valid_openapi_3_1_document(client):
 
 
 def test_every_route_of_the_api_is_described(app, client):
-    undescribed = {"/openapi.json", "/docs", "/docs/<asset>", "/metrics"}
+    undescribed = {"/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>", "/metrics"}
     rules = {rule.rule for rule in app.url_map.iter_rules()} - undescribed
 
     paths = client.get("/openapi.json").json["paths"]
@@ -104,6 +108,92 @@ def test_the_description_names_who_may_call_what(client):
     assert paths["/auth/token"]["post"]["security"] == []
     assert "401" not in paths["/auth/token"]["post"]["responses"]
     assert "401" in paths["/users"]["get"]["responses"]
+
+
+def test_who_may_register_is_described_as_it_is_configured(config, services):
+    closed = make_app(replace(config, registration="authenticated"), services).test_client()
+
+    paths = closed.get("/openapi.json").json["paths"]
+
+    assert paths["/users"]["post"]["security"] == [{"apiKey": []}, {"oauth2": []}]
+
+
+def test_every_group_of_operations_is_described(client):
+    description = client.get("/openapi.json").json
+
+    used = {
+        tag
+        for path in description["paths"].values()
+        for each in path.values()
+        for tag in each["tags"]
+    }
+    assert {each["name"] for each in description["tags"]} == used
+    assert all(each["description"].endswith(".") for each in description["tags"])
+    assert description["info"]["contact"]["name"]
+
+
+# Headers of every answer, of HTTP itself, or of caches and browsers.
+OF_ALL = {"Content-Type", "Content-Length", "Cache-Control", "Pragma", *SAFE_HEADERS, "Allow"}
+
+
+def described_headers(description, method, path, status):
+    answer = description["paths"][path][method.lower()]["responses"][str(status)]
+    for each in answer["headers"].values():
+        (name,) = re.findall("^#/components/headers/(.+)$", each["$ref"])
+        assert name in description["components"]["headers"]
+    return set(answer["headers"])
+
+
+def answers(caller, user, limited):
+    """Yield method, described path, answer, one for each kind of header."""
+    address, ada = f"/users/{user.id}", {"email": "ada@example.com", "name": "Ada"}
+    keyed = {"Idempotency-Key": "a"}
+    one = "/users/{user_id}"
+    for _ in range(2):  # the second one is a repetition
+        yield "POST", "/users", caller.post("/users", json=ada, headers=keyed)
+    yield "GET", "/users", caller.get("/users?page_size=1")
+    yield "GET", one, caller.get(address)
+    yield "GET", one, caller.get(address, headers={"If-None-Match": "*"})
+    yield "GET", one, caller.get(address, headers={"If-Match": '"9"'})
+    yield "PATCH", one, caller.patch(address, json={"name": "A"})
+    yield "PATCH", one, caller.patch(address, data="x", content_type="text/plain")
+    yield "POST", "/users", caller.post("/users", data="x", content_type="text/plain")
+    yield "GET", "/users", caller.get("/users", headers={"X-API-Key": "wrong"})
+    yield "GET", "/users/export", caller.get("/users/export")
+    yield "POST", "/users/import", caller.post("/users/import", data=b"", content_type="text/csv")
+    yield "GET", "/health", caller.get("/health")
+    yield "GET", "/users", caller.get("/users", environ_overrides={OVERLOADED: True})
+    for _ in range(2):
+        yield "POST", "/users", limited.post("/users", json={})
+    yield "POST", "/auth/token", limited.post("/auth/token", data={"grant_type": "password"})
+
+
+def test_every_header_that_is_sent_is_described(config, services, service_client, database):
+    limits = {"rate_limit_enabled": True, "rate_limit_registration": "1/minute"}
+    limited = make_app(replace(config, **limits), services).test_client()
+    description = service_client.get("/openapi.json").json
+    seen = set()
+
+    for method, path, answer in answers(service_client, make_user(database), limited):
+        sent = set(answer.headers.keys()) - OF_ALL
+        described = described_headers(description, method, path, answer.status_code)
+        assert sent <= described, (method, path, answer.status_code)
+        seen |= sent
+
+    assert seen == set(description["components"]["headers"])
+
+
+def test_an_error_at_the_token_endpoints_is_described_with_the_members_of_oauth(client):
+    description = client.get("/openapi.json").json
+    refused = client.post("/auth/token", data={}).json
+
+    answer = description["paths"]["/auth/token"]["post"]["responses"]["400"]
+
+    assert answer["content"]["application/problem+json"]["schema"] == {
+        "$ref": "#/components/schemas/OAuthProblem"
+    }
+    members = description["components"]["schemas"]["OAuthProblem"]["properties"]
+    assert set(members) == set(refused)
 
 
 def test_every_failure_is_described_as_a_problem(client):

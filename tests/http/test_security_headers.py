@@ -144,7 +144,7 @@ def test_pages_of_a_configured_origin_may_read_why_they_were_refused(cors_client
 def test_a_browser_that_asks_beforehand_is_told_so(cors_client):
     response = cors_client.options("/users/me", headers=PREFLIGHT)
 
-    assert response.status_code == 200
+    assert response.status_code == 204
     assert response.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "PATCH" in response.headers["Access-Control-Allow-Methods"]
     assert "authorization" in response.headers["Access-Control-Allow-Headers"].lower()

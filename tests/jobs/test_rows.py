@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
-from userservice.jobs.records import MAX_LINE_BYTES, Piece
-from userservice.jobs.rows import escape, parse
+from userservice.jobs.records import MAX_LINE_BYTES, Piece, split
+from userservice.jobs.rows import escape, parse, unescape
 
 HASHING = Hashing(8, 1, parallel=2)
 
@@ -150,6 +153,97 @@ def test_a_cell_that_looks_like_a_formula_is_refused_unless_it_is_escaped(cell):
 
     assert [each.user["name"] for each in candidates] == [cell]
     assert [each.line for each in refusals] == [2]
+
+
+SEEN_BY_SOME = [
+    *(
+        "Ada;=1+1",
+        "Ada; =1",
+        "Ada;;@x",
+        "Ada|+1",
+        'Ada;"=1+1"',
+        "a;b;-1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff20x",
+    ),
+    *("'=1", "''=1", "Ada;'=1", "Ada;''-1"),
+]
+
+
+@pytest.mark.parametrize("name", SEEN_BY_SOME)
+def test_an_exported_cell_is_no_formula_for_any_spreadsheet(name):
+    cells = [cell.strip(' "') for cell in re.split("[;|\t,]", escape(name))]
+
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\uff1d", "\uff0b"))]
+
+
+@given(st.text(alphabet="=+-@\uff1d;|'\" aA", min_size=1))
+@example("'=1")
+def test_what_was_escaped_is_found_as_it_was(name):
+    name = "x" + name
+
+    for text in (name, name[1:]):
+        assert unescape(escape(text)) == text
+
+
+@pytest.mark.parametrize("upload_format", UploadFormat)
+@pytest.mark.parametrize("size", [None, 47])
+def test_the_mark_of_utf_8_at_the_beginning_is_no_part_of_the_first_record(upload_format, size):
+    records = {
+        UploadFormat.CSV: b"email,name\nada@example.com,Ada\n",
+        UploadFormat.NDJSON: b'{"email": "ada@example.com", "name": "Ada"}\n',
+    }
+
+    candidates, refusals = read(BOM_UTF8 + records[upload_format], upload_format, size=size)
+
+    assert [each.user["name"] for each in candidates] == ["Ada"]
+    assert refusals == []
+
+
+def test_the_mark_of_utf_8_elsewhere_is_refused():
+    line = b'{"email": "ada@example.com", "name": "Ada"}\n'
+
+    candidates, refusals = read(line + BOM_UTF8 + line)
+
+    assert [each.line for each in candidates] == [1]
+    assert [each.line for each in refusals] == [2]
+
+
+SLOW = {
+    "one open quote": lambda size: b'"\n' + b"a\n" * (size // 2),
+    "quotes that close late": lambda size: (b'"\n' + b"a\n" * 32_000 + b'"\n') * (size // 64_000),
+    "open quotes": lambda size: b'"a\n' * (size // 3),
+    "quotes that close wrongly": lambda size: (
+        (b'"\n' + b"a\n" * 16_000 + b'"x\n') * (size // 32_000)
+    ),
+    "carriage returns": lambda size: b"a\r" * (size // 2),
+}
+
+
+@pytest.mark.parametrize("upload", SLOW.values(), ids=SLOW)
+def test_records_are_found_in_a_time_that_grows_with_the_upload_alone(upload):
+    def seconds(size):
+        piece = Piece(upload(size), UploadFormat.CSV, 2, "email,name", is_last=True)
+        started_at = time.process_time()
+        assert sum(record.lines for record in split(piece)) > 1
+        return time.process_time() - started_at
+
+    # Four times as much takes about four times as long, and sixteen times if it is quadratic.
+    few = min(seconds(250_000) for _ in range(3))
+    many = min(seconds(1_000_000) for _ in range(3))
+
+    assert many < 9 * few + 0.05
+
+
+def test_a_piece_of_one_open_quote_is_split_at_once():
+    piece = Piece(b'"\n' + b"a\n" * 131_000, UploadFormat.CSV, 2, "email,name", is_last=False)
+
+    started_at = time.process_time()
+    first = next(split(piece))
+
+    assert first.lines == 1
+    assert time.process_time() - started_at < 0.2  # it was 0.4 s and more on a quiet machine
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def blueprint_of(notes):
     @owned
     def replace_note(note_id):
         text = read_body(NoteWrite).text
-        return versioned_response(NoteRead, notes.change(note_id, text, expected_versions()))
+        versions = expected_versions(partial(notes.get, note_id))
+        return versioned_response(NoteRead, notes.change(note_id, text, versions))
 
     return blueprint

@@ -128,6 +128,7 @@ def drive(  # noqa: PLR0915 - one line a call
     for probe in ("/health", "/ready", "/metrics", "/version", "/openapi.json", "/docs"):
         call("GET", f"{probe}{query}")
     call("GET", f"/docs/{EMAIL}")
+    call("GET", f"/problems/{EMAIL}{query}")
     call("GET", f"/{quote(NAME)}/{EMAIL}{query}")
     call("PUT", f"/users{query}", json=body)
     call("POST", "/users", json={"email": EMAIL * 4000, "name": NAME})

@@ -58,6 +58,7 @@ def assert_refused(response, error):
         ("GET", "/auth/token", 405, "method_not_allowed"),
         ("POST", "/auth/nothing", 404, "not_found"),
         ("POST", "/auth/revoke", 413, "content_too_large"),
+        ("POST", "/auth/token", 413, "content_too_large"),
     ],
 )
 def test_an_error_of_http_itself_speaks_to_oauth_clients_too(client, method, path, status, code):
@@ -66,7 +67,8 @@ def test_an_error_of_http_itself_speaks_to_oauth_clients_too(client, method, pat
     assert response.status_code == status
     assert response.content_type == "application/problem+json"
     assert response.headers["Cache-Control"] == "no-store"
-    assert response.json["error"] == response.json["code"] == code
+    assert response.json["code"] == code
+    assert response.json["error"] == "invalid_request"  # the RFC knows no other code for these
     assert response.json["error_description"] == response.json["detail"]
 
 

@@ -9,11 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chassis.errors import InvalidRequest
+from userservice.users.addresses import mailbox_key
 from userservice.users.schemas import UserCreate, UserRead, UserUpdate
-from userservice.users.service import email_key
 
 ADA = {"email": "ada@example.com", "name": "Ada"}
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), "\u2028", "\u2029"]
+# Marks of direction, and letters without width.
+CONTROLS += ["\u061c", "\u200b", "\u200e", "\u200f", *map(chr, range(0x202A, 0x202F))]
+CONTROLS += ["\u2060", *map(chr, range(0x2066, 0x206A)), "\ufeff"]
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -69,6 +72,7 @@ def test_any_document_is_a_user_or_refused(members):
 
         if new is not None:
             assert new.email.strip() == new.email
+            assert new.email.rpartition("@")[2].isascii()
             assert new.name == members["name"].strip() or not new.name.isascii()
 
 
@@ -173,7 +177,8 @@ def test_an_accepted_address_survives_the_way_out_and_in(email):
 
     again = UserUpdate.load(json.dumps({"email": new.email}).encode())
 
-    assert again.email == new.email == email.strip()
+    assert again.email == new.email
+    assert mailbox_key(new.email) == mailbox_key(email)
     assert 3 <= len(new.email) <= 254
     assert not set(CONTROLS) & set(new.email)
     email_validator.validate_email(new.email, check_deliverability=False)
@@ -200,17 +205,20 @@ def test_an_address_is_accepted_when_the_validator_accepts_it(email):
 
 
 @given(address_like)
-def test_addresses_that_differ_in_case_have_one_key(email):
-    key = email_key(email)
+def test_a_key_is_that_of_its_address_in_any_form(email):
+    stored = getattr(
+        try_to_load(UserCreate, json.dumps(ADA | {"email": email}).encode()), "email", ""
+    )
+    key = mailbox_key(stored)
 
-    assert email_key(key) == key
-    assert email_key(unicodedata.normalize("NFD", email)) == key
-    assert email_key(email.encode().decode()) == key
+    assert mailbox_key(key) == key
+    assert not stored or mailbox_key(email) == key
+    assert mailbox_key(unicodedata.normalize("NFD", stored)) == key
 
 
 @given(st.from_regex(r"[A-Za-z0-9.+_-]{1,30}@[A-Za-z0-9.-]{1,30}", fullmatch=True))
 def test_the_key_of_an_ascii_address_is_its_lower_case(email):
-    assert email_key(email) == email_key(email.upper()) == email.lower()
+    assert mailbox_key(email) == mailbox_key(email.upper()) == email.lower()
 
 
 @pytest.mark.parametrize(
@@ -220,8 +228,8 @@ def test_the_key_of_an_ascii_address_is_its_lower_case(email):
         "ada+tag@example.com",
         "o'hara@example.com",
         "!#$%&'*+-/=?^_`{|}~@example.com",
-        "δοκιμή@παράδειγμα.ελ",
-        "用户@例子.广告",
+        "δοκιμή@example.com",
+        "用户@example.com",
         "ada@xn--bcher-kva.example.com",
         "😀@example.com",
         "a" * 64 + "@example.com",
@@ -316,6 +324,38 @@ def test_a_label_with_a_control_character_at_its_end_is_refused(label, control):
         load(**{label: f"web{control}"})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u200d",
+        "\u200c\u200d",
+        "\u3164",
+        "\u2800",
+        "\u00ad",
+        "\ufe0f",
+        "\u115f \u1160",
+        "\U000e0041",
+    ],
+)
+def test_a_name_of_which_nothing_is_seen_is_refused(name):
+    with pytest.raises(InvalidRequest, match="Name must have a letter that can be seen"):
+        load(name=name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",  # Persian, joined and not
+        "\U0001f469\u200d\U0001f4bb",  # letters that make one
+        "\U0001f3f4\U000e0067\U000e0062\U000e007f",  # a flag
+        "\u2764\ufe0f",
+        "\u0928\u094d\u200d\u0915",
+    ],
+)
+def test_letters_that_join_others_are_part_of_a_name(name):
+    assert load(name=name).name == unicodedata.normalize("NFC", name)
+
+
 @pytest.mark.parametrize("name", ["A", "a" * 200, "é" * 200, "e\u0301" * 200, "😀" * 200])
 def test_names_have_1_to_200_characters(name):
     assert load(name=name).name == unicodedata.normalize("NFC", name)
@@ -334,7 +374,7 @@ def test_a_name_of_spaces_is_missing(name):
         load(name=name)
 
 
-@pytest.mark.parametrize("name", ["Robert'); DROP TABLE users;--", "<b>", "{{7*7}}", "Ada\u202e"])
+@pytest.mark.parametrize("name", ["Robert'); DROP TABLE users;--", "<b>", "{{7*7}}"])
 def test_a_name_is_text_and_nothing_else(name):
     assert load(name=name).name == name
 

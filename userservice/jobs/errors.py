@@ -20,6 +20,7 @@ class UploadTooLarge(AppError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "upload_too_large"
     title = "The upload is too large"
+    remedy = "Send it in several parts."
 
 
 class TooManyTransfers(Unavailable):

@@ -141,7 +141,7 @@ def _tell(job: JobRow, created: Mapping[str, str], *, refused: int) -> None:
 
     Args:
         job: The job after the piece.
-        created: Folded address -> tier, for each created user.
+        created: Key of the mailbox -> tier, for each created user.
         refused: Number of refused lines.
     """
     for tier, number in Counter(created.values()).items():
@@ -156,7 +156,7 @@ def _taken(batch: Batch, created: Iterable[str]) -> list[Refusal]:
     """Return refusals of the lines whose address belongs to a user or to an earlier line."""
     free = set(created)
     refusals = []
-    for line, key in zip(batch.lines, batch.users.email_key, strict=True):
+    for line, key in zip(batch.lines, batch.users.mailbox_key, strict=True):
         if key in free:
             free.remove(key)
         else:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from userservice.jobs.models import UploadFormat
 
 MAX_LINE_BYTES = 64 * 1024
+_LINE_END = re.compile(rb"[\r\n]")
 
 
 class Piece(NamedTuple):
@@ -36,8 +39,14 @@ class Record(NamedTuple):
 
 
 def split(piece: Piece) -> Iterator[Record]:
-    """Split at line ends of any kind; in CSV a quoted cell may hold some."""
-    return _lines(piece) if piece.format is UploadFormat.NDJSON else _csv_records(piece)
+    """Split at line ends of any kind; in CSV a quoted cell may hold some.
+
+    The mark of UTF-8 that some editors write before the first record is no part of it.
+    """
+    records = _lines(piece) if piece.format is UploadFormat.NDJSON else _csv_records(piece)
+    for record in records:
+        is_first = piece.line == 1 and record.end == len(record.raw)
+        yield record._replace(raw=record.raw.removeprefix(BOM_UTF8)) if is_first else record
 
 
 def _lines(piece: Piece) -> Iterator[Record]:
@@ -56,20 +65,18 @@ def _csv_records(piece: Piece) -> Iterator[Record]:
 
 
 def _next_record(piece: Piece, start: int, line: int) -> Record | None:
-    first = None
+    first, quotes, counted = None, 0, start
     ends = _line_ends(piece.data, start, is_last=piece.is_last)
     for lines, end in enumerate(ends, start=1):
-        record = Record(line, piece.data[start:end], end, lines)
-        first = first or record
-        if not _is_open(record.raw):
+        quotes += piece.data.count(b'"', counted, end)
+        counted = end
+        first = first or Record(line, piece.data[start:end], end, lines)
+        # In an open quote the cell goes on in the next line; a huge cell is an unclosed quote.
+        if quotes % 2 == 0 or end - start > MAX_LINE_BYTES:
+            record = Record(line, piece.data[start:end], end, lines)
             # A stray quote must not make other lines part of this record.
             return record if lines == 1 or _is_one_row(record.raw) else first
     return first if piece.is_last else None
-
-
-def _is_open(raw: bytes) -> bool:
-    """Tell whether a quoted cell goes on in the next line; a huge cell is an unclosed quote."""
-    return raw.count(b'"') % 2 == 1 and len(raw) <= MAX_LINE_BYTES
 
 
 def _is_one_row(raw: bytes) -> bool:
@@ -80,15 +87,17 @@ def _is_one_row(raw: bytes) -> bool:
 
 
 def _line_ends(data: bytes, position: int, *, is_last: bool) -> Iterator[int]:
+    """Yield the position behind each line; old Macintosh files end lines with a CR alone."""
     while position < len(data):
-        newline = data.find(b"\n", position)
-        end = newline + 1 if newline >= 0 else len(data)
-        if newline < 0 and not is_last and len(data) - position <= MAX_LINE_BYTES:
+        # The nearest of both: the nearest of one kind may be at the end of the piece.
+        found = _LINE_END.search(data, position)
+        end = found.end() if found else len(data)
+        if data[end - 1 : end + 1] == b"\r\n":
+            end += 1
+        # A CR at the end of a piece may be half of a line end.
+        is_whole = found is not None and not (end == len(data) and data.endswith(b"\r"))
+        if not is_whole and not is_last and len(data) - position <= MAX_LINE_BYTES:
             return
-        # Old Macintosh files end lines with a carriage return alone.
-        carriage = data.find(b"\r", position, end)
-        if 0 <= carriage < end - 2 or (newline < 0 and 0 <= carriage < end - 1):
-            end = carriage + 1
         yield end
         position = end
 

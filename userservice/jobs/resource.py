@@ -22,6 +22,7 @@ def _commands() -> Sequence[click.Command]:
 RESOURCE = Resource(
     name="jobs",
     blueprint=routes.blueprint,
+    tags={"jobs": "Many users at once, and the jobs that bring them in."},
     handlers=events.HANDLERS,
     abandoned_handlers=events.ABANDONED_HANDLERS,
     tables={

@@ -56,6 +56,7 @@ def import_users() -> Response:
     query=ExportQuery,
     returns={200: None},
     download=tuple(MEDIA_TYPES),
+    response_headers={200: ("Content-Disposition",)},
 )
 def export_users() -> Response:
     """All live users as of one moment, a line each. A file that breaks off is not complete."""
@@ -84,7 +85,7 @@ def cancel_job(job_id: UUID) -> Response:
 def _upload_format() -> UploadFormat:
     upload_format = MEDIA_TYPES.get(request.mimetype)
     if upload_format is None:
-        raise UnsupportedMediaType(f"Content-Type must be {' or '.join(MEDIA_TYPES)}")
+        raise UnsupportedMediaType(*MEDIA_TYPES)
     return upload_format
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,10 @@ _OF_A_LINE = {
 }
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The same in a cell that only some spreadsheets see: behind another separator, with quotes or
+# blanks before it, or with the signs of East Asian keyboards.
+_SEEN_BY_SOME = re.compile("((?:^|[;|\t])[ \"]*)('*[=+@\t\r\uff1d\uff0b\uff0d\uff20-])")
+_ESCAPED = re.compile(_SEEN_BY_SOME.pattern.replace("('*", "'('*"))
 
 
 class Refusal(NamedTuple):
@@ -133,12 +138,12 @@ def _document(raw: bytes, upload_format: UploadFormat, header: str | None) -> by
     values = _cells(text)
     if len(values) != len(names):
         raise InvalidRequest(f"The line has {len(values)} cells, the header has {len(names)}")
-    row = {name: _unescape(value) for name, value in zip(names, values, strict=True) if value}
+    row = {name: _read_cell(value) for name, value in zip(names, values, strict=True) if value}
     return json.dumps(row).encode()
 
 
 def _check_header(raw: bytes) -> str:
-    text = _decode(raw).removeprefix("\ufeff")
+    text = _decode(raw)
     if "\x00" in text:
         raise InvalidRequest("The line must not contain null characters")
     names = _cells(text)
@@ -162,15 +167,20 @@ def _cells(text: str) -> list[str]:
     return rows[0] if rows else []
 
 
-def _unescape(value: str) -> str:
-    """Remove the apostrophe that an export puts before a cell that looks like a formula."""
-    if value.startswith("'") and value[1:].startswith(FORMULA):
-        return value[1:]
+def _read_cell(value: str) -> str:
     if value.startswith(FORMULA):
         raise InvalidRequest("A cell must not begin like a formula; put an apostrophe before it")
-    return value
+    return unescape(value)
+
+
+def unescape(value: str) -> str:
+    """Return the text that `escape` was given."""
+    return _ESCAPED.sub(r"\1\2", value)
 
 
 def escape(value: str) -> str:
-    """Put an apostrophe before a cell that a spreadsheet would take for a formula."""
-    return f"'{value}" if value.startswith(FORMULA) else value
+    """Put an apostrophe before whatever a spreadsheet would take for a formula.
+
+    One is added to those that are there already, so that an import finds the text as it was.
+    """
+    return _SEEN_BY_SOME.sub(r"\1'\2", value)

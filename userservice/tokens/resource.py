@@ -9,6 +9,7 @@ from userservice.tokens import routes, service
 RESOURCE = Resource(
     name="tokens",
     blueprint=routes.blueprint,
+    tags={"auth": "Log in, stay logged in, log out (OAuth 2)."},
     tables={
         "refresh_tokens": purge_expired(service.count_expired_tokens, service.purge_expired_tokens)
     },

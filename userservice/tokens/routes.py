@@ -22,9 +22,14 @@ from userservice.tokens.errors import (
     UnsupportedGrantType,
     UnsupportedTokenType,
 )
-from userservice.tokens.schemas import RevocationRequest, TokenRequest, TokenResponse
+from userservice.tokens.schemas import (
+    OAuthProblem,
+    RevocationRequest,
+    TokenRequest,
+    TokenResponse,
+)
 from userservice.tokens.service import TokenIssuer, TokenPair
-from userservice.users.service import email_key
+from userservice.users.addresses import mailbox_key
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
 FormType = TypeVar("FormType", bound=Schema)
@@ -42,6 +47,7 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     media_types=(FORM,),
     returns={200: TokenResponse},
     raises=(InvalidGrant, UnsupportedGrantType),
+    problem=OAuthProblem,
 )
 def issue_tokens() -> Response:
     """Grants: password (username is the e-mail address) and refresh_token, which is used up."""
@@ -59,6 +65,7 @@ def issue_tokens() -> Response:
     media_types=(FORM,),
     returns={200: None},
     raises=(UnsupportedTokenType,),
+    problem=OAuthProblem,
 )
 def revoke_token() -> Response:
     """Ends the log-in that a refresh token belongs to. Succeeds for unknown tokens, too."""
@@ -72,7 +79,7 @@ def revoke_token() -> Response:
 def _log_in(form: TokenRequest) -> TokenPair:
     if form.username is None or form.password is None:
         raise OAuthError("username and password are required")
-    limit_address("login", email_key(form.username.strip()))
+    limit_address("login", mailbox_key(form.username))
     services, password = backing_services(), form.password.get_secret_value()
     return service.log_in(
         services.database, services.hasher, _issuer(), email=form.username, password=password

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from chassis.schemas import Schema
+from chassis.schemas import Problem, Schema
 
 MAX_SECRET = 1024  # longer than any password or token of ours
 
@@ -32,6 +32,13 @@ class TokenResponse(Schema):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme
     expires_in: int = Field(description="Seconds.")
     refresh_token: str
+
+
+class OAuthProblem(Problem):
+    """An error, with the members that OAuth 2 clients read (RFC 6749, section 5.2)."""
+
+    error: str = Field(description="A code of OAuth 2.")
+    error_description: str
 
 
 class RevocationRequest(Schema):

@@ -10,7 +10,6 @@ from chassis.storage.database import DatabaseManager
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
 from userservice.users import credentials_queries as queries
 from userservice.users.credentials_queries import CredentialsRow
-from userservice.users.service import email_key
 
 
 def find_is_superuser(database: DatabaseManager, user_id: UUID) -> bool | None:
@@ -26,9 +25,9 @@ def is_live(connection: Connection, user_id: UUID) -> bool:
 
 @trace_function("user_service.get_user_by_email")
 def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | None:
-    """Return the credentials of the live user with this address, in any case of its letters."""
+    """Return the credentials of the live user with this address, in any spelling."""
     with database.prepared() as connection:
-        credentials = queries.find_credentials(connection, email_key(email.strip()))
+        credentials = queries.find_credentials(connection, email)
     set_attributes(
         {
             "operation.result": "not_found" if credentials is None else "found",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Text, bindparam, select, update
 
 from chassis.storage.prepared import AnyConnection, Prepared
-from userservice.users.queries import LIVE, users
+from userservice.users.addresses import mailbox_key
+from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
 
 
 class CredentialsRow(NamedTuple):
@@ -22,16 +23,21 @@ _GET_IS_SUPERUSER = Prepared(
     select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
 )
 _GET_CREDENTIALS = Prepared(
-    select(users.c.id, users.c.password_hash).where(
-        users.c.email_key == bindparam("email_key"), LIVE
-    )
+    select(users.c.id, users.c.password_hash, users.c.email)
+    .where(HAS_MAILBOX, LIVE)
+    # Before all addresses had one key, one mailbox could be several users; each by its spelling.
+    .order_by((users.c.email_key == bindparam("as_typed", type_=Text)).desc(), users.c.id)
 )
 
 
-def find_credentials(connection: AnyConnection, email_key: str) -> CredentialsRow | None:
-    """Return the credentials of a live user."""
-    row = _GET_CREDENTIALS.first(connection, {"email_key": email_key})
-    return CredentialsRow(*row) if row is not None else None
+def find_credentials(connection: AnyConnection, email: str) -> CredentialsRow | None:
+    """Return the credentials of the live user with an address; any text may be one."""
+    parameters = mailbox_parameters(email)
+    row = _GET_CREDENTIALS.first(connection, parameters)
+    # The release before changes an address without a look at the new key.
+    if row is None or mailbox_key(row[2]) != parameters["mailbox"]:
+        return None
+    return CredentialsRow(*row[:2])
 
 
 def find_is_superuser(connection: AnyConnection, user_id: UUID) -> bool | None:

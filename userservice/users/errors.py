@@ -6,10 +6,11 @@ from chassis.errors import Conflict, NotFound
 
 
 class EmailTaken(Conflict):
-    """Another live user has this address, in any case of its letters."""
+    """Another live user has this address, perhaps in another spelling."""
 
     code = "email_taken"
     title = "User already exists"
+    remedy = "Log in as that user, or send another address."
 
 
 class UserNotFound(NotFound):

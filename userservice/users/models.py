@@ -30,7 +30,10 @@ class User(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(EMAIL_LENGTH))
+    # The key before `mailbox_key`; the release that knows only this one may run beside ours.
     email_key: Mapped[str] = mapped_column(Text)
+    # None in rows of that release, unless a spelling of the address had another key there.
+    mailbox_key: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))
     status: Mapped[str] = mapped_column(String(16))
     signup_source: Mapped[str] = mapped_column(String(LABEL_LENGTH))
@@ -47,6 +50,13 @@ class User(Base):
         Index(
             "uq_users_email_key",
             "email_key",
+            unique=True,
+            postgresql_where=text("status <> 'deleted'"),
+            sqlite_where=text("status <> 'deleted'"),
+        ),
+        Index(
+            "uq_users_mailbox_key",
+            "mailbox_key",
             unique=True,
             postgresql_where=text("status <> 'deleted'"),
             sqlite_where=text("status <> 'deleted'"),

@@ -11,10 +11,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
+    Text,
     bindparam,
     delete,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -22,6 +24,7 @@ from sqlalchemy import (
 
 from chassis.background import outbox
 from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
+from userservice.users.addresses import fold, keys_of
 from userservice.users.models import Status, User
 
 
@@ -42,6 +45,15 @@ _COLUMNS = tuple(users.c[name] for name in UserRow._fields)
 # Constants are part of the text: a parameter costs more.
 LIVE = users.c.status != text("'deleted'")
 
+# Rows of the release before have no mailbox_key, and an email_key that depends on the spelling.
+HAS_MAILBOX = or_(
+    users.c.mailbox_key == bindparam("mailbox", type_=Text),
+    *(
+        users.c.email_key == bindparam(name, type_=Text)
+        for name in ("mailbox", "spelling", "as_typed")
+    ),
+)
+
 # The same for all who are new.
 _NEW = {
     "status": text("'active'"),
@@ -53,6 +65,11 @@ _INSERT = insert(users).values({column.name: bindparam(column.name) for column i
 _INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
 
 _GET = Prepared(select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE))
+
+
+def mailbox_parameters(email: str) -> dict[str, str]:
+    """Return the parameters of HAS_MAILBOX for an address, which may be any text."""
+    return {**keys_of(email)._asdict(), "as_typed": fold(email.strip())}
 
 
 def insert_user(
@@ -89,18 +106,22 @@ def list_users(
     connection: Connection,
     *,
     status: Status,
-    email_key: str | None,
+    email: str | None,
     after: UUID | None,
     limit: int,
 ) -> Sequence[UserRow]:
-    """Return at most `limit` users of one status in id order, beginning behind `after`."""
+    """Return at most `limit` users of one status in id order, beginning behind `after`.
+
+    With `email`, only users whose mailbox it names.
+    """
     # The status is part of the statement, not a parameter: it selects a partial index.
     statement = select(*_COLUMNS).where(LIVE if status is Status.ACTIVE else _deleted())
-    if email_key is not None:
-        statement = statement.where(users.c.email_key == email_key)
+    if email is not None:
+        statement = statement.where(HAS_MAILBOX)
     if after is not None:
         statement = statement.where(users.c.id > after)
-    rows = connection.execute(statement.order_by(users.c.id).limit(limit))
+    parameters = mailbox_parameters(email) if email is not None else {}
+    rows = connection.execute(statement.order_by(users.c.id).limit(limit), parameters)
     return [UserRow(*row) for row in rows]
 
 

@@ -75,7 +75,7 @@ def _columns(
     user: UserRow, new: UserCreate, *, is_superuser: bool, password_hash: str | None
 ) -> dict[str, Any]:
     return user._asdict() | {
-        "email_key": service.email_key(new.email),
+        **service.key_columns(new.email),
         "signup_source": new.source or "unknown",
         "tier": new.tier or "free",
         "is_superuser": is_superuser,

@@ -10,16 +10,23 @@ from flask import Blueprint, Response
 
 from chassis.errors import AppError, PreconditionFailed
 from chassis.http.auth import Guard, caller_id, requires
-from chassis.http.conditions import conditional_response, expected_versions, versioned_response
+from chassis.http.conditions import (
+    CHANGE_CONDITIONS,
+    CONDITIONS,
+    conditional_response,
+    expected_versions,
+    versioned_response,
+)
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.rate_limit import limit, limit_address
-from chassis.http.replays import create_once
+from chassis.http.replays import REPLAYED, create_once
 from chassis.http.web import JSON, MERGE_PATCH, address, empty_response, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.users import registration, service
+from userservice.users.addresses import mailbox_key
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
@@ -38,13 +45,13 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
     returns={201: UserRead},
     raises=(EmailTaken, KeyInFlight, KeyReused),
     request_headers=("Idempotency-Key",),
-    response_headers={201: ("Location", "ETag", "Last-Modified")},
+    response_headers={201: ("Location", "ETag", "Last-Modified", REPLAYED)},
 )
 @trace_function("user_service.create_user")
 def create_user() -> Response:
-    """The address must be free, in any case of its letters. Unknown members are ignored."""
+    """The address must be free, in any spelling. Unknown members are ignored."""
     new = _read_user()
-    limit_address("registration", service.email_key(new.email))
+    limit_address("registration", mailbox_key(new.email))
     services = backing_services()
     register = partial(registration.register_user, services.database, services.hasher, new)
     return create_once(register, _created)
@@ -78,8 +85,8 @@ def list_users() -> Response:
     "Read oneself",
     tag="users",
     returns={200: UserRead, 304: None},
-    raises=(UserNotFound,),
-    request_headers=("If-None-Match",),
+    raises=(UserNotFound, PreconditionFailed),
+    request_headers=CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified"), 304: ("ETag",)},
 )
 def get_me() -> Response:
@@ -94,8 +101,8 @@ def get_me() -> Response:
     "Read a user",
     tag="users",
     returns={200: UserRead, 304: None},
-    raises=(UserNotFound,),
-    request_headers=("If-None-Match",),
+    raises=(UserNotFound, PreconditionFailed),
+    request_headers=CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified"), 304: ("ETag",)},
 )
 def get_user(user_id: UUID) -> Response:
@@ -113,13 +120,14 @@ def get_user(user_id: UUID) -> Response:
     media_types=(MERGE_PATCH, JSON),
     returns={200: UserRead},
     raises=(UserNotFound, EmailTaken, PreconditionFailed),
-    request_headers=("If-Match",),
+    request_headers=CHANGE_CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified")},
 )
 def update_user(user_id: UUID) -> Response:
     """A JSON merge patch: members that are absent stay as they are. Unknown members are refused."""
     changes = read_body(UserUpdate, MERGE_PATCH, JSON)
-    database, versions = backing_services().database, expected_versions()
+    database = backing_services().database
+    versions = expected_versions(partial(service.get_user, database, user_id))
     user = service.update_user(database, user_id, changes, versions=versions)
     return versioned_response(UserRead, user)
 
@@ -131,11 +139,13 @@ def update_user(user_id: UUID) -> Response:
     tag="users",
     returns={204: None},
     raises=(UserNotFound, PreconditionFailed),
-    request_headers=("If-Match",),
+    request_headers=CHANGE_CONDITIONS,
 )
 def delete_user(user_id: UUID) -> Response:
     """The user is gone for every caller at once, and the row is purged later."""
-    service.delete_user(backing_services().database, user_id, versions=expected_versions())
+    database = backing_services().database
+    versions = expected_versions(partial(service.get_user, database, user_id))
+    service.delete_user(database, user_id, versions=versions)
     return empty_response(HTTPStatus.NO_CONTENT)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import email_validator
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,16 +21,24 @@ from pydantic_core import PydanticCustomError
 
 from chassis.passwords import MAX_LENGTH, MIN_LENGTH, is_guessable
 from chassis.schemas import Page, PageQuery, PageSize, Schema
+from chassis.security import composed
 from userservice import SERVICE_WORDS
+from userservice.users import addresses
 from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
 
-# Control characters and line separators: they hide text, or break a line in a log or a mail.
-_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+# Control characters and line separators break a line in a log or a mail. Marks of direction and
+# letters without width hide text, or show it in another order than it has.
+_CONTROLS = (
+    "\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+)
+# Nothing is seen of these alone; between others some of them join or choose letters.
+_INVISIBLE = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0000-\U000e0fff"
+)
 _PRINTABLE = re.compile(f"[^{_CONTROLS}]*")
-# The form of most local parts. With such a local part, only the domain decides about an address.
-_PLAIN_LOCAL_PART = re.compile(r"[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*")
-_LOCAL_LENGTH = 64
-_VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
+_VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}{_INVISIBLE}][^{_CONTROLS}]*$"
+_SEEN = re.compile(rf"[^\s{_INVISIBLE}]")
 
 
 def _present(value: object) -> object:
@@ -41,44 +47,12 @@ def _present(value: object) -> object:
     return value
 
 
-def _email(value: str) -> str:
-    value = value.strip()
-    if not (_is_plain(value) or _is_email(value)):
-        # The validator's own text repeats parts of the address.
-        raise ValueError("must be a valid e-mail address")
-    return value
-
-
-def _is_plain(value: str) -> bool:
-    """Tell whether a plain address has a good domain; False means that it may still be valid."""
-    local_part, _, domain = value.partition("@")
-    return (
-        len(local_part) <= _LOCAL_LENGTH
-        and len(domain) <= EMAIL_LENGTH
-        and _PLAIN_LOCAL_PART.fullmatch(local_part) is not None
-        and _is_good_domain(domain)
-    )
-
-
-# Users share domains, and the check of a domain is most of the work.
-@lru_cache(maxsize=1024)
-def _is_good_domain(domain: str) -> bool:
-    """Tell whether any plain local part makes an address with this domain."""
-    return _is_email("x" * _LOCAL_LENGTH + "@" + domain)
-
-
-def _is_email(value: str) -> bool:
-    try:
-        email_validator.validate_email(value, check_deliverability=False)
-    except email_validator.EmailNotValidError:
-        return False
-    return True
-
-
 def _name(value: str) -> str:
     value = unicodedata.normalize("NFC", value.strip())
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("must not contain control characters")
+    if not _SEEN.search(value):
+        raise ValueError("must have a letter that can be seen")
     if len(value) > NAME_LENGTH:
         raise ValueError(f"must have at most {NAME_LENGTH} characters")
     return value
@@ -90,6 +64,11 @@ def _label(value: str) -> str:
     return value
 
 
+def _typed(value: object) -> object:
+    """Return a password in the form in which it is hashed, so that its length is that of it."""
+    return composed(value) if isinstance(value, str) else value
+
+
 def _no_defaults(schema: dict[str, Any]) -> None:
     for member in schema["properties"].values():
         del member["default"]  # it only says that the member may be absent
@@ -97,7 +76,7 @@ def _no_defaults(schema: dict[str, Any]) -> None:
 
 Email = Annotated[
     str,
-    AfterValidator(_email),
+    AfterValidator(addresses.normalize),
     BeforeValidator(_present),
     Field(
         json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH},
@@ -120,7 +99,9 @@ Label = Annotated[
         min_length=1, max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
     ),
 ]
-Password = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
+Password = Annotated[
+    SecretStr, BeforeValidator(_typed), Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)
+]
 
 
 class UserCreate(Schema):
@@ -175,5 +156,5 @@ class UserQuery(PageQuery):
         None,
         max_length=EMAIL_LENGTH,
         pattern=r"^[^\x00]*$",  # PostgreSQL takes no NUL
-        description="Address, in any case.",
+        description="Address, in any spelling.",
     )

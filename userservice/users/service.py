@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ from chassis.errors import PreconditionFailed
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
 from userservice.users import queries
+from userservice.users.addresses import keys_of
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
@@ -53,15 +53,12 @@ def list_users(
 
     Args:
         status: Which users: the living or the deleted.
-        email: Only the user with this address, in any case.
+        email: Only users with this mailbox, in any spelling of its address.
         after: Id of the last user of the page before.
         limit: Largest number of users to return.
     """
-    key = email_key(email.strip()) if email is not None else None
     with database.connection() as connection:
-        return queries.list_users(
-            connection, status=status, email_key=key, after=after, limit=limit
-        )
+        return queries.list_users(connection, status=status, email=email, after=after, limit=limit)
 
 
 def update_user(
@@ -85,7 +82,7 @@ def update_user(
     if not values:
         return _at_version(get_user(database, user_id), versions)
     if "email" in values:
-        values["email_key"] = email_key(values["email"])
+        values |= key_columns(values["email"])
     return _change(database, user_id, values, versions)
 
 
@@ -121,17 +118,16 @@ def purge_deleted_users(database: DatabaseManager, *, before: datetime) -> Itera
     )
 
 
-def email_key(email: str) -> str:
-    """Fold an address, so that spellings that differ only in case are equal."""
-    if email.isascii():
-        return email.lower()
-    folded = unicodedata.normalize("NFC", email).casefold()
-    return unicodedata.normalize("NFC", folded)
+def key_columns(email: str) -> dict[str, str]:
+    """Return the columns by which a user with this address is found."""
+    keys = keys_of(email)
+    return {"mailbox_key": keys.mailbox, "email_key": keys.spelling}
 
 
 def conflict(error: IntegrityError) -> Exception:
     """Return the failure for a violated constraint."""
-    return EmailTaken() if violates_unique(error, "users", "email_key") else error
+    is_taken = any(violates_unique(error, "users", key) for key in ("mailbox_key", "email_key"))
+    return EmailTaken() if is_taken else error
 
 
 def _change(

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7_batch
 from userservice.users import transfer_queries as queries
+from userservice.users.addresses import keys_of
 from userservice.users.models import Status
 from userservice.users.schemas import UserCreate
-from userservice.users.service import email_key
 from userservice.users.transfer_queries import NewUsers
 
 # The columns of an export, in this order.
@@ -28,10 +28,12 @@ def stream_users(database: DatabaseManager) -> Iterator[Sequence[Sequence[Any]]]
 
 def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None]) -> NewUsers:
     """Turn users into columns to be stored, with ascending new ids; works in any process."""
+    keys = [keys_of(each.email) for each in new]
     return NewUsers(
         id=uuid7_batch(len(new)),
         email=[each.email for each in new],
-        email_key=[email_key(each.email) for each in new],
+        email_key=[each.spelling for each in keys],
+        mailbox_key=[each.mailbox for each in keys],
         name=[each.name for each in new],
         signup_source=[each.source or "import" for each in new],
         tier=[each.tier or "free" for each in new],
@@ -52,7 +54,7 @@ def import_users(
         are_likely_free: Whether all addresses are expected to be free, the cheap case.
 
     Returns:
-        Folded address -> tier, for each created user.
+        Key of the mailbox -> tier, for each created user.
     """
     if not new.id:
         return {}
@@ -65,5 +67,5 @@ def import_users(
         "updated_at": now,
     }
     if are_likely_free and queries.copy_users(connection, new, shared):
-        return dict(zip(new.email_key, new.tier, strict=True))
+        return dict(zip(new.mailbox_key, new.tier, strict=True))
     return queries.insert_users(connection, new, shared)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import Connection, Row, bindparam, column, func, select, text
+from sqlalchemy import Connection, Row, bindparam, column, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import IntegrityError
 
@@ -24,6 +24,7 @@ class NewUsers(NamedTuple):
     id: Sequence[str]
     email: Sequence[str]
     email_key: Sequence[str]
+    mailbox_key: Sequence[str]
     name: Sequence[str]
     signup_source: Sequence[str]
     tier: Sequence[str]
@@ -38,8 +39,8 @@ _EXPORTED = ("id", "email", "name", "signup_source", "tier", "created_at")
 
 _INSERT_NEW = (
     insert_or_skip(users)
-    .on_conflict_do_nothing(index_elements=["email_key"], index_where=text("status <> 'deleted'"))
-    .returning(users.c.email_key, users.c.tier)
+    .on_conflict_do_nothing()  # whichever of the keys is taken
+    .returning(users.c.mailbox_key, users.c.tier)
 )
 _DIFFERING = NewUsers._fields
 _SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
@@ -79,7 +80,7 @@ def copy_users(connection: Connection, new: NewUsers, shared: Mapping[str, Any])
 def insert_users(
     connection: Connection, new: NewUsers, shared: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Insert users whose address is free; return email_key -> tier of the created ones.
+    """Insert users whose address is free; return mailbox_key -> tier of the created ones.
 
     Args:
         connection: The connection of the caller's transaction.

@@ -9,6 +9,7 @@ from userservice.teams import events, routes
 RESOURCE = Resource(
     name="teams",
     blueprint=routes.blueprint,
+    tags={"teams": "Teams of users."},
     handlers=events.HANDLERS,
     tables={"teams": Unpurged("A team goes with its owner.")},
 )
