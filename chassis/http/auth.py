@@ -127,7 +127,8 @@ def guard_of(view: Callable[..., Any]) -> Guard | None:
 
 def principal() -> Principal | None:
     """Return the caller of the guarded view; None for an anonymous one."""
-    return cast("Principal | None", g.get("principal"))
+    found: Principal | None = g.get("principal")
+    return found
 
 
 def caller_id() -> UUID:

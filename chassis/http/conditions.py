@@ -117,9 +117,11 @@ def _unmodified_since() -> datetime | None:
 
 def _date(name: str) -> datetime | None:
     """Return a header's date; one that is none, or several of them, do not count."""
-    value = request.headers.get(name, "")
+    value = request.headers.get(name)
+    if value is None or value.count(",") > 1:
+        return None
     try:
-        return parse_date(value) if value.count(",") <= 1 else None
+        return parse_date(value)
     except OverflowError:  # a year or a zone beyond all bounds
         return None
 

@@ -70,7 +70,8 @@ def set_context(app: Flask, context: WebContext) -> None:
 
 def context_of(app: Flask) -> WebContext:
     """Return the parts of an application."""
-    return cast("WebContext", app.extensions[_KEY])
+    found: WebContext = app.extensions[_KEY]
+    return found
 
 
 def web_context() -> WebContext:

@@ -65,16 +65,16 @@ class PlainResponse(Response):
         return self.response  # type: ignore[return-value]  # bytes, as _is_plain has seen
 
     def _is_plain(self, environ: WSGIEnvironment) -> bool:
-        headers = self.headers
+        headers = {name.lower(): value for name, value in self.headers}
         return (
             type(self.response) is list
             and all(type(each) is bytes for each in self.response)
             and environ["REQUEST_METHOD"] != "HEAD"
             and self.status_code >= 200  # noqa: PLR2004 - below it there is no body
             and self.status_code not in _BODILESS
-            and "Content-Length" in headers
-            and _PLAIN_ADDRESS.fullmatch(headers.get("Location", "")) is not None
-            and "Content-Location" not in headers
+            and "content-length" in headers
+            and _PLAIN_ADDRESS.fullmatch(headers.get("location", "")) is not None
+            and "content-location" not in headers
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from chassis.network.resolver import LookUp, Resolver, look_up
 from chassis.storage import postgresql, sqlite
 from chassis.storage.addresses import resolve_hosts
 from chassis.storage.copying import support_copy
-from chassis.storage.failures import ReadOnly, as_outage, close_after_last_words
+from chassis.storage.failures import ReadOnly, close_after_last_words, outages
 from chassis.storage.prepared import AnyConnection, CompiledStatement, Prepared, PreparedConnection
 from chassis.storage.stall_watch import StallWatch
 
@@ -48,6 +48,9 @@ class DatabaseManager:
     Every pooled connection rests in the driver's autocommit mode. `connection()` uses this mode:
     one round trip for each statement. `transaction()` leaves the mode for one transaction.
     Both draw on the same pool, so a process never holds more connections than size plus overflow.
+
+    Attributes:
+        is_sqlite: Whether this is the embedded database.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each limit, all by name
@@ -66,6 +69,7 @@ class DatabaseManager:
         self._resolver = Resolver(look_up)
         self._connect_timeout = connect_timeout
         self._url = sqlite.anchored(with_driver(url), folder)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
         self._pool_options = _pool_options(
             self._url.database, pool_size, max_overflow, pool_timeout
         )
@@ -83,11 +87,6 @@ class DatabaseManager:
         self._stall_watch = StallWatch(statement_timeout + timedelta(seconds=1))
         self._engine: Engine | None = None
         self._transactional: Engine | None = None
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether this is the embedded database."""
-        return self._url.get_backend_name() == "sqlite"
 
     @property
     def engine(self) -> Engine:
@@ -124,22 +123,20 @@ class DatabaseManager:
         Raises:
             Unavailable: there was no connection in time, or the connection broke.
         """
-        with _outages(), self.engine.connect() as connection:
+        with outages, self.engine.connect() as connection:
             yield connection
 
-    @contextmanager
-    def prepared(self) -> Iterator[AnyConnection]:
-        """Yield a connection for prepared statements, each of which commits by itself.
+    def prepared(self) -> AbstractContextManager[AnyConnection]:
+        """Return a connection for prepared statements, each of which commits by itself.
+
+        The block that it is for ends with its return to the pool.
 
         Raises:
             Unavailable: there was no connection in time, or the connection broke.
         """
         if self.is_sqlite:
-            with self.connection() as connection:
-                yield connection
-        else:
-            with _outages(), PreparedConnection(self.engine, self._compiled) as prepared:
-                yield prepared
+            return self.connection()
+        return PreparedConnection(self.engine, self._compiled)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -149,7 +146,7 @@ class DatabaseManager:
             Unavailable: there was no connection in time, or the connection broke. Nothing was
                 committed, unless the connection broke during the commit.
         """
-        with _outages(), self._transactions.begin() as connection:
+        with outages, self._transactions.begin() as connection:
             yield connection
 
     @contextmanager
@@ -165,7 +162,7 @@ class DatabaseManager:
         # the connection, and behind PgBouncer even for one on another connection.
         begin = "BEGIN" if self.is_sqlite else f"SET TRANSACTION {SNAPSHOT}"
         engine = self.engine if self.is_sqlite else self._transactions
-        with _outages(), engine.connect() as connection:
+        with outages, engine.connect() as connection:
             connection.exec_driver_sql(begin)
             self._stall_watch.excuse(connection)
             try:
@@ -187,7 +184,7 @@ class DatabaseManager:
             Unavailable: as for `transaction`.
         """
         make_session = sessionmaker(self._transactions, expire_on_commit=False)
-        with _outages(), make_session.begin() as session:
+        with outages, make_session.begin() as session:
             yield session
 
     def purge(
@@ -255,18 +252,6 @@ class DatabaseManager:
         _ = self.engine
         assert self._transactional is not None  # noqa: S101 - set together with the engine
         return self._transactional
-
-
-@contextmanager
-def _outages() -> Iterator[None]:
-    """Turn the errors of an outage into Unavailable, a 503; other errors are bugs, and a 500."""
-    try:
-        yield
-    except exc.SQLAlchemyError as error:
-        outage = as_outage(error)
-        if outage is None:
-            raise
-        raise outage from error
 
 
 def _pool_options(

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Self, TypeAlias
 
 from sqlalchemy import Connection, Delete, Dialect, Engine, Insert, Select, Update, exc
 
-from chassis.storage.failures import ends_session, is_read_only
+from chassis.storage.failures import ends_session, is_read_only, outages
 
 Parameters = Mapping[str, Any]
 
@@ -81,7 +81,10 @@ class CompiledStatement:
 
 
 class PreparedConnection:
-    """A connection of an autocommit engine's pool; the block's end returns it to the pool."""
+    """A connection of an autocommit engine's pool; the block's end returns it to the pool.
+
+    The block raises Unavailable when there is no connection in time, or the connection breaks.
+    """
 
     def __init__(self, engine: Engine, compiled: dict[Prepared, CompiledStatement]) -> None:
         self._engine = engine
@@ -89,20 +92,23 @@ class PreparedConnection:
         self._compiled = compiled
 
     def __enter__(self) -> Self:
-        try:
-            self._pooled = self._engine.raw_connection()
-        except self._dialect.loaded_dbapi.Error as error:
-            self._fail(error, None, None)
+        with outages:
+            try:
+                self._pooled = self._engine.raw_connection()
+            except self._dialect.loaded_dbapi.Error as error:
+                self._fail(error, None, None)
         return self
 
     def __exit__(
-        self, _kind: object, error: BaseException | None, _traceback: TracebackType | None
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # An exit may have come in the middle of a statement.
         is_exit = error is not None and not isinstance(error, Exception)
         if is_exit and self._pooled.is_valid:
             self._pooled.invalidate(error)
-        self._pooled.close()
+        with outages:
+            self._pooled.close()
+        outages.__exit__(kind, error, traceback)
 
     def execute(self, prepared: Prepared, parameters: Parameters) -> tuple[Any, ...] | None:
         """Execute a statement, which stands, and commits, alone; return its first row."""

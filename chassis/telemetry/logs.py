@@ -77,7 +77,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _dump(entry: dict[str, object]) -> str:
-    if not all(type(value) in _PLAIN for value in entry.values()):
+    if not _PLAIN.issuperset(map(type, entry.values())):
         return _dump_slowly(entry)
     try:
         line = to_json(entry, inf_nan_mode="strings")
