@@ -60,7 +60,7 @@ WALLS = {
             "chassis/http/answer.py": "two threads make the same text",
             "chassis/http/flask_app.py": "two threads are given the same function",
             "chassis/telemetry/statements.py": "two threads read the same from a statement",
-            "userservice/users/addresses.py": "two threads find the same; strangers choose the keys",
+            "userservice/users/addresses.py": "two threads find the same",
         },
     ),
     "SQL, which is for queries, and for rules that read its failures": Wall(

@@ -22,6 +22,8 @@ from chassis.schemas import Schema
 # Request headers that a route for such a row honours: one that changes it, and one that reads it.
 CHANGE_CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 CONDITIONS = (*CHANGE_CONDITIONS, "If-Modified-Since")
+# The same in WSGI's environ, to see at a glance that a request has none.
+_KEYS = frozenset(f"HTTP_{name.upper().replace('-', '_')}" for name in CONDITIONS)
 _OUR_ETAG = re.compile(r"[1-9][0-9]{0,8}")  # no more digits than the column holds
 
 
@@ -54,6 +56,8 @@ def conditional_response(schema: type[Schema], row: Versioned) -> Response:
     Raises:
         PreconditionFailed: the caller expects another version.
     """
+    if request.environ.keys().isdisjoint(_KEYS):
+        return versioned_response(schema, row)
     if not _is_expected(row):
         raise PreconditionFailed
     if _is_known(row):

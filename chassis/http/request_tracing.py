@@ -10,7 +10,13 @@ from flask import Flask
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+)
 
 from chassis.http.admission import EXEMPT
 from chassis.telemetry.propagation import asked_to_record, without_addresses
@@ -47,7 +53,7 @@ def layer(app: Flask, *, provider: TracerProvider | None) -> WSGIApplication:
         if environ.get("PATH_INFO") in EXEMPT:
             return plain(environ, start_response)
         parent = callers.context_of(environ)
-        caller = trace.get_current_span(parent).get_span_context()
+        caller = _caller_in(parent)
         trace_id = caller.trace_id if caller.is_valid else getrandbits(128) or 1
         is_sampled = is_picked(parent, trace_id, caller)
         if is_sampled and spans is not None:
@@ -60,6 +66,12 @@ def layer(app: Flask, *, provider: TracerProvider | None) -> WSGIApplication:
             context.detach(token)
 
     return traced
+
+
+def _caller_in(parent: Context) -> SpanContext:
+    if parent is _EMPTY:
+        return INVALID_SPAN_CONTEXT
+    return trace.get_current_span(parent).get_span_context()
 
 
 def _make_ids(trace_id: int, caller: SpanContext, *, is_sampled: bool) -> NonRecordingSpan:
