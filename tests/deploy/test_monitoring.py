@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from contextlib import ExitStack
+from http import HTTPStatus
 
 import httpx2
 import pytest
@@ -110,6 +111,7 @@ def exposed_by_web(service):
         assert service.client.post("/users", json=body).status_code == 201
     headers = {"X-API-Key": API_KEY, "Content-Type": "application/x-ndjson"}
     service.client.post("/users/import", content=b"not JSON\n", headers=headers)
+    assert service.client.request("BREW", "/users").status_code == HTTPStatus.NOT_IMPLEMENTED
     eventually(lambda: "database_pool_limit" in service.client.get("/metrics").text)
     return service.client.get("/metrics").text
 
