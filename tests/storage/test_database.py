@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from chassis.storage.ids import uuid7, uuid7_batch
 from config import AppConfig
 from tests.support.factories import make_user
 from tests.support.ports import HOST, free_port
+from tests.support.processes import finish, start
 from tests.support.servers import PostgreSQLServer
 from tests.support.waiting import DEADLINE_SECONDS
 from userservice import SERVICE_NAME
@@ -681,3 +683,25 @@ def test_every_process_names_itself_to_the_database(postgresql_url):
     with database.connection() as connection:
         assert connection.scalar(text("SHOW application_name")) == SERVICE_NAME
     database.close()
+
+
+def test_processes_that_open_a_new_file_at_once_all_can(tmp_path):
+    code = (
+        "import sys; from sqlalchemy import text\n"
+        "from chassis.storage.database import DatabaseManager\n"
+        "managers = [DatabaseManager(f'sqlite:///{path}').initialize() for path in sys.argv[1:]]\n"
+        "input(print('ready', flush=True) or '')\n"
+        "for manager in managers:\n"
+        "    with manager.transaction() as connection:\n"
+        "        connection.execute(text('CREATE TABLE IF NOT EXISTS things (id INTEGER)'))\n"
+    )
+    files = [str(tmp_path / f"{number}.db") for number in range(60)]
+
+    running = [start(sys.executable, "-c", code, *files) for _ in range(4)]
+    assert [each.stdout.readline() for each in running] == ["ready\n"] * 4
+    for each in running:
+        each.stdin.write("\n")
+        each.stdin.flush()
+    results = [finish(each) for each in running]
+
+    assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * 4
