@@ -228,8 +228,8 @@ class Reader:
         environ, parser = self._environ, self._parser
         method, version = parser.get_method().decode("latin-1"), parser.get_http_version()
         try:
-            describe(environ, method, version, self._target)
             self._judge_host(environ.get("HTTP_HOST"), is_needed=version == "1.1")
+            describe(environ, method, version, self._target)
             length, is_asked_for = body_length(environ), take_expectation(environ)
         except Rejected as rejected:
             self._reject(rejected.status)

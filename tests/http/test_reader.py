@@ -273,6 +273,12 @@ def test_the_client_says_whether_it_goes_on(version, connection, keeps):
     assert first(b"GET / HTTP/%b\r\nHost: a\r\n%b\r\n" % (version, field)).keeps is keeps
 
 
+def test_an_old_client_may_name_the_host_in_the_target_alone():
+    found = first(b"GET http://other:81/x HTTP/1.0\r\n\r\n")
+
+    assert (found.environ["HTTP_HOST"], found.environ["PATH_INFO"]) == ("other:81", "/x")
+
+
 def test_an_old_client_needs_no_host_and_is_asked_nothing():
     found = first(b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
 
