@@ -48,7 +48,14 @@ PUSH_MILLISECONDS = 30_000
 logger = logging.getLogger(__name__)
 
 # Libraries whose detailed lines quote data, which may be personal or secret.
-QUIETED = ("alembic", "dramatiq", "urllib3", "sqlalchemy", "redis", "limits")
+QUIETED = ("alembic", "dramatiq", "flask_cors", "urllib3", "sqlalchemy", "redis", "limits")
+# Parsers whose complaints quote a caller's headers. With them, any caller could also use up the
+# one complaint a minute that a library has.
+MUTED = (
+    "opentelemetry.baggage.propagation",
+    "opentelemetry.trace.propagation.tracecontext",
+    "opentelemetry.trace.span",
+)
 
 
 def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
@@ -68,6 +75,8 @@ def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
     vars(logging)["logAsyncioTasks"] = False  # exists from Python 3.12 on
     for name in QUIETED:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in MUTED:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     otel_variables.report()
 
 

@@ -186,11 +186,11 @@ def join_head(status: str, lines: list[str]) -> bytes:
     return text.encode("latin-1")
 
 
-def refuse(status: str, headers: Headers, body: bytes) -> bytes:
+def refuse(status: str, headers: Headers, body: bytes, method: str) -> bytes:
     """Return the answer to bytes that are no request; the connection ends with it."""
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     lines += [f"Content-Length: {len(body)}\r\n", "Connection: close\r\n"]
-    return join_head(status, lines) + body
+    return join_head(status, lines) + (b"" if method == "HEAD" else body)
 
 
 @lru_cache(maxsize=2)

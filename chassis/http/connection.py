@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chassis.http.answer import CONTINUE, Answer, refuse
 from chassis.http.link import Link
 from chassis.http.pace import Pace
-from chassis.http.reader import OTHER, Reader
+from chassis.http.reader import Reader
 from chassis.http.request import Refused, Request
 from chassis.http.upload import Upload
 from chassis.http.wire import Gone
@@ -60,7 +60,7 @@ class Connection(Link):
             if self._is_lingering:
                 self.close()
             else:
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, self._reader.method)
 
     def close(self) -> None:
         """Close at once, and for good."""
@@ -117,7 +117,7 @@ class Connection(Link):
         if upload.is_whole or not upload.is_small:
             return True
         if upload.is_broken:
-            self._refuse(HTTPStatus.BAD_REQUEST)
+            self._refuse(HTTPStatus.BAD_REQUEST, self._reader.method)
         elif upload.is_asked_for:
             self._is_seated = self._worker.seats.acquire(blocking=False)
             if not self._is_seated:
@@ -223,7 +223,7 @@ class Connection(Link):
         self.deadline = self._rested_at + patience
         self._give_back()
 
-    def _refuse(self, status: HTTPStatus, method: str = OTHER, *, is_counted: bool = False) -> None:
+    def _refuse(self, status: HTTPStatus, method: str, *, is_counted: bool = False) -> None:
         """Answer in place of the application; the connection ends with the answer."""
         self.is_busy = self._closes = True
         self.is_idle = False
@@ -231,7 +231,7 @@ class Connection(Link):
             self._worker.count_refusal(method, status, time.monotonic() - self.began_at)
         line, headers, body = self._worker.refusal(status)
         try:
-            if self._send([refuse(line, headers, body)]):
+            if self._send([refuse(line, headers, body, method)]):
                 self._finish()
         except Gone:
             self._abandon()

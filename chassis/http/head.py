@@ -82,10 +82,10 @@ def _origin_form(target: bytes, environ: dict[str, Any]) -> bytes:
         url = parse_url(target)
     except HttpParserInvalidURLError:
         raise Rejected from None
-    if url.schema.lower() not in {b"http", b"https"} or not is_host(environ.get("HTTP_HOST", "")):
+    authority = re.split(rb"[/?#]", target.partition(b"//")[2], maxsplit=1)[0].decode("latin-1")
+    if url.schema.lower() not in {b"http", b"https"} or not is_host(authority):
         raise Rejected
-    authority = re.split(rb"[/?#]", target.partition(b"//")[2], maxsplit=1)[0]
-    environ["HTTP_HOST"] = authority.decode("latin-1")
+    environ["HTTP_HOST"] = authority
     return (url.path or b"/") + (b"?" + url.query if url.query else b"")
 
 

@@ -61,7 +61,7 @@ def read_address(text: str) -> str | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ip_address(text)
+        address = ip_address(text.partition("%")[0])  # a zone is any text, and only the proxy's own
     except ValueError:
         return None
     mapped = getattr(address, "ipv4_mapped", None)

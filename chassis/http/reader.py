@@ -66,6 +66,7 @@ class Reader:
         self._at = 0
         self._line = bytearray()  # the part of a head that has no line end yet
         self._piece = b""
+        self._content = bytearray()  # in one: tiny pieces would take many times their size
         self._host: str | None = None
         self._status = HTTPStatus.BAD_REQUEST
         self._is_in_body = False
@@ -80,6 +81,15 @@ class Reader:
     def has_begun(self) -> bool:
         """Whether a request has arrived in part."""
         return self._has_begun or bool(self._line.strip(b"\r"))
+
+    @property
+    def method(self) -> str:
+        """The method of the request that is arriving; a stand-in while it is unknown."""
+        if not self._has_begun or not self._target:
+            return OTHER
+        # An offer to upgrade leaves a parser that knows of another method.
+        known = self._environ.get("REQUEST_METHOD") or self._parser.get_method().decode("latin-1")
+        return known if known in METHODS else OTHER
 
     def feed(self, data: bytes) -> None:
         """Take in bytes that have arrived."""
@@ -164,8 +174,7 @@ class Reader:
             return
         if status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE and not self._has_begun:
             status = HTTPStatus.REQUEST_URI_TOO_LONG
-        method = self._parser.get_method().decode("latin-1") if self._target else OTHER
-        self.arrived.append(Refused(status, method if method in METHODS else OTHER))
+        self.arrived.append(Refused(status, self.method))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Read on as if the client had not offered to upgrade; the parser would stop here."""
@@ -184,7 +193,6 @@ class Reader:
         self._environ = self._base.copy()
         self._target = b""
         self._fields = self._head_bytes = self._body_bytes = self._idle_bytes = 0
-        self._content: list[bytes] = []
         self._content_bytes = 0
         self._upload: Upload | None = None
 
@@ -220,8 +228,8 @@ class Reader:
         environ, parser = self._environ, self._parser
         method, version = parser.get_method().decode("latin-1"), parser.get_http_version()
         try:
-            describe(environ, method, version, self._target)
             self._judge_host(environ.get("HTTP_HOST"), is_needed=version == "1.1")
+            describe(environ, method, version, self._target)
             length, is_asked_for = body_length(environ), take_expectation(environ)
         except Rejected as rejected:
             self._reject(rejected.status)
@@ -246,12 +254,15 @@ class Reader:
     def on_body(self, piece: bytes) -> None:
         """Take in content."""
         self._content_bytes += len(piece)
+        is_large = self._content_bytes > self._limits.body
         if self._upload is not None:
             self._upload.add(piece)
+            self._upload.is_small &= not is_large
             return
-        self._content.append(piece)
-        if self._content_bytes > self._limits.body:
+        self._content += piece
+        if is_large:
             self._hand_over(Upload(self._content))
+            self._content.clear()
 
     def _hand_over(self, upload: Upload) -> None:
         """Let the application read the body, or refuse it, while it arrives."""
@@ -272,5 +283,6 @@ class Reader:
         if CODING in environ:
             del environ[CODING]  # the length is known by now
             environ[LENGTH] = str(self._content_bytes)
-        environ["wsgi.input"] = BytesIO(b"".join(self._content))
+        environ["wsgi.input"] = BytesIO(self._content)
+        self._content.clear()
         self.arrived.append(Request(environ, keeps_connection(environ)))

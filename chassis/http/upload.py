@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from io import RawIOBase
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,17 @@ class Upload(RawIOBase):
     """The application's `wsgi.input`; an incomplete body raises, and never passes for the whole.
 
     Args:
-        pieces: The pieces that have arrived already.
+        content: The part that has arrived already.
         is_asked_for: Whether the client waits for 100 Continue before it sends the body.
         is_small: Whether the body is small enough to be gathered first.
     """
 
     def __init__(
-        self, pieces: Iterable[bytes] = (), *, is_asked_for: bool = False, is_small: bool = False
+        self,
+        content: bytes | bytearray = b"",
+        *,
+        is_asked_for: bool = False,
+        is_small: bool = False,
     ) -> None:
         super().__init__()
         self.is_asked_for = is_asked_for
@@ -35,11 +38,11 @@ class Upload(RawIOBase):
         self.is_whole = False
         self.is_broken = False
         self.receive: Callable[[], None] = self.give_up
-        self._pieces = deque(pieces)
+        self._content = bytearray(content)
 
     def add(self, piece: bytes) -> None:
         """Take in a piece that has arrived."""
-        self._pieces.append(piece)
+        self._content += piece
         self.is_asked_for = False
 
     def give_up(self) -> None:
@@ -56,16 +59,14 @@ class Upload(RawIOBase):
         Raises:
             Incomplete: the body will never be whole.
         """
-        while not self._pieces:
+        while not self._content:
             if self.is_whole:
                 return 0
             if self.is_broken:
                 raise Incomplete
             self.receive()
         view = memoryview(buffer)
-        piece = self._pieces.popleft()
-        size = min(len(view), len(piece))
-        view[:size] = piece[:size]
-        if size < len(piece):
-            self._pieces.appendleft(piece[size:])
+        size = min(len(view), len(self._content))
+        view[:size] = self._content[:size]
+        del self._content[:size]
         return size

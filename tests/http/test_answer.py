@@ -189,8 +189,15 @@ def test_what_the_application_writes_comes_first():
     assert made.begin(application)[0].endswith(b"\r\n\r\nfirst second")
 
 
+def test_a_refusal_of_a_question_for_the_head_has_no_body():
+    received = refuse("400 Bad Request", [], b"body", "HEAD")
+
+    assert b"Content-Length: 4\r\n" in received
+    assert received.endswith(b"\r\n\r\n")
+
+
 def test_a_refusal_ends_the_connection():
-    assert refuse("400 Bad Request", [("A", "b")], b"body").startswith(
+    assert refuse("400 Bad Request", [("A", "b")], b"body", "GET").startswith(
         b"HTTP/1.1 400 Bad Request\r\nA: b\r\n"
     )
-    assert b"Connection: close\r\n" in refuse("400 Bad Request", [], b"")
+    assert b"Connection: close\r\n" in refuse("400 Bad Request", [], b"", "GET")

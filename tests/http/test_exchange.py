@@ -159,6 +159,26 @@ def test_clients_that_ask_and_then_wait_do_not_take_all_threads(web):
     assert set(ends) == {b"hi"}
 
 
+def test_a_body_without_an_end_is_not_gathered_also_where_the_client_asked_to_send_it(web):
+    head = request("/ignore", "Expect: 100-continue", CHUNKED, method="POST")
+    with web.connect() as client:
+        client.sendall(head + b"fffffff\r\n" + b"a" * 70_000)
+        answer = read_to_end(client)
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"Connection: close" in answer
+
+
+@pytest.mark.parametrize(
+    "head", [b"HEAD / HTTP/1.1\r\n\r\n", request("/broken", method="HEAD")], ids=["400", "500"]
+)
+def test_a_question_for_the_head_is_refused_without_a_body(web, head):
+    received = web.ask(head)
+
+    assert re.match(rb"HTTP/1\.1 [45]00 ", received)
+    assert received.endswith(b"\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("head", "connection"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from httptools import HttpRequestParser
 from hypothesis import given
@@ -271,6 +273,12 @@ def test_the_client_says_whether_it_goes_on(version, connection, keeps):
     assert first(b"GET / HTTP/%b\r\nHost: a\r\n%b\r\n" % (version, field)).keeps is keeps
 
 
+def test_an_old_client_may_name_the_host_in_the_target_alone():
+    found = first(b"GET http://other:81/x HTTP/1.0\r\n\r\n")
+
+    assert (found.environ["HTTP_HOST"], found.environ["PATH_INFO"]) == ("other:81", "/x")
+
+
 def test_an_old_client_needs_no_host_and_is_asked_nothing():
     found = first(b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi")
 
@@ -312,6 +320,61 @@ def test_a_chunked_body_is_large_when_it_has_arrived_not_when_it_is_announced():
 
     assert announced == []
     assert arrived[0].is_unread
+
+
+def test_a_chunked_body_is_large_when_it_has_arrived_also_where_the_client_asked_to_send_it():
+    asked = CHUNKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    found, reader = read(asked + b"fffff\r\n" + b"a" * LIMITS.body)
+    is_small = found[0].upload.is_small
+    reader.feed(b"a")
+
+    assert (is_small, found[0].upload.is_small) == (True, False)
+
+
+@pytest.mark.parametrize("field", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_of_tiny_pieces_takes_no_more_memory_than_its_bytes(field):
+    reader = Reader({}, LIMITS)
+    reader.feed(CHUNKED[:-2] + field + b"\r\n")
+    tracemalloc.start()
+    for _ in range(15_000):
+        reader.feed(b"2\r\nab\r\n")
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < 2 * 15_000 * len(b"ab")
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", "HEAD"),
+        (POST + b"Content-Length: x\r\n\r\n", "POST"),
+        (GET + b"nonsense\r\n\r\n", "_OTHER"),
+        (GET + b"a" * 9000, "_OTHER"),
+        (GET + b"DELETE / HTTP/1.1\r\n\r\n", "DELETE"),
+        (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", "_OTHER"),
+        (
+            CHUNKED.replace(b"POST", b"PUT")[:-2]
+            + b"Connection: Upgrade\r\nUpgrade: a\r\n\r\nnone\r\n",
+            "PUT",
+        ),
+    ],
+)
+def test_a_refusal_knows_the_method_of_its_own_request(data, method):
+    assert read(data)[0][-1].method == method
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nX: 1", "PUT"),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhi", "PUT"),
+        (b"PUT /", "_OTHER"),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nPUT /", "_OTHER"),
+    ],
+)
+def test_the_method_is_known_from_the_line_of_the_request_on(data, method):
+    assert read(data)[1].method == method
 
 
 def test_behind_a_refusal_nothing_is_read():

@@ -73,6 +73,7 @@ def test_no_text_of_a_malformed_request_is_in_a_log_line_or_an_answer(web, place
         (b"nonsense\r\n\r\n", "_OTHER", "400"),
         (b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", "_OTHER", "501"),
         (b"GET / HTTP/1.1\r\n\r\n", "GET", "400"),
+        (b"HEAD / HTTP/1.1\r\n\r\n", "HEAD", "400"),
         (b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "GET", "414"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from opentelemetry import baggage, context
 
 from chassis.telemetry.log_fields import add_log_fields, log_fields
+from chassis.telemetry.propagation import Propagator
 from config import AppConfig
 from observability import setup_logging
 from tests.conftest import API_KEY
@@ -52,8 +53,8 @@ def log():
     before = (root.handlers[:], root.level)
     stream = io.StringIO()
 
-    def start(log_format="json"):
-        setup_logging(AppConfig(log_format=log_format, redis_url=""), stream)
+    def start(log_format="json", **settings):
+        setup_logging(AppConfig(log_format=log_format, redis_url="", **settings), stream)
         return stream.getvalue
 
     yield start
@@ -310,12 +311,42 @@ def test_baggage_is_on_the_line(log):
 
 
 def test_libraries_keep_their_details_to_themselves(log):
-    written = log()
+    written = log(log_level="DEBUG")
 
+    logging.getLogger("flask_cors.core").debug("CORS request received with 'Origin' ada")
     logging.getLogger("sqlalchemy.engine.Engine").info("INSERT ... ada@example.com")
     logging.getLogger("urllib3.connectionpool").info("POST https://mail?to=ada@example.com")
 
     assert written() == ""
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"baggage": "canary"},
+        {"baggage": "a b=canary"},
+        {"baggage": "canary\xff=1"},
+        {"baggage": "canary=" + "a" * 5000},
+        {"baggage": "canary=" + "a" * 9000},
+        {"traceparent": TRACE, "tracestate": "canary"},
+        {"traceparent": TRACE, "tracestate": "canary=1,canary=1"},
+        {"traceparent": TRACE, "tracestate": ",".join(f"canary{n}=1" for n in range(40))},
+        {"traceparent": TRACE, "tracestate": "canary=" + "a" * 900},
+        {"x-b3-traceid": "canary", "x-b3-spanid": "canary"},
+        {"traceparent": "canary"},
+    ],
+)
+def test_a_header_that_cannot_be_read_is_not_quoted_and_uses_up_no_complaint(log, headers):
+    written = log()
+
+    Propagator().extract(headers)
+    logging.getLogger("opentelemetry.exporter").warning("away")
+
+    (line,) = map(json.loads, written().splitlines())
+    assert line["message"] == "away"
 
 
 def test_text_is_for_people(log):
