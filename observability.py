@@ -48,7 +48,7 @@ PUSH_MILLISECONDS = 30_000
 logger = logging.getLogger(__name__)
 
 # Libraries whose detailed lines quote data, which may be personal or secret.
-QUIETED = ("alembic", "dramatiq", "flask_cors", "urllib3", "sqlalchemy", "redis", "limits")
+QUIETED = ("alembic", "dramatiq", "urllib3", "sqlalchemy", "redis", "limits")
 # Parsers whose complaints quote a caller's headers. With them, any caller could also use up the
 # one complaint a minute that a library has.
 MUTED = (

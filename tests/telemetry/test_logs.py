@@ -313,7 +313,6 @@ def test_baggage_is_on_the_line(log):
 def test_libraries_keep_their_details_to_themselves(log):
     written = log(log_level="DEBUG")
 
-    logging.getLogger("flask_cors.core").debug("CORS request received with 'Origin' ada")
     logging.getLogger("sqlalchemy.engine.Engine").info("INSERT ... ada@example.com")
     logging.getLogger("urllib3.connectionpool").info("POST https://mail?to=ada@example.com")
 
