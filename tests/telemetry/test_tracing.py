@@ -12,6 +12,7 @@ from sqlalchemy import text
 from chassis.errors import AppError, Conflict, InvalidRequest, NotFound, Unavailable
 from chassis.storage.copying import copy_rows
 from chassis.storage.database import DatabaseManager
+from chassis.storage.idempotency import AlreadyAnswered
 from chassis.telemetry import statements, tracing
 from chassis.telemetry.tracing import baggage_item, span, trace_function
 from tests.support.factories import CHEAP_HASHER, make_user
@@ -293,6 +294,16 @@ def test_an_expected_error_says_what_the_caller_is_told(spans):
     attributes = spans()["inner"].attributes
     assert attributes["error.type"] == "InvalidRequest"
     assert attributes["error.message"] == "Email is required"
+
+
+def test_an_answer_that_is_sent_again_leaves_nothing_of_a_failure(spans):
+    with suppress(AlreadyAnswered), span("work"):
+        raise AlreadyAnswered("answer")
+
+    ended = spans()["work"]
+    assert ended.status.status_code is StatusCode.UNSET
+    assert not {"error.type", "error.message"} & set(ended.attributes)
+    assert ended.events == ()
 
 
 @pytest.mark.parametrize(
