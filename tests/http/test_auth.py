@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -224,6 +225,9 @@ def ahead(seconds):
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+UNVERIFIED: Any = {"verify_signature": False}
+
+
 def unkeyed(forge):
     """Sign with the empty key, under the name that this key would have."""
     signed, _, _ = forge(header={"kid": _key_id("")}).rpartition(".")
@@ -329,6 +333,12 @@ def test_the_token_of_a_user_who_is_gone_is_no_token_any_more(
     response = client.get("/users/me", headers=bearer(forge()))
 
     assert_same_refusal(response, refusal, has_token=True)
+
+
+def test_two_tokens_of_a_user_have_different_ids(issuer, user):
+    tokens = [issuer.access_tokens.issue(user.id) for _ in range(2)]
+
+    assert len({jwt.decode(each, options=UNVERIFIED)["jti"] for each in tokens}) == 2
 
 
 def test_a_refresh_token_opens_nothing(client, database, refusal):

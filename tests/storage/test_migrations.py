@@ -205,6 +205,19 @@ def test_a_migration_waits_for_no_table_again_when_it_is_back_in_a_transaction(p
     database.close()
 
 
+def test_the_limits_of_a_migration_hold_for_nobody_else(postgresql_url):
+    database = DatabaseManager(postgresql_url, pool_size=1, max_overflow=0).initialize()
+    limits = [text("SHOW statement_timeout"), text("SHOW lock_timeout")]
+    with migrations.migrating(database) as connection:
+        within = [connection.scalar(each) for each in limits]
+
+    with database.connection() as connection:
+        afterwards = [connection.scalar(each) for each in limits]
+
+    assert (within, afterwards) == (["0", "10s"], ["5s", "0"])
+    database.close()
+
+
 def test_a_lock_that_another_process_holds_too_long_is_unavailable(empty_postgresql_url):
     database = DatabaseManager(empty_postgresql_url).initialize()
     with database.connection() as other:

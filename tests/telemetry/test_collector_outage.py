@@ -102,6 +102,15 @@ def test_parts_that_hang_at_the_end_cost_the_time_of_one():
     assert waited < len(parts) / 2
 
 
+def test_a_part_that_fails_at_the_end_is_of_no_interest_to_anybody(capfd):
+    telemetry = Telemetry(AppConfig())
+    telemetry._closing.append(lambda: 1 / 0)  # noqa: SLF001 - a library's, which fails
+
+    telemetry.close(DEADLINE_SECONDS)
+
+    assert capfd.readouterr() == ("", "")
+
+
 class FailingOnce:
     """An exporter of a library that raises, and then works."""
 
