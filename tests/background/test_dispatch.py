@@ -157,12 +157,13 @@ def test_a_message_is_worked_on_here_when_the_queue_dies_before_it_is_put_there(
 
 
 def test_a_queue_that_hangs_is_away():
-    with socket.create_server((HOST, 0)) as silent:
-        url = f"redis://{HOST}:{silent.getsockname()[1]}"
-        with running(url, lambda _message: None, lambda *_claim: None) as dispatcher:
-            begin = time.monotonic()
-            room = dispatcher.room(0)
-            waited = time.monotonic() - begin
+    silent = socket.create_server((HOST, 0))
+    url = f"redis://{HOST}:{silent.getsockname()[1]}"
+
+    with running(url, lambda _message: None, lambda *_claim: None) as dispatcher, silent:
+        begin = time.monotonic()
+        room = dispatcher.room(0)
+        waited = time.monotonic() - begin
 
     assert room == 2
     assert waited < ANSWER_SECONDS

@@ -250,6 +250,21 @@ def test_a_message_that_was_settled_meanwhile_is_not_settled_again(database):
     assert read(database, sent.id).status == "sent"
 
 
+def test_failures_are_stored_in_the_order_of_their_ids(database):
+    ids = sorted(enqueue(database) for _ in range(3))
+    failed = [Settlement(each.id, MessageStatus.QUEUED, 1, NOW) for each in claim(database)]
+    stored: list[UUID] = []
+
+    def note(_connection, _cursor, _statement, _parameters, context, _is_many):
+        stored.extend(each["key"] for each in context.compiled_parameters)
+
+    with database.transaction() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        outbox.settle(connection, failed[::-1])
+
+    assert stored == ids
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_workers_that_settle_the_same_messages_wait_for_each_other(database):

@@ -26,6 +26,9 @@ def meet(folder, number):
 
 
 def interrupt():
-    """Do to this process as Ctrl-C does to all of a terminal, and tell that it went on."""
-    os.kill(os.getpid(), signal.SIGINT)
+    """Do to this process as Ctrl-C does to all of a terminal, and tell what it did."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:  # would end whoever waits for the result
+        return "ended"
     return "went on"

@@ -338,6 +338,7 @@ def test_a_refusal_makes_no_span_an_error_and_a_fault_does(spans, error, status)
         ("DELETE FROM users", ("DELETE", "users")),
         ("WITH due AS (SELECT id FROM a FOR UPDATE) UPDATE b SET x = 1", ("UPDATE", "b")),
         ("WITH x AS (INSERT INTO a VALUES (1)) SELECT 1", ("INSERT", "a")),
+        ("WITH due AS (SELECT id FROM a FOR UPDATE) SELECT id FROM due", ("SELECT", "a")),
         ("WITH x AS (SELECT 1) SELECT * FROM x", ("SELECT", "x")),
         ("COPY users (a) FROM STDIN", ("COPY", "users")),
         ("BEGIN", ("BEGIN", "")),
