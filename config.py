@@ -145,7 +145,7 @@ class AppConfig:
         15.0, seconds(1, 3600), "How long a claimed message is left to its worker."
     )
     deliver_in_web: bool = setting(
-        True, boolean(), "Whether a web process on SQLite delivers messages; never in production."
+        True, boolean(), "Whether a development web process on SQLite delivers messages."
     )
     payment_service_url: str = setting(
         "", url("http", "https"), "Payment service that /ready looks at; empty: none.", secret=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sys
@@ -424,10 +425,32 @@ def test_what_is_hardly_a_request_gets_the_status_that_says_why(server, kind, st
     assert problem["code"] == code
 
 
-def test_hostile_input_is_not_repeated(server):
-    _, body = server.send(b"GET /<script>x</script> HTTP/7.7\r\nHost: a\r\n\r\n")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET /<script> HTTP/7.7\r\nHost: a\r\n\r\n",
+        b"<script> /health HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /health <script>\r\nHost: a\r\n\r\n",
+        get(b"<script>: x"),
+        get(b"Content-Length: <script>"),
+        get(b"Transfer-Encoding: <script>"),
+        chunked(b"<script>\r\n"),
+    ],
+)
+def test_hostile_input_is_not_repeated(server, raw):
+    response, body = server.send(raw)
 
+    assert response.headers["Content-Type"] == "application/problem+json"
     assert b"script" not in body
+    assert "script" not in str(response.headers)
+
+
+@pytest.mark.parametrize("raw", [get(), get(line=b"GET /unknown HTTP/1.1"), HOSTILE["words"]])
+def test_no_answer_names_what_it_was_made_with(server, raw):
+    response, body = server.send(raw)
+
+    assert {"Server", "X-Powered-By", "Via"}.isdisjoint(response.headers.keys())
+    assert not re.search("gunicorn|werkzeug|flask|python", f"{response.headers} {body}".lower())
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 2_000_000])

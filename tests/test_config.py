@@ -344,6 +344,19 @@ def test_a_log_in_that_ends_before_its_access_token_is_refused():
     ]
 
 
+def test_a_claim_that_ends_before_its_email_may_is_refused():
+    assert problems({"EMAIL_TIMEOUT_SECONDS": "10", "OUTBOX_LEASE_SECONDS": "10"}) == [
+        "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS"
+    ]
+    assert AppConfig(email_timeout_seconds=10, outbox_lease_seconds=11).outbox_lease_seconds == 11
+
+
+def test_connections_are_kept_for_longer_than_load_balancers_do():
+    usual_seconds = 60
+
+    assert AppConfig().keepalive_seconds > usual_seconds
+
+
 def test_the_shortest_limit_of_a_statement_is_not_none(monkeypatch):
     monkeypatch.delenv("PGOPTIONS", raising=False)
     nothing = timedelta(seconds=0)

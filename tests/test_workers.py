@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,20 +12,30 @@ from types import SimpleNamespace
 
 import httpx2
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from chassis.background import outbox, upkeep
 from chassis.background.delivery import STALLED_SECONDS, Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.processes import TaskKilled
+from chassis.errors import Unavailable
 from chassis.http.entrance import hosts
 from chassis.storage.database import DatabaseManager
+from config import Environment
+from tests.support import processes
 from tests.support.ports import HOST, free_port, listening
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from userservice.jobs import service as jobs
 from userservice.jobs import uploads
 from userservice.jobs.models import UploadFormat
-from workers import _watch, make_delivery, serve_worker_status
+from workers import _watch, deliver_beside, make_delivery, serve_worker_status
+
+BROKEN = """
+import workers
+from config import AppConfig
+workers.Delivery.run = lambda delivery: 1 / 0
+workers.run_worker(AppConfig.from_env())
+"""
 
 
 def ask(port, path):
@@ -98,6 +109,60 @@ def test_the_watch_goes_on_after_a_failure_less_and_less_often(services, monkeyp
 
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
     assert caplog.text.count("Watch broke; it goes on") == 7
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_the_watch_cuts_connections_that_stalled(services, monkeypatch):
+    now = iter([1000.0, 5000.0])
+    monkeypatch.setattr(
+        "chassis.storage.stall_watch.time", SimpleNamespace(monotonic=lambda: next(now))
+    )
+    turns = iter([None])
+    monkeypatch.setattr("workers.time", SimpleNamespace(sleep=lambda _seconds: next(turns)))
+
+    with pytest.raises(Unavailable), watched(services) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+@contextmanager
+def watched(services):
+    """Yield a connection that is in use for a turn of the watch."""
+    with services.database.connection() as connection:
+        with pytest.raises(StopIteration):
+            _watch(services)
+        yield connection
+
+
+def test_a_worker_whose_loop_breaks_tells_its_supervisor(sqlite_url):
+    ended = processes.run(
+        sys.executable, "-c", BROKEN, variables={"DATABASE_URL": sqlite_url, "REDIS_URL": ""}
+    )
+
+    assert ended.returncode == 1
+    assert "Worker broke" in ended.stdout
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "delivers"),
+    [
+        ({"environment": Environment.DEVELOPMENT}, True),
+        ({"environment": Environment.DEVELOPMENT, "deliver_in_web": False}, False),
+        ({"environment": Environment.STAGING}, False),
+    ],
+)
+def test_a_web_process_delivers_in_development_alone(
+    config, services, monkeypatch, settings, delivers
+):
+    ran = threading.Event()
+    monkeypatch.setattr(Delivery, "run", lambda _delivery: ran.set())
+
+    deliver_beside(replace(config, **settings), services)
+    for thread in threading.enumerate():
+        if thread.name == "delivery":
+            thread.join(DEADLINE_SECONDS)
+
+    assert ran.is_set() is delivers
 
 
 class Dying:

@@ -6,9 +6,11 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from opentelemetry import trace
+from prometheus_client import REGISTRY
 from sqlalchemy import select, update
 
 from bootstrap import make_mailer, open_backing_services
@@ -27,6 +29,7 @@ from userservice.resources import EVENT_HANDLERS
 
 TOPIC = "test.happened"
 LEASE = timedelta(seconds=15)
+DAY = timedelta(days=1)
 
 
 @contextmanager
@@ -326,6 +329,59 @@ def test_a_handler_that_breaks_fails_its_message_and_no_other(services, caplog):
     assert "Message handler broke" in caplog.messages
 
 
+def test_a_reason_is_stored_as_far_as_there_is_room(services):
+    def handler(_services, _message):
+        raise Unavailable("because " * 100)
+
+    enqueue(services.database)
+    with delivering(services, handler):
+        eventually(lambda: [row for row in stored(services.database) if row.last_error])
+
+    (row,) = stored(services.database)
+    assert row.last_error == ("because " * 100)[: outbox.ERROR_LENGTH]
+
+
+def count_attempts(result):
+    labels = {"topic": TOPIC, "result": result}
+    return REGISTRY.get_sample_value("outbox_delivery_duration_seconds_count", labels) or 0
+
+
+@pytest.mark.parametrize(
+    ("handler", "expires_in", "result"),
+    [
+        (succeed, DAY, "sent"),
+        (lambda _services, _message: False, DAY, "skipped"),
+        (refuse, DAY, "queued"),
+        (refuse, timedelta(0), "abandoned"),
+    ],
+    ids=["sent", "skipped", "failed", "abandoned"],
+)
+def test_an_attempt_is_counted_under_its_result(services, handler, expires_in, result):
+    results = ("sent", "skipped", "queued", "abandoned")
+    before = {each: count_attempts(each) for each in results}
+
+    enqueue(services.database, expires_at=datetime.now(UTC) + expires_in)
+    with delivering(services, handler):
+        eventually(lambda: {each: count_attempts(each) for each in results} != before)
+
+    counted = {each: count_attempts(each) - before[each] for each in results}
+    assert counted == {each: int(each == result) for each in results}
+
+
+def test_the_age_of_the_oldest_message_is_measured(services):
+    def age():
+        return REGISTRY.get_sample_value("outbox_oldest_message_age_seconds") or 0.0
+
+    hour = timedelta(hours=1)
+    now = datetime.now(UTC)
+    enqueue(services.database, due_at=now + hour, expires_at=now + outbox.PATIENCE - hour)
+
+    with delivering(services, succeed):
+        eventually(lambda: age() >= hour.total_seconds())
+
+    assert age() < hour.total_seconds() + DEADLINE_SECONDS
+
+
 def test_a_message_that_nobody_handles_fails_and_the_others_are_delivered(services):
     (unknown,) = enqueue(services.database, topic="unheard.of")
     (known,) = enqueue(services.database)
@@ -422,20 +478,84 @@ def test_a_stop_claims_nothing_more(services):
     assert [(row.status, row.attempts) for row in stored(services.database)] == [("queued", 0)]
 
 
-@pytest.mark.parametrize("after", range(5))
-def test_a_stop_does_not_wait_for_what_had_not_begun(services, after):
+class Ahead(LocalDispatcher):
+    """Has one thread, takes some messages at once, and no others."""
+
+    def __init__(self, number):
+        super().__init__(1)
+        self.number = number
+
+    def room(self, _in_works):
+        number, self.number = self.number, 0
+        return number
+
+
+def test_a_stop_does_not_wait_for_what_had_not_begun(services):
     enqueue(services.database, 60)
+    begun = []
 
     def handler(_services, message):
-        if message.payload["number"] == after:
+        begun.append(message.id)
+        if len(begun) == 3:
             delivery.stop()
         return True
 
-    delivery = Delivery(services, {TOPIC: handler}, dispatcher=LocalDispatcher(16), lease=LEASE)
+    delivery = Delivery(services, {TOPIC: handler}, dispatcher=Ahead(60), lease=LEASE)
     delivery.run()
-    delivery.close(3600)
+    delivery.close(DEADLINE_SECONDS)
 
-    assert all(row.attempts == (row.status == "sent") for row in stored(services.database))
+    assert [row.id for row in stored(services.database, status="sent")] == begun
+    assert len(begun) == 3
+    assert {row.attempts for row in stored(services.database, status="queued")} == {0}
+
+
+def test_a_message_whose_claim_ended_before_it_began_is_handed_back(services, monkeypatch):
+    passed = [0.0]
+    clock = SimpleNamespace(
+        monotonic=lambda: time.monotonic() + passed[0],
+        perf_counter=time.perf_counter,
+        sleep=time.sleep,
+    )
+    monkeypatch.setattr("chassis.background.delivery.time", clock)
+    tried = []
+
+    def handler(_services, message):
+        tried.append(message.id)
+        passed[0] += LEASE.total_seconds()
+        return True
+
+    first, second = sorted(enqueue(services.database, 2))
+    with delivering(services, handler, dispatcher=Ahead(2)):
+        eventually(lambda: tried and not stored(services.database, status="queued", attempts=1))
+
+    assert tried == [first]
+    assert [row.id for row in stored(services.database, status="queued")] == [second]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stop_without_the_database_leaves_messages_to_the_end_of_their_claims(services, away):
+    proxy, database = away
+    begun, leave = threading.Event(), threading.Event()
+
+    def handler(_services, _message):
+        begun.set()
+        return leave.wait(DEADLINE_SECONDS)
+
+    enqueue(services.database)
+    far = replace(services, database=database)
+    delivery = Delivery(far, {TOPIC: handler}, dispatcher=LocalDispatcher(1), lease=LEASE)
+    thread = threading.Thread(target=delivery.run)
+    thread.start()
+    assert begun.wait(DEADLINE_SECONDS)
+    with proxy.behaving(Mode.RESET):
+        delivery.stop()
+        thread.join(DEADLINE_SECONDS)
+        handed_back = delivery.close(0.1)
+        leave.set()
+
+    assert handed_back == 0
+    assert [row.attempts for row in stored(services.database, status="queued")] == [1]
 
 
 def test_an_idle_delivery_stops_at_once(services):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -13,13 +15,19 @@ import redis as redis_library
 
 from chassis.background import outbox
 from chassis.background.delivery import Delivery
-from chassis.background.dispatch import OUTAGE_SECONDS, QUEUE, DramatiqDispatcher
+from chassis.background.dispatch import (
+    MAX_AHEAD,
+    OUTAGE_SECONDS,
+    QUEUE,
+    DramatiqDispatcher,
+    LocalDispatcher,
+)
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
 from chassis.storage.ids import uuid7
 from tests.support.ports import HOST, free_port
 from tests.support.servers import ValkeyServer
-from tests.support.waiting import DEADLINE_SECONDS, eventually
+from tests.support.waiting import ANSWER_SECONDS, DEADLINE_SECONDS, eventually
 
 DAY = timedelta(days=1)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -119,6 +127,46 @@ def test_an_id_whose_message_cannot_be_read_is_left_to_the_end_of_its_claim(
         eventually(lambda: not queue.exists(f"dramatiq:{QUEUE}.msgs"))
 
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+def test_a_process_takes_few_messages_ahead_however_quickly_it_works():
+    dispatcher = LocalDispatcher(2)
+    dispatcher.start(lambda _message: None, lambda *_claim: None)
+    for _ in range(1000):
+        dispatcher.submit(message())
+
+    assert dispatcher.room(0) == 2 * (1 + MAX_AHEAD)
+    dispatcher.stop()
+
+
+@pytest.mark.integration
+def test_a_message_is_worked_on_here_when_the_queue_dies_before_it_is_put_there():
+    sent = message()
+    worked_on: list[Message] = []
+
+    with (
+        ValkeyServer() as server,
+        running(server.url, worked_on.append, lambda *_claim: None) as dispatcher,
+    ):
+        room = dispatcher.room(0)
+        server.stop(immediate=True)
+        is_here = dispatcher.submit(sent)
+        eventually(lambda: worked_on)
+
+    assert (room, is_here, worked_on) == (4, True, [sent])
+
+
+def test_a_queue_that_hangs_is_away():
+    silent = socket.create_server((HOST, 0))
+    url = f"redis://{HOST}:{silent.getsockname()[1]}"
+
+    with running(url, lambda _message: None, lambda *_claim: None) as dispatcher, silent:
+        begin = time.monotonic()
+        room = dispatcher.room(0)
+        waited = time.monotonic() - begin
+
+    assert room == 2
+    assert waited < ANSWER_SECONDS
 
 
 @pytest.mark.integration

@@ -54,6 +54,12 @@ def settle(database, message, status, *, now=NOW, **values):
         outbox.settle(connection, [settlement])
 
 
+def find(database, message, *, now=NOW):
+    """Look a message up as a worker does that got its id from the queue."""
+    with database.connection() as connection:
+        return outbox.find_claimed(connection, message.id, attempts=message.attempts, now=now)
+
+
 def read(database, message_id):
     with database.connection() as connection:
         return connection.execute(select(messages).where(messages.c.id == message_id)).one()
@@ -244,6 +250,21 @@ def test_a_message_that_was_settled_meanwhile_is_not_settled_again(database):
     assert read(database, sent.id).status == "sent"
 
 
+def test_failures_are_stored_in_the_order_of_their_ids(database):
+    ids = sorted(enqueue(database) for _ in range(3))
+    failed = [Settlement(each.id, MessageStatus.QUEUED, 1, NOW) for each in claim(database)]
+    stored: list[UUID] = []
+
+    def note(_connection, _cursor, _statement, _parameters, context, _is_many):
+        stored.extend(each["key"] for each in context.compiled_parameters)
+
+    with database.transaction() as connection:
+        event.listen(connection, "before_cursor_execute", note)
+        outbox.settle(connection, failed[::-1])
+
+    assert stored == ids
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_workers_that_settle_the_same_messages_wait_for_each_other(database):
@@ -342,12 +363,15 @@ def test_messages_are_listed_by_status_oldest_first(database):
     assert "payload" not in listed[0]
 
 
-def test_a_purge_removes_delivered_messages_by_age_in_batches(database):
+def test_a_purge_removes_delivered_messages_by_age_and_no_others(database):
     month_ago, week_ago = NOW - timedelta(days=31), NOW - timedelta(days=7)
     old = [enqueue(database, created=month_ago) for _ in range(3)]
     young = enqueue(database, created=week_ago)
     for message in claim(database):
         settle(database, message, MessageStatus.SENT)
+    given_up = enqueue(database, created=month_ago)
+    (claimed,) = claim(database)
+    settle(database, claimed, MessageStatus.ABANDONED)
     waiting = enqueue(database, created=month_ago)
     before = NOW - timedelta(days=30)
 
@@ -357,7 +381,29 @@ def test_a_purge_removes_delivered_messages_by_age_in_batches(database):
         left = set(connection.scalars(select(messages.c.id)))
 
     assert counted == purged == len(old)
-    assert left == {young, waiting}
+    assert left == {young, given_up, waiting}
+
+
+def test_delivered_messages_are_purged_in_batches(database):
+    rows = [outbox.new_message("test.happened", {}) for _ in range(1001)]
+    with database.transaction() as connection:
+        connection.execute(outbox.INSERT, rows)
+        connection.execute(update(messages).values(status=MessageStatus.SENT))
+
+    assert list(upkeep.purge_settled(database, before=NOW)) == [1000, 1]
+
+
+def test_a_claim_is_found_until_it_ends_is_settled_or_is_made_anew(database):
+    message_id = enqueue(database)
+    (first,) = claim(database)
+
+    assert find(database, first).id == message_id
+    assert find(database, first, now=NOW + LEASE) is None
+    (second,) = claim(database, now=NOW + LEASE)
+    assert find(database, first, now=NOW + LEASE) is None
+    assert find(database, second, now=NOW + LEASE).attempts == 2
+    settle(database, second, MessageStatus.SENT)
+    assert find(database, second, now=NOW + LEASE) is None
 
 
 def test_a_new_user_and_the_message_about_it_are_stored_together(database):

@@ -19,6 +19,7 @@ from chassis.background.pools import Pool, PoolFull
 from chassis.background.processes import ProcessPool, TaskKilled
 from chassis.http.problem import register_error_handlers
 from chassis.tasks import InlineTasks
+from chassis.telemetry import tracing
 from chassis.telemetry.log_fields import log_fields
 from config import AppConfig
 from tests.support import pooled
@@ -117,6 +118,21 @@ def test_a_thread_that_cannot_begin_says_so_and_serves_the_next_task(caplog):
     assert root == 2
     assert "Thread broke" in caplog.text
     pool.close(time.monotonic())
+
+
+def test_ctrl_c_at_a_terminal_ends_no_task(manager):
+    assert manager.submit_cpu_task(pooled.interrupt).result(DEADLINE_SECONDS) == "went on"
+
+
+def test_a_process_of_the_pool_traces_as_its_parent_does():
+    config = AppConfig(redis_url="", worker_concurrency=1, telemetry_pii=True)
+    manager = WorkerManager(config)
+
+    personal = manager.submit_cpu_task(tracing.is_personal_data_allowed).result(DEADLINE_SECONDS)
+    manager.shutdown(timedelta(0))
+
+    assert personal is True
+    assert tracing.is_personal_data_allowed() is False
 
 
 def test_what_a_task_raises_reaches_whoever_waits_for_it(manager):

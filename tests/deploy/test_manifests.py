@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -32,6 +33,12 @@ PORTS_OUT = {
     "worker": {53, 5432, 6379, 4317, 4318, 443},
     "cleanup": {53, 5432},
 }
+PROBES = {
+    "web": {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"},
+    "worker": dict.fromkeys(("startupProbe", "livenessProbe", "readinessProbe"), "/health"),
+}
+# The private networks, and the one of a cloud's metadata service.
+INSIDE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
 
 
 @pytest.fixture(params=["development", "production"])
@@ -64,6 +71,10 @@ def environment(objects, container):
         else:
             given |= SECRETS
     return given | {each["name"]: each.get("value", "x") for each in container.get("env", [])}
+
+
+def dockerfile():
+    return (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_an_overlay_has_no_fault(overlay):
@@ -165,6 +176,31 @@ def test_probes_and_scrapes_ask_for_routes_that_exist(overlay):
         assert asked | ({path} if path else set()) <= routes
 
 
+def test_no_pod_is_restarted_for_what_is_away_and_none_serves_without_it(overlay):
+    asked = {
+        container["name"]: {
+            key: value["httpGet"]["path"]
+            for key, value in container.items()
+            if key.endswith("Probe")
+        }
+        for _, _, container in ours(overlay)
+    }
+
+    assert {name: paths for name, paths in asked.items() if paths} == PROBES
+
+
+def test_a_rollout_takes_down_one_pod_at_a_time(overlay):
+    for name in ("cloudnative-app", "cloudnative-app-worker"):
+        strategy = find(overlay, "Deployment", name)["spec"]["strategy"]
+        assert strategy["rollingUpdate"]["maxUnavailable"] in {0, 1}
+
+
+def test_one_cleanup_runs_at_a_time(overlay):
+    cleanup = find(overlay, "CronJob", "cloudnative-app-cleanup")
+
+    assert cleanup["spec"]["concurrencyPolicy"] == "Forbid"
+
+
 def test_a_check_of_readiness_ends_before_its_probe_does(overlay):
     for _, _, container in ours(overlay):
         if container["name"] == "web":
@@ -173,8 +209,7 @@ def test_a_check_of_readiness_ends_before_its_probe_does(overlay):
 
 
 def test_users_and_ports_are_those_of_the_image(overlay):
-    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    _, _, runtime = image.rpartition("\nFROM ")
+    _, _, runtime = dockerfile().rpartition("\nFROM ")
     (user,) = re.findall(r"^USER (\d+):\1$", runtime, re.MULTILINE)
     (port,) = re.findall(r"^EXPOSE (\d+)$", runtime, re.MULTILINE)
 
@@ -183,6 +218,19 @@ def test_users_and_ports_are_those_of_the_image(overlay):
         assert {context["runAsUser"], context["runAsGroup"], context["fsGroup"]} == {int(user)}
         if container["name"] == "web":
             assert container["ports"][0]["containerPort"] == int(port)
+
+
+def test_the_image_is_healthy_whatever_is_away():
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n *CMD (\[.*\])$", dockerfile(), re.MULTILINE)
+
+    assert "request('GET', '/health')" in json.loads(command)[-1]
+
+
+def test_the_image_installs_nothing_but_what_the_hashes_name():
+    installs = re.findall(r"\bpip\b[^&]*? install [^&]*?--requirement", dockerfile())
+
+    assert len(installs) == 2
+    assert all(" --require-hashes " in each for each in installs)
 
 
 def test_only_tmp_can_be_written_to(overlay):
@@ -207,6 +255,19 @@ def test_nothing_goes_out_but_to_what_the_service_uses(overlay, component):
     assert {number for _, number in ports} == PORTS_OUT[component]
     assert [protocol for protocol, number in ports if number == 53] == ["UDP", "TCP"]
     assert {protocol for protocol, number in ports if number != 53} == {"TCP"}
+
+
+def test_nothing_goes_everywhere_but_to_the_outside(overlay):
+    blocks = [
+        value
+        for policy in of_kind(overlay, "NetworkPolicy")
+        for _, key, value in manifests.walk(policy["spec"])
+        if key == "ipBlock"
+    ]
+    everywhere = [block for block in blocks if block["cidr"].endswith("/0")]
+
+    assert everywhere != []
+    assert all(set(block["except"]) >= INSIDE for block in everywhere)
 
 
 def test_the_collector_that_is_configured_can_be_reached(production):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.faults import DRIP, GARBAGE, HANG
 from tests.support.load import Stored, missing_mails, registering, violations
-from tests.support.waiting import eventually
+from tests.support.waiting import ANSWER_SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +110,21 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight(
     assert_promises_kept(load, postgresql_server.url, provider)
     assert len(provider.attempts) > sent  # there was more to do
     assert len(provider.attempts) == len({mail.key for mail in provider.attempts})
+
+
+def test_a_worker_that_handed_back_what_hangs_ends_well_and_does_not_wait_for_it(
+    deployment, provider
+):
+    web, worker = deployment.both(**(ENDLESS | {"TERMINATION_GRACE_SECONDS": "10"}))
+    provider.answer = HANG
+    register_some(web, 5)
+    eventually(lambda: provider.at_once)
+
+    status, seconds = worker.stop()
+
+    assert status == 0
+    assert seconds < ANSWER_SECONDS
+    assert worker.logged("Stopped: delivery")[0]["handed_back"] > 0
 
 
 def test_a_worker_that_is_stopped_twice_ends_at_once(deployment, provider):

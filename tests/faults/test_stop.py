@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from chassis.storage.database import with_driver
+from tests.support import processes
 from tests.support.factories import ADA
 from tests.support.load import registering
 from tests.support.ports import HOST
@@ -28,6 +30,13 @@ NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
 DRAIN_SECONDS = 5  # long enough to look at it while it lasts
 # Longer than any test waits: a stop that goes on until then is seen.
 ENDLESS = {"TERMINATION_GRACE_SECONDS": "3600", "DATABASE_STATEMENT_TIMEOUT_SECONDS": "3600"}
+
+
+SETTINGS = """
+import runpy
+settings = runpy.run_path("gunicorn.conf.py")
+print(settings["graceful_timeout"], settings["app_config"].termination_grace_seconds)
+"""
 
 
 def seconds_of(web, phase):
@@ -133,6 +142,24 @@ def test_the_phases_of_the_stop_are_logged_and_fit_into_the_grace_period(deploym
     assert seconds_of(web, "drain") >= 1
     assert sum(seconds_of(web, phase) for phase in phases) < ANSWER_SECONDS
     assert seconds < ANSWER_SECONDS
+
+
+def test_the_phases_of_a_workers_stop_are_logged_telemetry_last(deployment):
+    worker = deployment.worker()
+    worker.await_ready()
+
+    status, _ = worker.stop()
+
+    order = [line["message"].removeprefix("Stopped: ") for line in worker.logged("Stopped: ")]
+    assert status == 0
+    assert order == ["delivery", "pools", "services", "telemetry"]
+
+
+def test_the_master_ends_its_workers_before_the_platform_ends_the_master():
+    settings = processes.run(sys.executable, "-c", SETTINGS)
+    graceful, grace = map(float, settings.stdout.split())
+
+    assert 0 < graceful < grace
 
 
 def test_the_stop_ends_in_time_although_a_request_does_not(deployment, postgresql_server):

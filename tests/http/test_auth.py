@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -223,6 +225,16 @@ def ahead(seconds):
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+UNVERIFIED: Any = {"verify_signature": False}
+
+
+def unkeyed(forge):
+    """Sign with the empty key, under the name that this key would have."""
+    signed, _, _ = forge(header={"kid": _key_id("")}).rpartition(".")
+    signature = base64.urlsafe_b64encode(hmac.digest(b"", signed.encode(), "sha256"))
+    return f"{signed}.{signature.decode().rstrip('=')}"
+
+
 BAD_TOKENS = {
     "expired": lambda forge: forge(exp=past()),
     "issued 40 s ahead": lambda forge: forge(iat=ahead(40)),
@@ -231,7 +243,8 @@ BAD_TOKENS = {
     "wrong audience": lambda forge: forge(aud="another-service"),
     "wrong issuer": lambda forge: forge(iss="another-service"),
     "wrong key": lambda forge: forge(key="another key of at least 32 bytes"),
-    "empty key": lambda forge: forge(key="x", header={"kid": ""}),
+    "empty key": unkeyed,
+    "no name of a key": lambda forge: forge(key="x", header={"kid": ""}),
     "another algorithm of the family": lambda forge: forge(algorithm="HS512"),
     "no subject": lambda forge: forge(sub=None),
     "no expiry": lambda forge: forge(exp=None),
@@ -320,6 +333,12 @@ def test_the_token_of_a_user_who_is_gone_is_no_token_any_more(
     response = client.get("/users/me", headers=bearer(forge()))
 
     assert_same_refusal(response, refusal, has_token=True)
+
+
+def test_two_tokens_of_a_user_have_different_ids(issuer, user):
+    tokens = [issuer.access_tokens.issue(user.id) for _ in range(2)]
+
+    assert len({jwt.decode(each, options=UNVERIFIED)["jti"] for each in tokens}) == 2
 
 
 def test_a_refresh_token_opens_nothing(client, database, refusal):

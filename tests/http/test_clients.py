@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import select
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,27 @@ def test_clients_that_do_not_finish_are_closed(hasty_web, beginning):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("beginning", [b"", CHUNKED], ids=["a head", "a body"])
+def test_a_client_that_sends_a_little_at_a_time_is_closed_all_the_same(hasty_web, beginning):
+    request = beginning + b"1\r\na\r\n" * 1000 if beginning else b"GET /" + b"a" * 5000
+
+    with hasty_web.connect() as client:
+        client.sendall(beginning)
+        answer = trickle(client, request[len(beginning) :])
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def trickle(client, data):
+    """Send a byte at a time, far more often than the server's patience ends; return its answer."""
+    for number in range(len(data)):
+        if select.select([client], [], [], HASTY_SECONDS / 20)[0]:
+            return read_to_end(client)
+        client.sendall(data[number : number + 1])
+    return b""
+
+
 def test_a_head_without_an_end_is_refused_when_it_is_too_large(web):
     with web.connect() as client:
         client.sendall(b"GET / HTTP/1.1\r\n" + (b"A: " + b"a" * 8000 + b"\r\n") * 9)
@@ -274,6 +296,24 @@ def test_clients_that_do_not_close_after_the_answer_hold_up_nobody(web):
 
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
     assert status == 200
+
+
+@pytest.mark.slow
+def test_a_client_that_does_not_close_is_closed_soon_after_its_answer(web):
+    with web.connect() as client:
+        client.sendall(CLOSE)
+        read_to_end(client)
+
+        eventually(lambda: is_refused(client))
+
+
+def is_refused(client):
+    """Tell whether the server has closed its receiving side, too."""
+    try:
+        client.sendall(b"x")
+    except ConnectionError:
+        return True
+    return False
 
 
 @pytest.mark.slow

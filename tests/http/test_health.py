@@ -338,6 +338,22 @@ def test_checks_run_side_by_side():
     assert ready.failed() == frozenset()
 
 
+def test_checks_that_hang_side_by_side_cost_one_timeout_together():
+    hanging = threading.Event()
+    names = [str(number) for number in range(60)]
+    ready = readiness(
+        dict.fromkeys(names, lambda: hanging.wait(DEADLINE_SECONDS)), timeout=timedelta(seconds=1)
+    )
+
+    begin = time.monotonic()
+    failed = ready.failed()
+    waited = time.monotonic() - begin
+    hanging.set()
+
+    assert failed == frozenset(names)
+    assert waited < len(names) / 2
+
+
 def test_an_answer_is_kept_for_about_a_second(clock):
     calls = []
     ready = readiness({"a": lambda: calls.append(1)})

@@ -11,8 +11,12 @@ import httpx2
 import psutil
 import psycopg2
 import pytest
+from flask import Flask
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from chassis.http import metrics
+from chassis.telemetry import instruments
 from chassis.telemetry.instruments import bounded, files_in
 from tests.conftest import API_KEY
 from tests.support.collector import attributes_of
@@ -123,6 +127,30 @@ def test_a_worker_that_is_starting_breaks_no_scrape(serve, tmp_path):
         (directory / f"{kind}_99999.db").touch()
 
     assert counts(service) == [1] * 5
+
+
+def test_a_file_of_counts_that_vanishes_during_a_scrape_breaks_none(monkeypatch, tmp_path):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(instruments, "files_in", lambda _directory: [tmp_path / "counter_1.db"])
+
+    names = [each.name for each in metrics.stored_metrics()]
+
+    assert [each for each in names if not each.startswith("process_")] == []
+
+
+def test_a_request_is_over_also_when_the_application_breaks(monkeypatch):
+    def active():
+        return REGISTRY.get_sample_value("active_connections") or 0
+
+    app = Flask("broken")
+    monkeypatch.setattr(app, "wsgi_app", lambda _environ, _start: 1 / 0)
+    monkeypatch.setattr(app, "wsgi_app", metrics.layer(app))
+    before = active()
+
+    with pytest.raises(ZeroDivisionError):
+        app.test_client().get("/nowhere")
+
+    assert active() == before
 
 
 def test_counts_do_not_outlast_a_start_and_other_files_do(serve, tmp_path):

@@ -160,6 +160,19 @@ def test_the_registration_of_an_address_is_limited_whoever_the_client_is(client)
     assert statuses(responses) == [201, 409, 409, 429]
 
 
+def test_another_key_each_time_is_no_way_around_the_limit_of_an_address(client):
+    responses = [
+        register(
+            client,
+            headers={"Idempotency-Key": f"key-{number}"},
+            environ_base={"REMOTE_ADDR": f"192.0.2.{number}"},
+        )
+        for number in range(4)
+    ]
+
+    assert statuses(responses) == [201, 409, 409, 429]
+
+
 def test_requests_that_fail_count_as_well(client):
     responses = [client.post("/users", json={}) for _ in range(4)]
 

@@ -111,13 +111,6 @@ def test_the_page_that_shows_the_description_runs_no_scripts_of_others(client):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_no_answer_names_the_versions_of_what_it_was_made_with(client):
-    response = client.get("/unknown")
-
-    assert "X-Powered-By" not in response.headers
-    assert "Werkzeug" not in str(response.headers)
-
-
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_no_page_of_another_origin_may_call_by_default(client, method):
     response = client.open("/users", method=method, headers=PREFLIGHT)

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httptools
 import pytest
@@ -103,6 +104,19 @@ def test_gunicorn_has_all_that_is_used_of_it():
     assert used - {"wsgi"} <= set(dir(base))  # which is there when the application is loaded
     assert {"log", "ppid", "notify", "sockets", "wsgi"} <= used
     assert settings <= {*config.settings, *dir(Config)}
+
+
+@pytest.mark.parametrize(("connections", "has_some"), [(1, True), (2, False), (3, False)])
+def test_a_thread_waits_at_a_connection_while_each_has_one(connections, has_some):
+    config = Config()
+    config.set("threads", 2)
+    config.set("worker_tmp_dir", "/dev/shm")
+    worker: Any = Worker(1, 1, [], None, 30, config, None)
+    worker.tmp.close()
+
+    worker.connections.update(range(connections))
+
+    assert worker.has_threads_to_spare() is has_some
 
 
 def test_gunicorn_knows_each_setting_of_ours():

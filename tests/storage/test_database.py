@@ -7,6 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -663,6 +665,74 @@ def test_a_snapshot_says_in_its_transaction_what_it_is_and_the_next_user_finds_n
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
         ]
         database.close()
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Call that lets longer pass than any statement may take, for connections in use."""
+    now = [1000.0]
+    monkeypatch.setattr(
+        "chassis.storage.stall_watch.time", SimpleNamespace(monotonic=lambda: now[0])
+    )
+
+    def advance():
+        now[0] += 3600
+
+    return advance
+
+
+def test_reading_a_snapshot_may_take_longer_than_any_statement(postgresql_url, later):
+    database = DatabaseManager(postgresql_url).initialize()
+
+    with database.snapshot() as connection:
+        later()
+        database.cut_stalled()
+        number = connection.scalar(text("SELECT 1"))
+
+    assert number == 1
+    database.close()
+
+
+def test_a_connection_that_waited_in_the_pool_for_long_is_not_cut(postgresql_url, later):
+    database = DatabaseManager(postgresql_url, pool_size=1, max_overflow=0).initialize()
+    (before,) = open_connections(database, 1)
+
+    later()
+    database.cut_stalled()
+
+    assert open_connections(database, 1) == [before]
+    database.close()
+
+
+def test_a_server_that_has_vanished_is_noticed_within_seconds(postgresql_url):
+    database = DatabaseManager(postgresql_url).initialize()
+    expected = {
+        "keepalives_idle": "30",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "10000",
+    }
+
+    with database.connection() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        options = driver.get_dsn_parameters()
+
+    assert {name: options.get(name) for name in expected} == expected
+    database.close()
+
+
+def test_the_limit_of_a_pool_is_the_number_of_connections_that_it_gives_out(postgresql_url):
+    database = DatabaseManager(
+        postgresql_url, pool_size=1, max_overflow=2, pool_timeout=SHORT
+    ).initialize()
+    limit = database.pool_usage()["limit"]
+
+    given_out = open_connections(database, limit)
+    with pytest.raises(Unavailable):
+        open_connections(database, limit + 1)
+
+    assert len(given_out) == limit == 3
+    database.close()
 
 
 def test_a_new_connection_costs_no_statements_but_those_of_sqlalchemy(postgresql_url):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import select, text, update
 from app import make_token_issuer
 from chassis.errors import Unavailable
 from chassis.storage import idempotency
+from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -244,6 +246,37 @@ def test_a_request_whose_key_is_in_flight_for_long_is_told_to_come_back(database
     assert response.json["code"] == "idempotency_key_in_flight"
     assert int(response.headers["Retry-After"]) >= 1
     assert count_users(database) == 0
+
+
+@on_postgresql
+def test_a_connection_that_breaks_below_a_key_is_an_outage_and_no_key_in_flight(database):
+    request = idempotency.Request("caller", "key", b"body")
+
+    with pytest.raises(Unavailable), ended(database) as connection:
+        idempotency.reserve(connection, request, "answer")
+
+
+@contextmanager
+def ended(database):
+    """Yield the connection of a transaction, whose session the server has ended."""
+    with database.transaction() as connection, database.connection() as another:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        another.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        yield connection
+
+
+@on_postgresql
+def test_a_key_leaves_no_limit_on_locks_to_the_next_user_of_its_connection(database_url):
+    database = DatabaseManager(database_url, pool_size=1, max_overflow=0).initialize()
+    with database.transaction() as connection:
+        idempotency.reserve(connection, idempotency.Request("caller", "key", b"body"), "answer")
+        within = connection.scalar(text("SHOW lock_timeout"))
+
+    with database.connection() as connection:
+        afterwards = connection.scalar(text("SHOW lock_timeout"))
+
+    assert (within, afterwards) == ("2s", "0")
+    database.close()
 
 
 @on_postgresql

@@ -12,6 +12,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
@@ -19,6 +20,8 @@ from chassis.errors import Unavailable
 from chassis.storage import migrations
 from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager
+from chassis.storage.failures import sqlstate
+from chassis.storage.idempotency import LOCK_NOT_AVAILABLE
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.processes import ROOT
@@ -152,6 +155,67 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_database):
 
     assert tables(empty_database) == {"ix_users_deleted"}
     assert migrations.is_behind(empty_database)
+
+
+def test_a_migration_may_take_longer_than_a_statement(postgresql_url):
+    limit = timedelta(milliseconds=50)
+    database = DatabaseManager(postgresql_url, statement_timeout=limit).initialize()
+
+    with migrations.migrating(database) as connection:
+        connection.execute(text("SELECT pg_sleep(0.1)"))
+
+    database.close()
+
+
+def lock_users(database):
+    """Take the table as a migration does; a test that fails ends by the other limit."""
+    with migrations.migrating(database) as connection:
+        connection.execute(text("SET statement_timeout = '20s'"))
+        connection.execute(text("LOCK TABLE users"))
+
+
+def test_a_migration_that_waits_for_a_table_gives_up_before_its_readers_do(
+    postgresql_url, monkeypatch
+):
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+    database = DatabaseManager(postgresql_url).initialize()
+
+    with database.transaction() as reader:
+        reader.execute(text("SELECT count(*) FROM users"))
+        with pytest.raises(Unavailable) as refused:
+            lock_users(database)
+
+    assert sqlstate(refused.value.__cause__) == LOCK_NOT_AVAILABLE
+    database.close()
+
+
+def test_a_migration_waits_for_no_table_again_when_it_is_back_in_a_transaction(postgresql_url):
+    database = DatabaseManager(postgresql_url).initialize()
+    limit = text("SHOW lock_timeout")
+
+    with migrations.migrating(database) as connection:
+        context = MigrationContext.configure(connection)
+        with Operations.context(context), context.begin_transaction():
+            before = connection.scalar(limit)
+            with migrations.outside_transaction():
+                outside = connection.scalar(limit)
+            afterwards = connection.scalar(limit)
+
+    assert (before, outside, afterwards) == ("10s", "0", "10s")
+    database.close()
+
+
+def test_the_limits_of_a_migration_hold_for_nobody_else(postgresql_url):
+    database = DatabaseManager(postgresql_url, pool_size=1, max_overflow=0).initialize()
+    limits = [text("SHOW statement_timeout"), text("SHOW lock_timeout")]
+    with migrations.migrating(database) as connection:
+        within = [connection.scalar(each) for each in limits]
+
+    with database.connection() as connection:
+        afterwards = [connection.scalar(each) for each in limits]
+
+    assert (within, afterwards) == (["0", "10s"], ["5s", "0"])
+    database.close()
 
 
 def test_a_lock_that_another_process_holds_too_long_is_unavailable(empty_postgresql_url):

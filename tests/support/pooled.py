@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from opentelemetry import baggage, trace
@@ -22,3 +23,12 @@ def meet(folder, number):
     Path(folder, str(os.getpid())).touch()
     eventually(lambda: len(list(Path(folder).iterdir())) >= number)
     return os.getpid()
+
+
+def interrupt():
+    """Do to this process as Ctrl-C does to all of a terminal, and tell what it did."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:  # would end whoever waits for the result
+        return "ended"
+    return "went on"

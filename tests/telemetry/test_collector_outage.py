@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from opentelemetry.sdk.resources import Resource
 
 from chassis.process.stop import FLUSH_SECONDS
 from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
+from chassis.telemetry.metric_export import MetricPush
+from config import AppConfig
+from observability import Telemetry
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
 from tests.support.serving import in_parallel
-from tests.support.waiting import eventually
+from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 NOBODY = "/users/018f0000-0000-7000-8000-000000000000"
 MODES = ("refuse", "hang", "error", "slow")
@@ -79,6 +87,52 @@ def test_a_collector_that_asks_for_peace_is_left_alone(serve):
 
     assert collector.requests == 2
     assert service.process.returncode == 0
+
+
+def test_parts_that_hang_at_the_end_cost_the_time_of_one():
+    telemetry, hanging = Telemetry(AppConfig()), threading.Event()
+    parts = [partial(hanging.wait, DEADLINE_SECONDS)] * 60
+    telemetry._closing.extend(parts)  # noqa: SLF001 - a collector has only two signals to hang on
+
+    begin = time.monotonic()
+    telemetry.close(seconds=1)
+    waited = time.monotonic() - begin
+    hanging.set()
+
+    assert waited < len(parts) / 2
+
+
+def test_a_part_that_fails_at_the_end_is_of_no_interest_to_anybody(capfd):
+    telemetry = Telemetry(AppConfig())
+    telemetry._closing.append(lambda: 1 / 0)  # noqa: SLF001 - a library's, which fails
+
+    telemetry.close(DEADLINE_SECONDS)
+
+    assert capfd.readouterr() == ("", "")
+
+
+class FailingOnce:
+    """An exporter of a library that raises, and then works."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def export(self, _metrics):
+        self.calls += 1
+        if self.calls == 1:
+            raise ZeroDivisionError
+
+    def shutdown(self):
+        """Hold nothing."""
+
+
+def test_metrics_are_sent_again_after_an_exporter_broke():
+    exporter: Any = FailingOnce()
+    push = MetricPush(exporter, Resource({}), routes={}, interval_seconds=0.01)
+
+    push.start()
+    eventually(lambda: exporter.calls > 1)
+    push.close()
 
 
 def test_grpcs_own_complaints_do_not_reach_stderr(serve):

@@ -120,10 +120,15 @@ def test_w3c_goes_out_and_b3_does_not(client):
     assert outgoing == {"baggage": "user.tier=pro"}
 
 
-def test_vendors_state_is_passed_on(client):
-    response = client.get("/echo", headers=W3C | {"tracestate": "vendor=value"})
+@pytest.mark.parametrize("flags", ["00", "01"], ids=["not recorded", "recorded"])
+def test_vendors_state_is_passed_on(client, exporter, flags):
+    headers = {"traceparent": f"00-{TRACE}-{SPAN}-{flags}", "tracestate": "vendor=value"}
 
+    response = client.get("/echo", headers=headers)
+
+    assert response.json["outgoing"]["traceparent"].endswith(f"-{flags}")
     assert response.json["outgoing"]["tracestate"] == "vendor=value"
+    assert bool(exporter.get_finished_spans()) is (flags == "01")
 
 
 def test_baggage_comes_in_and_goes_out(client):

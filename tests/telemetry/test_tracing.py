@@ -12,6 +12,7 @@ from sqlalchemy import text
 from chassis.errors import AppError, Conflict, InvalidRequest, NotFound, Unavailable
 from chassis.storage.copying import copy_rows
 from chassis.storage.database import DatabaseManager
+from chassis.storage.idempotency import AlreadyAnswered
 from chassis.telemetry import statements, tracing
 from chassis.telemetry.tracing import baggage_item, span, trace_function
 from tests.support.factories import CHEAP_HASHER, make_user
@@ -295,6 +296,16 @@ def test_an_expected_error_says_what_the_caller_is_told(spans):
     assert attributes["error.message"] == "Email is required"
 
 
+def test_an_answer_that_is_sent_again_leaves_nothing_of_a_failure(spans):
+    with suppress(AlreadyAnswered), span("work"):
+        raise AlreadyAnswered("answer")
+
+    ended = spans()["work"]
+    assert ended.status.status_code is StatusCode.UNSET
+    assert not {"error.type", "error.message"} & set(ended.attributes)
+    assert ended.events == ()
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -327,6 +338,7 @@ def test_a_refusal_makes_no_span_an_error_and_a_fault_does(spans, error, status)
         ("DELETE FROM users", ("DELETE", "users")),
         ("WITH due AS (SELECT id FROM a FOR UPDATE) UPDATE b SET x = 1", ("UPDATE", "b")),
         ("WITH x AS (INSERT INTO a VALUES (1)) SELECT 1", ("INSERT", "a")),
+        ("WITH due AS (SELECT id FROM a FOR UPDATE) SELECT id FROM due", ("SELECT", "a")),
         ("WITH x AS (SELECT 1) SELECT * FROM x", ("SELECT", "x")),
         ("COPY users (a) FROM STDIN", ("COPY", "users")),
         ("BEGIN", ("BEGIN", "")),

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import create_engine, insert, select, text, update
 
 from app import make_token_issuer
 from chassis.errors import Unavailable
 from chassis.security import PasswordHasher, fingerprint
 from chassis.storage.clock import database_time
 from chassis.storage.database import DatabaseManager, with_driver
+from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.support.factories import CHEAP_HASHER, make_user
 from tests.support.waiting import eventually
@@ -57,6 +58,10 @@ def stored_hash(database, user):
         return connection.scalar(statement)
 
 
+def fail(*_arguments, **_options):
+    raise Unavailable
+
+
 def is_accepted(database, issuer, refresh_token):
     try:
         service.refresh(database, issuer, refresh_token)
@@ -98,6 +103,35 @@ def test_a_spent_token_that_comes_back_ends_its_whole_family(database, issuer, p
     assert not is_accepted(database, issuer, pair.refresh_token)
     assert not is_accepted(database, issuer, third.refresh_token)
     assert stored_tokens(database) == []
+
+
+def test_a_spent_token_outlasts_the_cleanup_and_still_ends_its_family(database, issuer, pair):
+    renewed = service.refresh(database, issuer, pair.refresh_token)
+
+    purged = sum(service.purge_expired_tokens(database))
+
+    assert purged == 0
+    assert not is_accepted(database, issuer, pair.refresh_token)
+    assert not is_accepted(database, issuer, renewed.refresh_token)
+
+
+def test_expired_tokens_are_purged_in_batches(database, user):
+    row = {"user_id": user.id, "family_id": uuid7(), "expires_at": datetime.now(UTC) - HOLDS}
+    rows = [row | {"token_hash": str(number)} for number in range(1001)]
+    with database.transaction() as connection:
+        connection.execute(insert(queries.tokens), rows)
+
+    assert list(service.purge_expired_tokens(database)) == [1000, 1]
+    assert stored_tokens(database) == []
+
+
+def test_a_refresh_that_fails_spends_nothing(database, issuer, pair, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(queries, "insert_token", fail)
+        with pytest.raises(Unavailable):
+            service.refresh(database, issuer, pair.refresh_token)
+
+    assert is_accepted(database, issuer, pair.refresh_token)
 
 
 def test_a_family_that_ends_leaves_other_log_ins_alone(database, issuer, user, pair):

@@ -7,12 +7,13 @@ from threading import Barrier
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from chassis.errors import PreconditionFailed
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
 from tests.support.waiting import DEADLINE_SECONDS
-from userservice.users import queries, service
+from userservice.users import queries, registration, service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
 from userservice.users.schemas import UserUpdate
@@ -98,6 +99,32 @@ def test_an_address_belongs_to_one_live_user(database):
         make_user(database, email="Ada@Example.com")
 
     assert len(list_all(database)) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("stra\u00dfe@example.com", "STRASSE@example.com"),
+        (
+            "\u03c3\u03bf\u03c6\u03cc\u03c2@example.com",
+            "\u03a3\u039f\u03a6\u038c\u03a3@example.com",
+        ),
+    ],
+    ids=["sharp s", "final sigma"],
+)
+def test_an_address_is_the_same_in_any_case_of_any_alphabet(database, first, second):
+    make_user(database, email=first)
+
+    with pytest.raises(EmailTaken):
+        make_user(database, email=second)
+
+
+def test_a_rule_that_is_broken_other_than_that_of_addresses_is_a_defect(database, monkeypatch):
+    user = make_user(database)
+    monkeypatch.setattr(registration, "uuid7", lambda: user.id)
+
+    with pytest.raises(IntegrityError):
+        make_user(database)
 
 
 def test_twelve_equal_registrations_at_once_make_one_user(app, database):
