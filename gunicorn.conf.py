@@ -26,7 +26,7 @@ from chassis.http.problem import refusal
 from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
-from chassis.process import garbage, pinning
+from chassis.process import forks, garbage, pinning
 from chassis.process.start import refuse, require_address
 from chassis.settings.variables import ConfigError
 from chassis.telemetry import instruments, shared_counts
@@ -103,6 +103,7 @@ def pre_fork(server: Any, worker: Any) -> None:
     garbage.prepare_fork()
     taken = [getattr(each, "cpu", None) for each in server.WORKERS.values()]
     worker.cpu = pinning.choose_cpu(app_config.web_pin, server.num_workers, taken)
+    forks.hold_signals()  # until `Worker.init_signals`
 
 
 def post_fork(_server: Any, worker: Any) -> None:

@@ -23,6 +23,7 @@ from chassis.http.connection import Connection
 from chassis.http.entrance import Entrance
 from chassis.http.request import Limits
 from chassis.http.unsupported import unsupported_options
+from chassis.process.forks import hear_signals
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +133,11 @@ class Worker(BaseWorker):
             self.loop.stop()
 
     # The worker's life.
+
+    def init_signals(self) -> None:
+        """Set gunicorn's handlers, and hear what came while this process was forked."""
+        super().init_signals()
+        hear_signals()
 
     def run(self) -> None:
         """Serve until told to stop, then log the time that stopping took."""
