@@ -214,9 +214,7 @@ SLOW = {
     "one open quote": lambda size: b'"\n' + b"a\n" * (size // 2),
     "quotes that close late": lambda size: (b'"\n' + b"a\n" * 8_000 + b'"\n') * (size // 16_000),
     "open quotes": lambda size: b'"a\n' * (size // 3),
-    "quotes that close wrongly": lambda size: (
-        (b'"\n' + b"a\n" * 4_000 + b'"x\n') * (size // 8_000)
-    ),
+    "quotes that close wrongly": lambda size: (b'"\n' + b"a\n" * 4_000 + b'"x\n') * (size // 8_000),
     "carriage returns": lambda size: b"a\r" * (size // 2),
 }
 
