@@ -23,10 +23,12 @@ from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support import servers
+from tests.support.certificates import make_certificate
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
 from tests.support.deployment import API_KEY, Deployment
 from tests.support.faults import FaultProxy, MailProvider
+from tests.support.names import NameServer
 from tests.support.spans import memory
 
 __all__ = ["API_KEY", "make_app"]  # what tests take from here besides fixtures
@@ -304,3 +306,26 @@ def _truncate(url):
     with engine.connect() as connection:
         connection.execute(text(f"TRUNCATE {names}"))
     engine.dispose()
+
+
+@pytest.fixture
+def names():
+    """A name server; it answers again at the end, so that no look-up is left behind."""
+    server = NameServer()
+    yield server
+    server.answers.set()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A file with a key and the certificate of HOST, signed with it."""
+    return make_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
+
+
+@pytest.fixture
+def unproxied(monkeypatch):
+    """The environment, with no proxy but those that a test names."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    return monkeypatch

@@ -13,7 +13,6 @@ import pytest
 
 from chassis.clients.http_client import HttpClient
 from chassis.errors import Unavailable
-from tests.support.certificates import make_certificate
 from tests.support.ports import HOST, free_port
 from tests.support.processes import ADMIN, run
 from tests.support.raw_http import OK, RawService, says
@@ -21,16 +20,11 @@ from tests.support.waiting import DEADLINE_SECONDS
 
 SHORT = timedelta(seconds=0.4)
 LONG = timedelta(seconds=DEADLINE_SECONDS)
-VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """No proxy but those that a test names."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    return monkeypatch
+def environment(unproxied):
+    return unproxied
 
 
 @pytest.fixture
@@ -43,12 +37,6 @@ def http():
 def service():
     with closing(RawService(says(OK))) as raw:
         yield raw
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A file with a key and the certificate of HOST, signed with it."""
-    return make_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
 
 
 @pytest.fixture

@@ -9,33 +9,22 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 
 from chassis.clients.otlp_exporters import make_exporter
-from tests.support.certificates import make_certificate
 from tests.support.ports import HOST
 from tests.support.raw_http import OK, RawService, says
 
-VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
-    """No proxy but those that a test names."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
-    return monkeypatch
+def environment(unproxied):
+    unproxied.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5")
+    return unproxied
 
 
 @pytest.fixture
 def service():
     with closing(RawService(says(OK))) as raw:
         yield raw
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return make_certificate(tmp_path_factory.mktemp("tls") / "both.pem")
 
 
 @pytest.fixture

@@ -11,20 +11,12 @@ import pytest
 import redis as redis_library
 
 from chassis.clients.redis_connection import make_client
-from tests.support.names import NameServer
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import DEADLINE_SECONDS
 
 SHORT = timedelta(seconds=0.4)
 LONG = timedelta(seconds=DEADLINE_SECONDS)
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def names():
-    server = NameServer()
-    yield server
-    server.answers.set()
 
 
 @pytest.fixture

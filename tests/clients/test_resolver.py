@@ -13,7 +13,6 @@ from chassis.clients.http_client import HttpClient
 from chassis.errors import Unavailable
 from chassis.network.deadline import Deadline
 from chassis.network.resolver import Resolver
-from tests.support.names import NameServer
 from tests.support.ports import HOST
 from tests.support.raw_http import OK, RawService, says
 from tests.support.waiting import DEADLINE_SECONDS
@@ -21,13 +20,6 @@ from tests.support.waiting import DEADLINE_SECONDS
 SHORT = timedelta(seconds=0.4)
 LONG = timedelta(seconds=DEADLINE_SECONDS)
 CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-@pytest.fixture
-def names():
-    server = NameServer()
-    yield server
-    server.answers.set()
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.http.harness import ROOT
-from tests.support.ports import free_port
+from tests.support.ports import children, free_port
+from tests.support.waiting import eventually
 
 NAMESPACE = ("unshare", "--fork", "--pid", "--kill-child", "--mount-proc")
 GUNICORN = str(Path(sys.executable).with_name("gunicorn"))
@@ -33,25 +34,11 @@ def is_possible():
     return result.returncode == 0
 
 
-def child_of(process):
-    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + 10
-    while not (children := file.read_text().split()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return int(children[0])
-
-
-def await_hearing(number):
-    """Wait until a process has a handler for SIGTERM."""
-    deadline = time.monotonic() + 20
-    while True:
-        status = Path(f"/proc/{number}/status").read_text()
-        caught = int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16)
-        if caught & 1 << (signal.SIGTERM - 1):
-            return
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def hears_sigterm(number):
+    """Tell whether a process has a handler for SIGTERM."""
+    status = Path(f"/proc/{number}/status").read_text()
+    caught = int(re.findall(r"SigCgt:\s*(\w+)", status)[0], 16)
+    return caught & 1 << (signal.SIGTERM - 1)
 
 
 @pytest.mark.parametrize("file", ["app.py", "gunicorn.conf.py"])
@@ -87,8 +74,8 @@ def test_the_first_process_ends_on_sigterm_while_it_starts(command, seconds, tmp
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        child = child_of(process)
-        await_hearing(child)
+        (child,) = eventually(lambda: children(process.pid))
+        eventually(lambda: hears_sigterm(child))
         time.sleep(seconds)
         with suppress(ProcessLookupError):  # there was nothing to do
             os.kill(child, signal.SIGTERM)

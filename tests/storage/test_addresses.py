@@ -14,19 +14,11 @@ from chassis.network.deadline import Deadline
 from chassis.network.resolver import Resolver
 from chassis.storage.addresses import with_addresses
 from chassis.storage.database import DatabaseManager
-from tests.support.names import NameServer
 from tests.support.waiting import DEADLINE_SECONDS
 
 SHORT = timedelta(seconds=0.4)
 LONG = timedelta(seconds=DEADLINE_SECONDS)
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def names():
-    server = NameServer()
-    yield server
-    server.answers.set()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from tests.support.factories import make_user
 from tests.support.ports import HOST, free_port
 from tests.support.processes import finish, start
 from tests.support.servers import PostgreSQLServer
+from tests.support.tables import existing
 from tests.support.waiting import DEADLINE_SECONDS
 from userservice import SERVICE_NAME
 from userservice.users import service
@@ -48,11 +49,8 @@ class Bug(Exception):
 @pytest.fixture
 def noted(database):
     """The database, with an empty table of two columns."""
-    with database.connection() as connection:
-        notes.create(connection)
-    yield database
-    with database.connection() as connection:
-        notes.drop(connection)
+    with existing(notes, database):
+        yield database
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from tests.support.factories import make_user
 from tests.support.ports import HOST, free_port
 from tests.support.servers import PostgreSQLServer
 from tests.support.spans import memory
+from tests.support.tables import existing
 from tests.support.waiting import eventually
 from userservice.users import credentials_queries, queries
 
@@ -53,11 +54,8 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 @pytest.fixture
 def sampled(database):
     """The database, with an empty table."""
-    with database.connection() as connection:
-        samples.create(connection)
-    yield database
-    with database.connection() as connection:
-        samples.drop(connection)
+    with existing(samples, database):
+        yield database
 
 
 @pytest.fixture

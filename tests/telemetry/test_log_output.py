@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -58,19 +59,14 @@ def read_all(descriptor):
 
 
 @contextmanager
-def pipe():
-    reader, writer = os.pipe()
+def pipe(open_both=os.pipe):
+    reader, writer = open_both()
     with os.fdopen(writer, "w") as stream:
         yield reader, stream
     os.close(reader)
 
 
-@contextmanager
-def terminal():
-    reader, writer = pty.openpty()
-    with os.fdopen(writer, "w") as stream:
-        yield reader, stream
-    os.close(reader)
+terminal = partial(pipe, pty.openpty)
 
 
 @contextmanager
@@ -88,7 +84,9 @@ def refusing_pipe():
         yield both
 
 
-@pytest.mark.parametrize("opened", [pipe, terminal, refusing_pipe])
+@pytest.mark.parametrize(
+    "opened", [pipe, terminal, refusing_pipe], ids=["pipe", "terminal", "refusing_pipe"]
+)
 def test_lines_without_a_reader_are_dropped_and_told_of(opened):
     before = dropped_lines()
     with opened() as (reader, stream):
