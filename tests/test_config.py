@@ -573,8 +573,9 @@ passwords = st.text(
 
 def taken_with(password):
     """Return all places of the configuration that can hold a password, holding this one."""
+    escaped = password.replace("@", "%40")
     return {
-        "database_url": f"postgresql://app:{password}@db:5432/app?sslpassword=x{password}",
+        "database_url": f"postgresql://app:{escaped}@db:5432/app?sslpassword=x{password}",
         "redis_url": f"redis://:{password}@cache:6379/0",
         "email_service_url": f"https://u:{password}@mail/send?api_key={password}",
         "payment_service_url": f"http://pay/?a=b&token={password}&c=d",
@@ -582,6 +583,13 @@ def taken_with(password):
         "jwt_secret": password,
         "jwt_secret_previous": password,
     }
+
+
+@pytest.mark.parametrize("text", ["s@cret", "00@:0", "@"])
+def test_a_database_whose_password_would_be_taken_for_a_host_is_refused(text):
+    assert problems({"DATABASE_URL": f"postgresql://app:{text}@db:5432/app"}) == [
+        "DATABASE_URL has an @ in its name or password; write it as %40"
+    ]
 
 
 @given(passwords)
@@ -627,7 +635,7 @@ def test_a_refusal_never_shows_a_secret(text):
         ("DATABASE_URL", "postgresql://app:pw@db:5432/app", "postgresql://app:***@db:5432/app"),
         ("DATABASE_URL", "postgresql://app@db/app", "postgresql://app@db/app"),
         ("DATABASE_URL", "postgresql://db/a?password=p#w", "postgresql://db/a?password=***"),
-        ("DATABASE_URL", "postgresql://u:p@w@db/app", "postgresql://u:***@db/app"),
+        ("DATABASE_URL", "postgresql://u:p%40w@db/app", "postgresql://u:***@db/app"),
         ("DATABASE_URL", "sqlite:///app.db", "sqlite:///app.db"),
         ("REDIS_URL", "redis://:pw@cache/0", "redis://:***@cache/0"),
         ("REDIS_URL", "rediss://pw@cache/0", "rediss://***@cache/0"),

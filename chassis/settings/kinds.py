@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from chassis.settings.masking import mask_all, mask_url
-from chassis.settings.url_options import check_options
+from chassis.settings.url_options import check_options, check_separators
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ def url(*schemes: str) -> Kind:
         if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
             raise ValueError(raw)
         _ = parts.port  # raises ValueError when it is no number
+        check_separators(raw)
         check_options(raw)
         return raw
 

@@ -1,4 +1,4 @@
-"""The options behind the ? of a URL, checked by the library that will read them.
+"""A URL as the library reads it that will open it: where its parts end, and its options.
 
 A library is imported only for a URL that has options.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 REASON = "has an option that its library does not take"
+SEPARATORS = "has an @ in its name or password; write it as %40"
 
 _WHOLE = re.compile(r"(?:connect_timeout|tcp_\w+_timeout|keepalives(?:_\w+)?)")
 _OF_POOL = {"connection_class", "max_connections", "timeout"}
@@ -18,6 +20,17 @@ _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full
 
 class Refused(ValueError):
     """A value that its kind accepts and that can never work; the text says why, without it."""
+
+
+def check_separators(url: str) -> None:
+    """Make sure that a library finds the host where the URL's author put it.
+
+    Raises:
+        Refused: SQLAlchemy ends a password at its first @ and takes the rest for the host, which
+            would then show in log lines.
+    """
+    if url.startswith("postgres") and urlsplit(url).netloc.count("@") > 1:
+        raise Refused(SEPARATORS)
 
 
 def check_options(url: str) -> None:
