@@ -123,7 +123,7 @@ bench-import: $(DEV)/stamp .venv-run/stamp ## Bring 100,000 users in and out, an
 bench-instructions: $(DEV)/stamp .venv-run/stamp ## Count the instructions of a request, and fail at 3 % more than recorded; record=1 records; needs valgrind
 	$(benchmarks) instructions$(if $(record),-record)
 
-bench-telemetry: $(DEV)/stamp .venv-run/stamp ## Count the same without telemetry, and with all traces recorded; needs valgrind
+bench-telemetry: $(DEV)/stamp .venv-run/stamp ## Count the same for parts of the service, and with all traces recorded; needs valgrind
 	$(benchmarks) telemetry
 
 bench-profile: $(DEV)/stamp .venv-run/stamp ## Show where the time goes, function by function; needs root

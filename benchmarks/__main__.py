@@ -227,8 +227,8 @@ def record_instructions() -> None:
 
 
 def count_telemetry() -> None:
-    """Count the instructions of a request without telemetry, and with traces recorded."""
-    with Run("telemetry", 3 * instructions.SECONDS) as run:
+    """Count the instructions of a request part by part, without and with traces recorded."""
+    with Run("telemetry", len(instructions.CONDITIONS) * instructions.SECONDS) as run:
         database = Database(run.postgresql, "instructions")
         run.rows += instructions.measure_telemetry(database, run.collector, run.progress)
     print(tables.telemetry(run.rows))

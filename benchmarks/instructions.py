@@ -46,19 +46,27 @@ COUNTED_SERVICE = replace(
         "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
     },
 )
-SILENT_SERVICE = replace(
-    COUNTED_SERVICE,
-    command=(*COUNTED_SERVICE.command, "silent"),
-    environment={**COUNTED_SERVICE.environment, **NOT_EXPORTED},
-)
 RECORDED_SERVICE = replace(
     COUNTED_SERVICE,
     environment={**COUNTED_SERVICE.environment, "OTEL_TRACES_SAMPLER_ARG": "1"},
 )
+
+
+def _silent(kind: str) -> Subject:
+    return replace(
+        COUNTED_SERVICE,
+        command=(*COUNTED_SERVICE.command, kind),
+        environment={**COUNTED_SERVICE.environment, **NOT_EXPORTED},
+    )
+
+
 CONDITIONS = {
-    "without any telemetry": SILENT_SERVICE,
-    "no trace recorded": COUNTED_SERVICE,
-    "all traces recorded": RECORDED_SERVICE,
+    "the worker, and an answer that is ready": _silent("ready"),
+    "the worker, and a view of Flask": _silent("view"),
+    "the worker, and a view of Flask with the statement": _silent("statement"),
+    "the service without any telemetry": _silent("silent"),
+    "the service, no trace recorded": COUNTED_SERVICE,
+    "the service, all traces recorded": RECORDED_SERVICE,
 }
 
 _TOTAL = re.compile(r"^totals: (\d+)", re.MULTILINE)
@@ -79,7 +87,7 @@ def measure(database: Database, collector: str, progress: Progress) -> Iterator[
 def measure_telemetry(
     database: Database, collector: str, progress: Progress
 ) -> Iterator[dict[str, Any]]:
-    """Yield the same for the service without telemetry, and with none and all traces recorded.
+    """Yield the same for parts of the service, and with none and all traces recorded.
 
     Raises:
         FileNotFoundError: valgrind is not installed.

@@ -1,6 +1,7 @@
 """The service, started as it is by gunicorn, and a path at which callgrind notes its count.
 
-With the argument `silent` it is the service without telemetry. The path calls
+With the argument `silent` it is the service without telemetry, with the name of a floor a smaller
+application in its place. The path calls
 `os.getloadavg()`, which nothing else does, and callgrind is told to stop there.
 """
 
@@ -15,19 +16,20 @@ from flask import Flask
 from gunicorn.app.wsgiapp import run
 
 import app
-from benchmarks import silent
+from benchmarks import floors, silent
 
 MARK = "/mark"
 
 
-def create_app() -> Flask:
-    """Build the application as it ships, with the mark in front of all of its layers."""
-    return mark(app.create_app())
+def create_app(kind: str) -> Flask:
+    """Build the application, as it ships or of another kind, with the mark in front of its layers.
 
-
-def create_silent_app() -> Flask:
-    """Build the application without telemetry, with the mark."""
-    return mark(silent.create_app())
+    Args:
+        kind: "service", "silent", or the name of a floor.
+    """
+    if kind in floors.FLOORS:
+        return mark(floors.create_app(kind))
+    return mark(silent.create_app() if kind == "silent" else app.create_app())
 
 
 def mark(application: Flask) -> Flask:
@@ -47,7 +49,14 @@ def mark(application: Flask) -> Flask:
 
 if __name__ == "__main__":
     config = str(app.ROOT / "gunicorn.conf.py")
-    make = "create_silent_app" if "silent" in sys.argv else "create_app"
+    kind = sys.argv[1] if len(sys.argv) > 1 else "service"
     # Under valgrind the start takes longer than gunicorn waits for a worker's heartbeat.
-    sys.argv = ["gunicorn", "--config", config, "--timeout", "0", f"benchmarks.marked:{make}()"]
+    sys.argv = [
+        "gunicorn",
+        "--config",
+        config,
+        "--timeout",
+        "0",
+        f"benchmarks.marked:create_app({kind!r})",
+    ]
     run()

@@ -12,7 +12,6 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
-    NonRecordingSpan,
     SpanContext,
     SpanKind,
     TraceFlags,
@@ -20,7 +19,7 @@ from opentelemetry.trace import (
 
 from chassis.http.admission import EXEMPT
 from chassis.telemetry.propagation import asked_to_record, without_addresses
-from chassis.telemetry.tracing import is_personal_data_allowed
+from chassis.telemetry.tracing import Unrecorded, is_personal_data_allowed
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -74,7 +73,7 @@ def _caller_in(parent: Context) -> SpanContext:
     return trace.get_current_span(parent).get_span_context()
 
 
-def _make_ids(trace_id: int, caller: SpanContext, *, is_sampled: bool) -> NonRecordingSpan:
+def _make_ids(trace_id: int, caller: SpanContext, *, is_sampled: bool) -> Unrecorded:
     ids = SpanContext(
         trace_id,
         getrandbits(64) or 1,
@@ -82,7 +81,7 @@ def _make_ids(trace_id: int, caller: SpanContext, *, is_sampled: bool) -> NonRec
         trace_flags=_SAMPLED if is_sampled else _NOT_SAMPLED,
         trace_state=caller.trace_state if caller.is_valid else None,
     )
-    return NonRecordingSpan(ids)
+    return Unrecorded(ids)
 
 
 def _make_spans(app: Flask, provider: TracerProvider) -> ServerSpans:
