@@ -52,7 +52,7 @@ def ready(_database: DatabaseManager) -> Callable[..., Iterable[bytes]]:
 
 
 def view(database: DatabaseManager, *, is_stored: bool) -> Callable[..., Iterable[bytes]]:
-    """Make an application of Flask with two views, which use the database or do without."""
+    """Make an application of Flask whose views of users use the database or do without."""
     app = Flask("floor", static_folder=None)
     find, store = (_find, _store) if is_stored else (_known, _dropped)
 
@@ -63,6 +63,10 @@ def view(database: DatabaseManager, *, is_stored: bool) -> Callable[..., Iterabl
     @app.post("/users")
     def register() -> tuple[Response, int]:
         return jsonify(_document(store(database, request.get_json()))), 201
+
+    @app.get("/health")
+    def health() -> Response:
+        return jsonify({"status": "healthy"})
 
     return app.wsgi_app
 
