@@ -154,7 +154,8 @@ class Reader:
         """Refuse a head without an end, and too many bytes around the content of a chunked body."""
         if not self._is_in_body:
             self._head_bytes += size
-            if self._head_bytes > self._limits.head and self._has_begun:
+            # Twice as much: fields are counted one by one, this bounds what is between them.
+            if self._head_bytes > 2 * self._limits.head and self._has_begun:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         self._body_bytes += size
@@ -192,7 +193,8 @@ class Reader:
         self._has_begun = True
         self._environ = self._base.copy()
         self._target = b""
-        self._fields = self._head_bytes = self._body_bytes = self._idle_bytes = 0
+        self._fields = self._field_bytes = self._head_bytes = 0
+        self._body_bytes = self._idle_bytes = 0
         self._content_bytes = 0
         self._upload: Upload | None = None
 
@@ -210,14 +212,19 @@ class Reader:
         """Take in a field of the head; trailers are ignored."""
         if self._is_in_body or self._is_repeated:
             return
+        size = len(name) + len(value)
         self._fields += 1
-        if len(name) + len(value) > self._limits.field or self._fields > self._limits.fields:
+        self._field_bytes += size
+        if size > self._limits.field or self._are_fields_too_large():
             self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         key = key_of(name)
         if key:
             text = value.decode("latin-1").rstrip(" \t")
             given = self._environ.get(key)
             self._environ[key] = text if given is None else f"{given},{text}"
+
+    def _are_fields_too_large(self) -> bool:
+        return self._fields > self._limits.fields or self._field_bytes > self._limits.head
 
     def on_headers_complete(self) -> None:
         """Judge the head."""

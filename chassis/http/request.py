@@ -16,7 +16,7 @@ class Limits:
     target: int = 4094
     field: int = 8190
     fields: int = 100
-    head: int = 64 * 1024
+    head: int = 64 * 1024  # names and values of all fields
     body: int = 64 * 1024  # the application reads, or refuses, a longer one
 
 

@@ -136,7 +136,7 @@ def trickle(client, data):
 
 def test_a_head_without_an_end_is_refused_when_it_is_too_large(web):
     with web.connect() as client:
-        client.sendall(b"GET / HTTP/1.1\r\n" + (b"A: " + b"a" * 8000 + b"\r\n") * 9)
+        client.sendall(b"GET / HTTP/1.1\r\n" + (b"A: " + b"a" * 8000 + b"\r\n") * 10)
         answer = read_to_end(client)
 
     assert answer.startswith(b"HTTP/1.1 431 ")

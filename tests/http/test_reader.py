@@ -158,7 +158,7 @@ def test_what_is_no_request_of_ours_is_refused(request_text, status):
         (GET[:-2] + b"A: " + b"a" * 8190 + b"\r\nB: b\r\n\r\n", 431),
         (GET[:-2] + b"A: " + b"a" * 9000, 431),
         (GET[:-2] + b"A: b\r\n" * 101, 431),
-        (GET[:-2] + (b"A: " + b"a" * 8000 + b"\r\n") * 9, 431),
+        (GET[:-2] + (b"A: " + b"a" * 8000 + b"\r\n") * 10, 431),
         (CHUNKED + b"0" * 14000, 400),
         (CHUNKED + b"5;" + b"a" * 14000, 400),
         (CHUNKED + b"0\r\n" + b"A: b\r\n" * 3000, 400),
@@ -169,6 +169,19 @@ def test_what_has_no_end_in_sight_is_refused_while_it_arrives(request_text, stat
     found, _ = read(*(request_text[at : at + 1000] for at in range(0, len(request_text), 1000)))
 
     assert [(each.status) for each in found] == [status]
+
+
+@pytest.mark.parametrize("size", [1000, SLICE_BYTES, 65536, 200_000])
+@pytest.mark.parametrize(("excess", "kind"), [(0, Request), (1, Refused)])
+def test_the_size_of_a_head_is_judged_however_it_arrives(size, excess, kind):
+    wide = [b"H" * 500 + b": " + b"v" * 1500] * 32
+    rest = LIMITS.head - len("Host" + "test") - 32 * 2000
+    fields = [*wide, b"L: " + b"l" * (rest - len("L") + excess)]
+    head = GET[:-2] + b"\r\n".join(fields) + b"\r\n\r\n"
+
+    found, _ = read(*(head[at : at + size] for at in range(0, len(head), size)))
+
+    assert [type(each) for each in found] == [kind]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, SLICE_BYTES, 65536])
