@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -18,13 +18,20 @@ from chassis.settings.kinds import (
     integer,
     member,
     origins,
-    rate,
     seconds,
     subset,
     text,
     url,
 )
-from chassis.settings.variables import ConfigError, convert_all, mask, read, setting
+from chassis.settings.variables import (
+    ConfigError,
+    convert_all,
+    mask,
+    read,
+    setting,
+    settings_of,
+)
+from userservice.settings import ServiceSettings
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
 SECRET_BYTES = 32
@@ -41,8 +48,8 @@ class Environment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class AppConfig:
-    """All settings that differ between deployments, and no others.
+class AppConfig(ServiceSettings):
+    """All settings that differ between deployments: of processes here, of resources inherited.
 
     A value may be given typed, or as a text, as the environment would hold it.
 
@@ -104,10 +111,6 @@ class AppConfig:
     jwt_secret_previous: str = setting(
         "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
     )
-    access_token_seconds: int = setting(900, integer(1, 86400), "How long an access token holds.")
-    refresh_token_seconds: int = setting(
-        2_592_000, integer(60, 31_536_000), "How long a log-in can be renewed without a password."
-    )
     password_memory_kib: int = setting(
         19_456, integer(8, 4_194_304), "Memory that argon2id takes for one password."
     )
@@ -116,18 +119,7 @@ class AppConfig:
         2, integer(1, 256), "Passwords that each process hashes at a time."
     )
 
-    registration: str = setting(
-        "open",
-        choice("open", "authenticated"),
-        "Callers that may create users: everyone, or administrators.",
-    )
     rate_limit_enabled: bool = setting(True, boolean(), "Whether rates are limited.")
-    rate_limit_registration: str = setting(
-        "30/minute", rate(), "Registrations for each client, and for each address."
-    )
-    rate_limit_login: str = setting(
-        "10/minute", rate(), "Log-ins for each client, and for each address."
-    )
     trusted_proxy_hops: int = setting(
         0, integer(0, 10), "Proxies before the service whose X-Forwarded-For is believed."
     )
@@ -168,12 +160,6 @@ class AppConfig:
         1.0, seconds(0.05, 30), "How long each check of /ready may take."
     )
 
-    import_max_bytes: int = setting(
-        104_857_600, integer(1, 1_099_511_627_776), "Size of an import, in bytes."
-    )
-    transfers: int = setting(
-        2, integer(1, 256), "Imports and exports that each web process transfers at a time."
-    )
     web_concurrency: int = setting(2, integer(1, 256), "Processes that serve HTTP.")
     web_threads: int = setting(
         16, integer(1, 256), "Requests that each of them works on at a time; more get 503."
@@ -235,7 +221,7 @@ class AppConfig:
             ConfigError: naming every missing, malformed or refused variable at once.
         """
         variables = os.environ if variables is None else variables
-        given, problems = read(fields(cls), variables, folder=ROOT)
+        given, problems = read(settings_of(cls), variables, folder=ROOT)
         try:
             config = cls(**given)
         except ConfigError as error:
@@ -247,8 +233,10 @@ class AppConfig:
     def masked(self) -> dict[str, str]:
         """Return variable -> value as text, fit for logs: no secret, no password in a URL."""
         changed = {"drain_seconds": self.stop_budget.drain_seconds}
-        values = ((each, changed.get(each.name, getattr(self, each.name))) for each in fields(self))
-        return {each.name.upper(): mask(each, value) for each, value in values}
+        return {
+            each.name.upper(): mask(each, changed.get(each.name, getattr(self, each.name)))
+            for each in settings_of(type(self))
+        }
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name.lower()}={value!r}" for name, value in self.masked().items())
@@ -268,9 +256,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS": (
             config.outbox_lease_seconds <= config.email_timeout_seconds
         ),
-        "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
-            config.refresh_token_seconds <= config.access_token_seconds
-        ),
+        **config.contradictions(),
     }
     return [sentence for sentence, broken in rules.items() if broken]
 

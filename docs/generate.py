@@ -6,7 +6,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import Field, fields
+from dataclasses import Field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from chassis.errors import AppError
 from chassis.http.problem import type_of
 from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
+from chassis.settings.variables import settings_of
 from config import AppConfig
 from docs import rooms
 
@@ -41,7 +42,7 @@ BEGIN = "<!-- configuration: written by make docs -->"
 END = "<!-- end of configuration -->"
 
 CONFIGURATION = """\
-<!-- Written by make docs from config.py; changes belong there. -->
+<!-- Written by make docs from config.py and userservice/settings.py; changes belong there. -->
 # Configuration
 
 The service is configured by environment variables alone. They are read once, when a
@@ -121,7 +122,7 @@ def texts() -> dict[Path, str]:
 
 def configuration() -> str:
     """Describe every variable."""
-    settings = fields(AppConfig)
+    settings = settings_of(AppConfig)
     exceptions = [variable(each) for each in settings if each.metadata["empty"] != each.default]
     rows = [
         (variable(each), each.metadata["kind"].accepts, default(each), secret(each), meaning(each))
@@ -143,7 +144,7 @@ def foreign_rows() -> Iterator[tuple[str, str, str, str]]:
 
 def with_first_settings(readme: str) -> str:
     """Return the README with its table of settings written anew."""
-    settings = {each.name.upper(): each for each in fields(AppConfig)}
+    settings = {each.name.upper(): each for each in settings_of(AppConfig)}
     first = [settings[name] for name in FIRST]
     rows = [(variable(each), default(each), meaning(each)) for each in first]
     before, found, rest = readme.partition(BEGIN)

@@ -16,6 +16,7 @@ from chassis.storage.database import DatabaseManager
 from chassis.storage.postgresql import connect_arguments
 from config import AppConfig, Environment
 from tests.support import processes
+from userservice.settings import ServiceSettings
 
 SECRET = "s" * 32
 PRODUCTION = {
@@ -86,6 +87,17 @@ def test_every_variable_is_read_under_the_capital_name_of_its_field():
 
     assert set(config.masked()) == {each.name.upper() for each in dataclasses.fields(config)}
     assert set(config.masked()) >= set(DEFAULTS)
+
+
+def test_settings_of_processes_come_before_those_that_resources_declare():
+    shown = list(AppConfig().masked())
+
+    assert shown[0] == "ENVIRONMENT"
+    assert shown[-len(dataclasses.fields(ServiceSettings)) :] == [
+        each.name.upper()
+        for declared in ServiceSettings.__bases__
+        for each in dataclasses.fields(declared)
+    ]
 
 
 def test_settings_that_are_durations_say_so_in_their_name():

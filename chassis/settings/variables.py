@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields
+from inspect import get_annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ def setting(
     )
 
 
+def settings_of(config: type[DataclassInstance]) -> list[Field[Any]]:
+    """Return the fields that a class declares itself, then those of its bases, in their order."""
+    place = {
+        name: place
+        for place, declaring in reversed(list(enumerate(config.__mro__)))
+        for name in get_annotations(declaring)
+    }
+    return sorted(fields(config), key=lambda each: place[each.name])
+
+
 def read(
     settings: Iterable[Field[Any]], variables: Mapping[str, str], *, folder: Path = Path()
 ) -> tuple[dict[str, Any], list[str]]:
@@ -80,7 +91,7 @@ def read(
 def convert_all(config: DataclassInstance) -> list[str]:
     """Replace the text of each setting by its value, even if frozen; return all problems."""
     problems = []
-    for each in fields(config):
+    for each in settings_of(type(config)):
         # A wrong value leaves the default in place, so that other rules can still be checked.
         value = each.default
         try:

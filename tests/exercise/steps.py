@@ -42,8 +42,8 @@ EDITS = (
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
         "pyproject.toml",
-        'layers = ["resources", "jobs", "tokens", "users"]\n',
-        'layers = ["resources", "teams", "jobs", "tokens", "users"]\n',
+        'layers = ["resources | settings", "jobs", "tokens", "users"]\n',
+        'layers = ["resources | settings", "teams", "jobs", "tokens", "users"]\n',
     ),
     Edit(
         "docs/architecture.md",
