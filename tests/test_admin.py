@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import argon2
@@ -728,3 +729,27 @@ def test_a_terminal_shows_the_progress_of_a_cleanup(database, database_url):
     )
     assert "Purging" in shown
     assert "100%" in shown
+
+
+class NotedMailer:
+    """A mailer that notes when it is closed, as the first of all resources."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_resources_are_closed_where_they_were_opened(config, services):
+    mailer: Any = NotedMailer()
+    given = AdminCommands(config, replace(services, mailer=mailer))
+    own = AdminCommands(config)
+    for commands in (given, own):
+        commands.database.ping()
+
+    for commands in (given, own):
+        commands.close()
+
+    assert not mailer.is_closed
+    assert own.database.pool_usage()["idle"] == 0

@@ -17,6 +17,7 @@ from datetime import timedelta
 import pytest
 
 from chassis.clients.http_client import HttpClient
+from chassis.clients.http_pool import HttpPool
 from chassis.errors import Unavailable
 from tests.support.ports import HOST, free_port
 from tests.support.raw_http import OK, RawService, drips, says
@@ -301,3 +302,28 @@ def test_a_header_cannot_hold_a_line_of_its_own():
             client.post(service.url, MAIL, {"Idempotency-Key": "a\r\nX-Forged: b"})
 
         assert service.asked == []
+
+
+class Kept:
+    """A connection that can be used again."""
+
+    is_kept = True
+
+    def __init__(self):
+        self.is_closed = False
+
+    def is_quiet(self):
+        return True
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_a_connection_that_comes_back_after_the_end_is_not_kept():
+    pool, connection = HttpPool(), Kept()
+    pool.close()
+
+    pool.give("here", connection)
+
+    assert connection.is_closed
+    assert pool.take("here") is None

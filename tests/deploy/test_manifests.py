@@ -271,6 +271,24 @@ def test_the_image_installs_nothing_but_what_the_hashes_name():
     assert all(" --require-hashes " in each for each in installs)
 
 
+def test_nothing_enters_the_image_that_is_not_named():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    all_else, *rules = [line for line in lines if line and not line.startswith("#")]
+    named = [rule.removeprefix("!") for rule in rules if rule.startswith("!")]
+
+    assert all_else == "*"
+    assert [each for each in named if not (ROOT / each).exists()] == []
+    assert [each for each in named if each.startswith(".")] == [".github"]
+    assert [each for each in named if "*" in each] == []
+    assert rules[-1] == "**/*.db"  # the last rule that fits counts
+
+
+def test_memory_for_passwords_goes_back_to_the_system():
+    (threshold,) = re.findall(r"\bMALLOC_MMAP_THRESHOLD_=(\d+)", dockerfile())
+
+    assert int(threshold) < AppConfig(redis_url="").password_memory_kib * 1024
+
+
 def test_only_tmp_can_be_written_to(overlay):
     for _, _, container in ours(overlay):
         assert [each["mountPath"] for each in container["volumeMounts"]] == ["/tmp"]
