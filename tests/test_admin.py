@@ -12,14 +12,16 @@ import argon2
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from admin import AdminCommands, cli
 from bootstrap import open_backing_services
+from chassis.cli import checks
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.storage import migrations
 from chassis.storage.ids import uuid7
 from config import AppConfig
+from deployment import ADVICE
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.ports import HOST, free_port
@@ -519,6 +521,18 @@ def test_more_connections_than_the_server_allows_are_a_warning(postgresql_url):
     assert "40000 connections" in finding.advice
     assert "lower WEB_CONCURRENCY" in finding.advice
     commands.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_connections_must_suffice_for_two_replicas_as_during_a_rollout(services, database):
+    with database.connection() as connection:
+        allowed = int(connection.scalar(text("SHOW max_connections")))
+
+    def suffice(wanted):
+        found = checks.check_services(services, advice=ADVICE, required=(), connections=wanted)
+        return next(each.passed for each in found if each.check == "connections")
+
+    assert [suffice(allowed // 2), suffice(allowed // 2 + 1)] == [True, False]
 
 
 def test_config_shows_effective_values_and_masks_secrets(run):

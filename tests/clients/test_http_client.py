@@ -13,6 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -320,7 +321,8 @@ class Kept:
 
 
 def test_a_connection_that_comes_back_after_the_end_is_not_kept():
-    pool, connection = HttpPool(), Kept()
+    pool = HttpPool()
+    connection: Any = Kept()
     pool.close()
 
     pool.give("here", connection)
