@@ -5,20 +5,23 @@ import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import argon2
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from admin import AdminCommands, cli
 from bootstrap import open_backing_services
+from chassis.cli import checks
 from chassis.errors import InvalidRequest, Unavailable
 from chassis.storage import migrations
 from chassis.storage.ids import uuid7
 from config import AppConfig
+from deployment import ADVICE
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.ports import HOST, free_port
@@ -520,6 +523,18 @@ def test_more_connections_than_the_server_allows_are_a_warning(postgresql_url):
     commands.close()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_connections_must_suffice_for_two_replicas_as_during_a_rollout(services, database):
+    with database.connection() as connection:
+        allowed = int(connection.scalar(text("SHOW max_connections")))
+
+    def suffice(wanted):
+        found = checks.check_services(services, advice=ADVICE, required=(), connections=wanted)
+        return next(each.passed for each in found if each.check == "connections")
+
+    assert [suffice(allowed // 2), suffice(allowed // 2 + 1)] == [True, False]
+
+
 def test_config_shows_effective_values_and_masks_secrets(run):
     settings = {
         "redis_url": "redis://:hidden-3907@cache:6379",
@@ -728,3 +743,27 @@ def test_a_terminal_shows_the_progress_of_a_cleanup(database, database_url):
     )
     assert "Purging" in shown
     assert "100%" in shown
+
+
+class NotedMailer:
+    """A mailer that notes when it is closed, as the first of all resources."""
+
+    def __init__(self):
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_resources_are_closed_where_they_were_opened(config, services):
+    mailer: Any = NotedMailer()
+    given = AdminCommands(config, replace(services, mailer=mailer))
+    own = AdminCommands(config)
+    for commands in (given, own):
+        commands.database.ping()
+
+    for commands in (given, own):
+        commands.close()
+
+    assert not mailer.is_closed
+    assert own.database.pool_usage()["idle"] == 0

@@ -171,6 +171,7 @@ def test_what_was_exported_can_be_imported_and_is_the_same(
     run("export", str(second), "--format", upload_format)
 
     assert (exported.exit_code, exported.output) == (0, "")
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600  # personal data
     assert (imported.exit_code, imported.stderr) == (0, "")
     assert people(first, upload_format) == people(second, upload_format)
     assert len(people(first, upload_format)) == len(names)

@@ -217,6 +217,18 @@ def test_that_a_message_was_sent_is_stored_whoever_says_so(database):
     assert (row.status, row.last_error) == (MessageStatus.SENT, None)
 
 
+def test_a_message_that_was_sent_in_the_end_has_no_error(database):
+    enqueue(database)
+    (failed,) = claim(database)
+    settle(database, failed, MessageStatus.QUEUED, now=NOW, last_error="no answer")
+    (tried_again,) = claim(database)
+
+    settle(database, tried_again, MessageStatus.SENT)
+
+    row = read(database, failed.id)
+    assert (row.status, row.last_error) == (MessageStatus.SENT, None)
+
+
 def test_messages_are_settled_together(database):
     for _ in range(3):
         enqueue(database)

@@ -13,10 +13,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from chassis.clients.http_client import HttpClient
+from chassis.clients.http_pool import HttpPool
 from chassis.errors import Unavailable
 from tests.support.ports import HOST, free_port
 from tests.support.raw_http import OK, RawService, drips, says
@@ -301,3 +303,29 @@ def test_a_header_cannot_hold_a_line_of_its_own():
             client.post(service.url, MAIL, {"Idempotency-Key": "a\r\nX-Forged: b"})
 
         assert service.asked == []
+
+
+class Kept:
+    """A connection that can be used again."""
+
+    is_kept = True
+
+    def __init__(self):
+        self.is_closed = False
+
+    def is_quiet(self):
+        return True
+
+    def close(self):
+        self.is_closed = True
+
+
+def test_a_connection_that_comes_back_after_the_end_is_not_kept():
+    pool = HttpPool()
+    connection: Any = Kept()
+    pool.close()
+
+    pool.give("here", connection)
+
+    assert connection.is_closed
+    assert pool.take("here") is None

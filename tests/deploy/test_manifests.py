@@ -108,7 +108,8 @@ def test_every_variable_is_one_that_the_code_reads(overlay):
     files = {f"{name}_FILE" for name, each in SETTINGS.items() if each.metadata["secret"]}
     known = SETTINGS.keys() | files
 
-    for _, _, container in ours(overlay):
+    for _, spec, container in ours(overlay):
+        assert spec["enableServiceLinks"] is False  # else each Service adds seven variables
         unknown = {
             name
             for name in environment(overlay, container)
@@ -195,6 +196,43 @@ def test_a_rollout_takes_down_one_pod_at_a_time(overlay):
         assert strategy["rollingUpdate"]["maxUnavailable"] in {0, 1}
 
 
+def test_an_eviction_takes_one_pod_at_a_time_and_a_crash_leaves_one(production):
+    scaler = find(production, "HorizontalPodAutoscaler", "cloudnative-app")["spec"]
+    budget = find(production, "PodDisruptionBudget", "cloudnative-app")["spec"]
+    worker = find(production, "Deployment", "cloudnative-app-worker")["spec"]
+
+    assert budget["minAvailable"] == scaler["minReplicas"] - 1 >= 2
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"  # or nodes could not be drained
+    assert worker["replicas"] >= 2
+
+
+def test_pods_come_before_their_limits_are_reached_and_go_more_slowly_than_they_come(production):
+    scaler = find(production, "HorizontalPodAutoscaler", "cloudnative-app")["spec"]
+    targets = {
+        each["resource"]["name"]: each["resource"]["target"]["averageUtilization"]
+        for each in scaler["metrics"]
+    }
+    (pod,) = (each["resources"] for _, _, each in ours(production) if each["name"] == "web")
+    up, down = (scaler["behavior"][way] for way in ("scaleUp", "scaleDown"))
+
+    assert targets == {"cpu": 70, "memory": 80}  # of the requests; see docs/operations.md
+    assert (pod["requests"]["cpu"], pod["requests"]["memory"]) == ("250m", "256Mi")
+    assert scaler["maxReplicas"] >= 4 * scaler["minReplicas"]
+    assert up["selectPolicy"] == "Max"
+    assert down["stabilizationWindowSeconds"] >= 5 * up["stabilizationWindowSeconds"] > 0
+    assert percent_a_minute(down) == 10
+    assert percent_a_minute(up) == 100
+
+
+def percent_a_minute(behaviour):
+    """Return by how much the number of pods may change in a minute."""
+    return sum(
+        each["value"] * 60 / each["periodSeconds"]
+        for each in behaviour["policies"]
+        if each["type"] == "Percent"
+    )
+
+
 def test_one_cleanup_runs_at_a_time(overlay):
     cleanup = find(overlay, "CronJob", "cloudnative-app-cleanup")
 
@@ -231,6 +269,24 @@ def test_the_image_installs_nothing_but_what_the_hashes_name():
 
     assert len(installs) == 2
     assert all(" --require-hashes " in each for each in installs)
+
+
+def test_nothing_enters_the_image_that_is_not_named():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    all_else, *rules = [line for line in lines if line and not line.startswith("#")]
+    named = [rule.removeprefix("!") for rule in rules if rule.startswith("!")]
+
+    assert all_else == "*"
+    assert [each for each in named if not (ROOT / each).exists()] == []
+    assert [each for each in named if each.startswith(".")] == [".github"]
+    assert [each for each in named if "*" in each] == []
+    assert rules[-1] == "**/*.db"  # the last rule that fits counts
+
+
+def test_memory_for_passwords_goes_back_to_the_system():
+    (threshold,) = re.findall(r"\bMALLOC_MMAP_THRESHOLD_=(\d+)", dockerfile())
+
+    assert int(threshold) < AppConfig(redis_url="").password_memory_kib * 1024
 
 
 def test_only_tmp_can_be_written_to(overlay):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chassis.http import balance
-from chassis.http.entrance import Entrance, addresses
+from chassis.http.entrance import GIVEN_UP, Entrance, addresses
 from chassis.http.worker import Worker
 from tests.http.harness import request, serving
 from tests.support.ports import HOST
@@ -75,11 +75,24 @@ class Loop:
         self.later.append(callback)
 
 
-def entrance(connections=0):
+class Resting:
+    """A connection, idle or at work, that notes when it is closed."""
+
+    def __init__(self, began_at, *, is_idle=True, is_busy=False):
+        self.began_at = began_at
+        self.is_idle = is_idle
+        self.is_busy = is_busy
+        self.is_closed = False
+
+    def close(self):
+        self.is_closed = True
+
+
+def entrance(connections=(), places=1000):
     worker: Any = SimpleNamespace(
         age=1,
-        cfg=SimpleNamespace(workers=2, worker_connections=1000),
-        connections=set(range(connections)),
+        cfg=SimpleNamespace(workers=2, worker_connections=places),
+        connections=set(connections),
         loop=Loop(),
     )
     listener = Listener()
@@ -105,7 +118,7 @@ def run(callback):
 )
 def test_a_worker_leaves_a_connection_to_one_that_has_fewer(counts, others, own, gives_way):
     counts[1 : len(others) + 2] = [own + 1, *(each + 1 for each in others)]
-    _, listener, loop = entrance(own)
+    _, listener, loop = entrance(range(own))
 
     run(loop.readers[99])
     at_once = listener.asked
@@ -126,7 +139,7 @@ def test_a_worker_that_ended_has_no_connections_left(counts):
 
 def test_nothing_is_accepted_from_a_listener_that_is_closed(counts):
     counts[2] = 1
-    opened, listener, loop = entrance(connections=3)
+    opened, listener, loop = entrance(range(3))
     arrived = loop.readers[99]
     run(arrived)  # and leaves it to the other for a moment
 
@@ -137,6 +150,32 @@ def test_nothing_is_accepted_from_a_listener_that_is_closed(counts):
     assert listener.is_closed
     assert listener.asked == 1  # who had connected already
     assert loop.readers == {}
+
+
+def test_for_a_new_client_those_that_rest_for_longest_make_room(counts):
+    resting = [Resting(number) for number in (7, 3, 11, 0, 5, 9, 1, 10, 2, 8, 4, 6)]
+    at_work = [Resting(-1, is_idle=False), Resting(-2, is_busy=True)]
+    counts[1] = 15  # one more than this worker has; there is no other
+    _, listener, loop = entrance([*resting, *at_work], places=14)
+
+    run(loop.readers[99])
+
+    assert sorted(each.began_at for each in resting if each.is_closed) == [*range(GIVEN_UP)]
+    assert not any(each.is_closed for each in at_work)
+    assert listener.asked == 1
+
+
+def test_without_room_new_clients_wait_until_a_connection_has_closed(counts):
+    at_work = [Resting(number, is_busy=True) for number in range(4)]
+    counts[1] = 5
+    opened, listener, loop = entrance(at_work, places=4)
+
+    run(loop.readers.pop(99))
+    asked, is_left = listener.asked, 99 not in loop.readers
+    opened.watch()  # as a connection that closes does
+
+    assert (asked, is_left) == (0, True)
+    assert 99 in loop.readers
 
 
 def test_ipv6_takes_ipv4_in_where_both_are_there():

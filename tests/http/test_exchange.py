@@ -14,6 +14,7 @@ ROUTES = [
     *("/broken", "/broken_stream", "/injected", "/empty"),
 ]
 CHUNKED = "Transfer-Encoding: chunked"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 MALFORMED = {
     "trailer": (CHUNKED, b"5\r\nhello\r\n0\r\nHost: y\r\n\r\n"),
     "bad size": (CHUNKED, b"zz\r\n\r\n"),
@@ -126,7 +127,7 @@ def test_a_client_that_asks_is_told_to_go_on_when_its_body_is_wanted(web):
         client.sendall(b"hi")
         answer = client.recv(1000)
 
-    assert word == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert word == CONTINUE
     assert answer.endswith(b"\r\n\r\nhi")
     assert b"Connection: close" not in answer
 
@@ -154,9 +155,24 @@ def test_clients_that_ask_and_then_wait_do_not_take_all_threads(web):
     ends = [client.recv(1000)[-2:] for client in waiting]
     for client in waiting:
         client.close()
-    assert set(words) == {b"HTTP/1.1 100 Continue\r\n\r\n"}
+    assert set(words) == {CONTINUE}
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert set(ends) == {b"hi"}
+
+
+def test_a_client_that_asks_is_told_once_in_however_many_pieces_its_body_arrives(web):
+    head = request("/echo", "Expect: 100-continue", CHUNKED, method="POST")
+    with web.connect() as seated, web.connect() as waiting:
+        for client in (seated, waiting):  # a thread is spared for the first one alone
+            client.sendall(head)
+            assert client.recv(100) == CONTINUE
+        for client in (waiting, seated):
+            client.sendall(b"2\r\n")  # no content yet
+            web.ask(request("/", "Connection: close"))  # by whose answer it has arrived
+            client.sendall(b"hi\r\n0\r\n\r\n")
+        words = [client.recv(1000) for client in (waiting, seated)]
+
+    assert [word.partition(b" ")[2][:3] for word in words] == [b"200", b"200"]
 
 
 def test_a_body_without_an_end_is_not_gathered_also_where_the_client_asked_to_send_it(web):

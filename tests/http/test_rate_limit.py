@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -105,6 +106,7 @@ def test_a_client_may_log_in_as_often_as_configured(client):
     responses = [log_in(client, f"nobody{number}@example.com") for number in range(3)]
 
     assert statuses(responses) == [400, 400, 429]
+    assert responses[-1].json["error"] == "too_many_requests"  # not a fault of the request
     assert responses[-1].json["error_description"] == "Too many requests"
     assert responses[-1].headers["Cache-Control"] == "no-store"
 
@@ -295,6 +297,31 @@ def test_what_redis_keeps_expires(limited, services, redis, redis_url):
 
     assert all(0 < redis.ttl(key) <= 120 for key in redis.scan_iter())
     assert redis.dbsize() > 0
+
+
+def test_the_library_counts_for_one_thread_at_a_time(monkeypatch):
+    """Its memory starts a thread by two steps; two callers between them start the same one."""
+    begun = threading.Event()
+
+    class Observed(memory.MemoryStorage):
+        def acquire_sliding_window_entry(self, *arguments):
+            if not begun.is_set():
+                begun.set()
+                second.start()
+                second.join(0.2)
+                seen.append(second.is_alive())
+            return super().acquire_sliding_window_entry(*arguments)
+
+    monkeypatch.setattr("limits.storage.MemoryStorage", Observed)
+    limiter = RateLimiter(LIMITS, redis_url="", timeout=TIMEOUT)
+    seen: list[bool] = []
+    second = threading.Thread(target=limiter.hit, args=("registration", "client"))
+
+    limiter.hit("registration", "client")
+    second.join()
+
+    assert seen == [True]  # it waited for the first one to come out
+    assert limiter.hit("registration", "client").remaining == 0
 
 
 @pytest.mark.parametrize("redis_url", [NOWHERE, "redis://127.0.0.1:1/0?password=secret-3907"])

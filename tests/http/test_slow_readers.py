@@ -8,7 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from chassis.http.pace import Pace
+from chassis.http import wire as wires
+from chassis.http.pace import GRACE_SECONDS, Pace
+from chassis.http.wire import Wire
 from tests.http.harness import read_to_reset, request, serving
 from tests.support.ports import HOST
 from tests.support.waiting import eventually
@@ -112,3 +114,32 @@ def test_a_client_has_a_time_of_grace_then_a_rate_and_an_end():
     pace.move(4096 * 100_000)
     pace.begin(2000)
     assert pace.left(2000) == 3595
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_the_pieces_of_an_answer_share_one_time_of_grace(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(wires, "time", clock)
+    piece = bytes(16 * SMALL)  # 16 seconds at the minimum rate
+    lateness = []
+    server, client = socket.socketpair()
+    with server, client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+        wire = Wire(server)
+        for _ in range(2):
+            assert not wire.send([piece])  # the client does not read it yet
+            clock.now += GRACE_SECONDS - 1
+            lateness.append(wire.is_late(clock.now))
+            while not wire.send_more():
+                client.recv(len(piece))
+
+    assert lateness == [False, True]

@@ -106,14 +106,28 @@ def test_gunicorn_has_all_that_is_used_of_it():
     assert settings <= {*config.settings, *dir(Config)}
 
 
-@pytest.mark.parametrize(("connections", "has_some"), [(1, True), (2, False), (3, False)])
-def test_a_thread_waits_at_a_connection_while_each_has_one(connections, has_some):
+@pytest.fixture
+def worker() -> Any:
+    """A worker with two threads, that does not run."""
     config = Config()
     config.set("threads", 2)
     config.set("worker_tmp_dir", "/dev/shm")
-    worker: Any = Worker(1, 1, [], None, 30, config, None)
-    worker.tmp.close()
+    made = Worker(1, 1, [], None, 30, config, None)
+    made.tmp.close()
+    return made
 
+
+def test_ctrl_c_that_comes_twice_does_not_break_off_what_follows_the_first(worker):
+    with pytest.raises(SystemExit):
+        worker.handle_quit(signal.SIGINT, None)
+
+    worker.handle_quit(signal.SIGINT, None)  # the master's, while the worker closes its resources
+
+    assert worker.is_stopping
+
+
+@pytest.mark.parametrize(("connections", "has_some"), [(1, True), (2, False), (3, False)])
+def test_a_thread_waits_at_a_connection_while_each_has_one(worker, connections, has_some):
     worker.connections.update(range(connections))
 
     assert worker.has_threads_to_spare() is has_some

@@ -221,14 +221,21 @@ def test_a_job_that_is_cancelled_during_a_step_stores_nothing_of_it(
     assert count(database, User.id) == count(database, JobChunk.start) == 0
 
 
-def test_a_job_that_is_over_cannot_be_cancelled(service_client, services):
-    accepted = send(service_client, lines(0, 2))
+@pytest.mark.parametrize(
+    ("body", "media_type", "state"),
+    [(lines(0, 2), NDJSON, "succeeded"), (b"name\nAda\n", "text/csv", "failed")],
+    ids=["succeeded", "failed for good"],
+)
+def test_a_job_that_is_over_stays_as_it_is(service_client, services, body, media_type, state):
+    accepted = send(service_client, body, media_type)
     work(services, accepted)
+    before = service_client.get(accepted.headers["Location"]).json
 
     cancelled = service_client.delete(accepted.headers["Location"])
 
+    assert before["state"] == state
     assert cancelled.status_code == 204
-    assert service_client.get(accepted.headers["Location"]).json["state"] == "succeeded"
+    assert service_client.get(accepted.headers["Location"]).json == before
 
 
 def give_up(services, job_id):

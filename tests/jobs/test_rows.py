@@ -108,6 +108,14 @@ def test_where_an_upload_is_cut_makes_no_difference(size, end):
     assert read(table, UploadFormat.CSV, size=size) == read(table, UploadFormat.CSV)
 
 
+def test_a_cell_that_goes_on_in_the_next_piece_is_no_broken_line():
+    table = b'email,name\nu1@example.com,"Ada,\nLovelace"\nu2@example.com,Bob\n'
+
+    read_in_pieces = [read(table, UploadFormat.CSV, size=size) for size in range(40, len(table))]
+
+    assert read_in_pieces == [read(table, UploadFormat.CSV)] * len(read_in_pieces)
+
+
 @given(st.binary(max_size=600), st.sampled_from(list(UploadFormat)))
 def test_any_bytes_are_read_to_their_end(data, upload_format):
     candidates, _ = read(data, upload_format)

@@ -32,6 +32,19 @@ def test_a_free_port_may_be_listened_on():
     require_address(HOST, free_port(), setting="PORT", patience=AT_ONCE)
 
 
+def test_connections_that_ended_a_moment_ago_leave_their_port_free(taken):
+    with socket.create_connection(taken.getsockname()) as client:
+        taken.accept()[0].close()  # the side that closes first remembers the port for a minute
+        client.recv(1)
+    port = port_of(taken)
+    taken.close()
+
+    require_address(HOST, port, setting="PORT", patience=AT_ONCE)
+
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((HOST, port))  # without the option that servers set
+
+
 def test_a_port_in_use_is_refused_in_one_line_that_names_its_setting(taken, capsys):
     with pytest.raises(SystemExit) as refused:
         require_address(HOST, port_of(taken), setting="PORT", patience=AT_ONCE)

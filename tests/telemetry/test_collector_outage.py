@@ -9,11 +9,14 @@ from typing import Any
 
 import psutil
 import pytest
+from opentelemetry.sdk.metrics.export import MetricExportResult
 from opentelemetry.sdk.resources import Resource
 
 from chassis.process.stop import FLUSH_SECONDS
+from chassis.telemetry import instruments
 from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
 from chassis.telemetry.metric_export import MetricPush
+from chassis.telemetry.temporality import Temporality
 from config import AppConfig
 from observability import Telemetry
 from tests.support.collector import PROTOCOLS
@@ -133,6 +136,39 @@ def test_metrics_are_sent_again_after_an_exporter_broke():
     push.start()
     eventually(lambda: exporter.calls > 1)
     push.close()
+
+
+class LosingOnce:
+    """An exporter whose first push does not arrive; keeps the value of one counter."""
+
+    def __init__(self):
+        self.values = []
+
+    def export(self, metrics):
+        sent = metrics.resource_metrics[0].scope_metrics[0].metrics
+        (errors,) = (each for each in sent if each.name == "rate_limit_errors_total")
+        self.values.append(errors.data.data_points[0].value)
+        is_first = len(self.values) == 1
+        return MetricExportResult.FAILURE if is_first else MetricExportResult.SUCCESS
+
+    def shutdown(self):
+        """Hold nothing."""
+
+
+def test_changes_that_did_not_arrive_are_part_of_the_next_push():
+    instruments.count_rate_limit_error()
+    exporter: Any = LosingOnce()
+    push = MetricPush(
+        exporter, Resource({}), routes={}, interval_seconds=0.01, temporality=Temporality.DELTA
+    )
+
+    push.start()
+    eventually(lambda: len(exporter.values) > 2)
+    push.close()
+
+    lost, arrived, later = exporter.values[:3]
+    assert lost == arrived >= 1
+    assert later == 0
 
 
 def test_grpcs_own_complaints_do_not_reach_stderr(serve):

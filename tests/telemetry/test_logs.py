@@ -252,6 +252,7 @@ def test_what_postgresql_quotes_is_left_out(log):
     written = log()
     message = (
         "new row violates check constraint\nDETAIL:  Failing row contains (ada@example.com).\n"
+        'CONTEXT:  COPY users, line 1, column email: "ada@example.com"\n'
         "LINE 1: INSERT INTO users VALUES ('ada@example.com')\nHINT:  Do not."
     )
 
@@ -284,6 +285,17 @@ def test_what_extra_holds_is_on_the_line_whatever_it_is(log):
     line = json.loads(written())
     assert (line["number"], line["thing"]) == (1, "{1}")
     assert line["text"] == "é\ud800"
+
+
+def test_no_field_takes_the_place_of_one_of_the_lines_own(log):
+    written = log()
+    own = ("timestamp", "level", "logger", "module", "function", "line", "trace_id", "span_id")
+
+    logging.getLogger("test").info("Said", extra=dict.fromkeys({*own} - {"module"}, "forged"))
+
+    line = json.loads(written())
+    assert (line["level"], line["logger"], line["trace_id"]) == ("INFO", "test", "0" * 32)
+    assert [name for name in own if line[name] == "forged"] == []
 
 
 def test_fields_of_a_request_are_on_its_lines_and_no_others(log):

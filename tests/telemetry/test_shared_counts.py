@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from chassis.telemetry import shared_counts
 from tests.support.factories import ADA
+from tests.support.processes import ROOT
 from tests.support.serving import Service, is_serving
 from tests.support.waiting import eventually
 
@@ -158,3 +161,22 @@ def test_a_start_removes_the_files_of_processes_that_were_killed_and_of_no_other
     latest.stop()
     living.stop()
     assert [path.name for path in folder.glob("*-metrics")] == ["of-another-metrics"]
+
+
+def test_gauges_of_a_worker_that_has_exited_end_whatever_their_kind(tmp_path, monkeypatch):
+    sources = [each.read_text() for room in ("chassis", "userservice") for each in
+               (ROOT / room).rglob("*.py")]  # fmt: skip
+    gauges = {
+        f"gauge_{mode}" for mode in re.findall(r'multiprocess_mode="(\w+)"', "".join(sources))
+    }
+    files = {kind: tmp_path / f"{kind}_1.db" for kind in {*gauges, "counter", "histogram"}}
+    for file in files.values():
+        file.write_bytes(b"\1" * 8)
+    monkeypatch.setattr(shared_counts, "_directory", tmp_path)
+    monkeypatch.setattr(shared_counts, "_slots", {7: 1})
+
+    shared_counts.release(7)
+
+    ended = {kind for kind, file in files.items() if file.read_bytes()[:4] == bytes(4)}
+    assert ended == gauges
+    assert len(gauges) > 2

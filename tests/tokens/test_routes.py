@@ -11,6 +11,7 @@ from chassis.http.web import MAX_BODY_BYTES
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA, make_user
 from tests.support.web import serve
+from userservice.tokens.errors import oauth_members
 
 PASSWORD = "correct horse battery"
 NEW_SECRET = "the secret that signs from now on, 32 bytes"
@@ -70,6 +71,12 @@ def test_an_error_of_http_itself_speaks_to_oauth_clients_too(client, method, pat
     assert response.json["code"] == code
     assert response.json["error"] == "invalid_request"  # the RFC knows no other code for these
     assert response.json["error_description"] == response.json["detail"]
+
+
+def test_a_description_has_no_character_that_the_standard_leaves_out():
+    members = oauth_members("invalid_grant", 'Say "zut" \\ \u00e9\n~')
+
+    assert members == {"error": "invalid_grant", "error_description": "Say ?zut? ? ??~"}
 
 
 def test_a_bug_at_the_token_endpoints_speaks_to_oauth_clients_too(client):
@@ -292,6 +299,7 @@ def test_a_database_that_is_away_is_503_and_stands_in_the_log(config, caplog):
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) >= 1
     assert response.headers["Cache-Control"] == "no-store"
+    assert response.json["error"] == "unavailable"  # not a fault of the request
     assert "Request failed" in caplog.messages
 
 

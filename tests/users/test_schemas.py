@@ -390,7 +390,7 @@ def test_passwords_have_8_to_128_characters(password):
     assert load(password=password).password.get_secret_value() == password
 
 
-@pytest.mark.parametrize("password", ["1234567", "", "x" * 129])
+@pytest.mark.parametrize("password", ["1234567", "", "x" * 129, "e\u0301" * 7])
 def test_a_password_of_another_length_is_refused(password):
     with pytest.raises(InvalidRequest, match="Password must have at"):
         load(password=password)
