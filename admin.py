@@ -29,6 +29,7 @@ from chassis.once import once_property
 from chassis.process import interrupts
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
+from chassis.storage.clock import read_time
 from chassis.telemetry import instruments
 from config import AppConfig
 from observability import setup_logging
@@ -82,7 +83,7 @@ class AdminCommands:
     def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count the rows that `cleanup_old_data` would remove."""
         migrations.require_current(self.database)
-        before = _days_ago(days)
+        before = self._days_ago(days)
         return {table: each.count(self.database, before=before) for table, each in PURGES.items()}
 
     def cleanup_old_data(
@@ -98,7 +99,7 @@ class AdminCommands:
             advance: Called with the size of each batch.
         """
         migrations.require_current(self.database)
-        before = _days_ago(days)
+        before = self._days_ago(days)
         batches = {table: each.run(self.database, before=before) for table, each in PURGES.items()}
         totals = dict.fromkeys(batches, 0)
         for table, sizes in batches.items():
@@ -133,12 +134,13 @@ class AdminCommands:
         if self._given is None and "services" in self.__dict__:
             self.services.close()
 
-
-def _days_ago(days: int) -> datetime:
-    try:
-        return datetime.now(UTC) - timedelta(days=days)
-    except OverflowError:  # before the first year; no row is that old
-        return datetime.min.replace(tzinfo=UTC)
+    def _days_ago(self, days: int) -> datetime:
+        with self.database.connection() as connection:
+            now = read_time(connection)
+        try:
+            return now - timedelta(days=days)
+        except OverflowError:  # before the first year; no row is that old
+            return datetime.min.replace(tzinfo=UTC)
 
 
 def _open(ctx: click.Context) -> AdminCommands:

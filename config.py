@@ -11,6 +11,7 @@ from typing import Self
 
 from chassis.process.pinning import CAN_PIN
 from chassis.process.stop import CLOSE_SECONDS, StopBudget
+from chassis.settings.foreign import DRAMATIQ_NUMBERS, GUNICORN_NUMBERS, find_wrong
 from chassis.settings.kinds import (
     boolean,
     choice,
@@ -222,6 +223,9 @@ class AppConfig(ServiceSettings):
         """
         variables = os.environ if variables is None else variables
         given, problems = read(settings_of(cls), variables, folder=ROOT)
+        problems += find_wrong(variables, GUNICORN_NUMBERS)
+        if given.get("task_engine") == "dramatiq":
+            problems += find_wrong(variables, DRAMATIQ_NUMBERS)
         try:
             config = cls(**given)
         except ConfigError as error:

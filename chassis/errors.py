@@ -122,6 +122,15 @@ class UnsupportedMediaType(AppError):
         self.accepted = accepted
 
 
+class UnsupportedCoding(AppError):
+    """The body is compressed, or coded in another way."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_content_coding"
+    title = "The body must be sent as it is, without Content-Encoding"
+    remedy = "Send it without Content-Encoding, not compressed."
+
+
 class Unavailable(AppError):
     """A dependency of this request is away for the moment; the client should try again."""
 

@@ -12,6 +12,7 @@ from chassis.errors import FieldError, InvalidRequest
 
 NOT_AN_OBJECT = "The request body must be a JSON object"
 MALFORMED = "The request body is not valid JSON"
+MAX_PAGE_TOKEN = 1024  # longer than any of ours
 
 
 class Schema(BaseModel):
@@ -75,7 +76,11 @@ class PageQuery(Schema):
     """The query for a page of a list; subclasses add filters."""
 
     page_size: PageSize = Field(50, description="Items on a page.")
-    page_token: str | None = Field(None, description="The next_page_token of the page before.")
+    page_token: str | None = Field(
+        None,
+        max_length=MAX_PAGE_TOKEN,
+        description="The next_page_token of the page before.",
+    )
 
 
 class Page(Schema, Generic[ItemType]):

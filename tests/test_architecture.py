@@ -28,6 +28,7 @@ LONG: dict[str, str] = {}
 # Rule -> why the description of the API does not have it.
 UNDESCRIBED = {
     "/openapi.json": "it is the description",
+    "/": "leads people to that page",
     "/docs": "a page for people, which shows the description",
     "/docs/<asset>": "a part of that page",
     "/problems/<name>": "pages for people, to which the type of a problem leads",

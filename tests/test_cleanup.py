@@ -160,7 +160,7 @@ def store_job(database, state, age):
     then = datetime.now(UTC) - age
     job = JobRow(uuid7(), "import", "ndjson", state, 1, 0, 1, 0, 0, None, None, then, then)
     with database.transaction() as connection:
-        jobs.insert_job(connection, job)
+        connection.execute(insert(jobs.jobs), job._asdict())
         jobs.insert_chunk(connection, job.id, 0, b"x")
     return job.id
 

@@ -21,7 +21,7 @@ POLICY = ROOT / "SECURITY.md"
 RISKS = [f"API{number}" for number in range(1, 11)]
 
 # The description itself, and the page that shows it.
-UNDESCRIBED = {"/metrics", "/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>"}
+UNDESCRIBED = {"/metrics", "/", "/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>"}
 # Modules that can open connections to other services; only http_client.py and its pool may.
 CONNECTION = "chassis.clients.http_connection"
 CALLERS = {"httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp", CONNECTION}

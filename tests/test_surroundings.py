@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import closing
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import text
 
 from bootstrap import open_database
 from chassis.http.auth import public
-from chassis.settings.foreign import Effect, effect_of
+from chassis.settings.foreign import DRAMATIQ_NUMBERS, Effect, effect_of
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.conftest import make_app
@@ -40,6 +41,54 @@ def test_an_empty_number_of_processes_is_the_default(serve):
     service = serve(WEB_CONCURRENCY="")
 
     assert len(service.workers) == 2
+
+
+@pytest.mark.parametrize("command", [(), ("worker",), ("admin", "config")], ids=" ".join)
+def test_numbers_of_dramatiq_are_checked_before_dramatiq_reads_them(tmp_path, command):
+    numbers = {
+        "dramatiq_restart_delay": "soon",
+        "dramatiq_queue_prefetch": "-1",
+        "dramatiq_delay_queue_prefetch": "",
+        "dramatiq_worker_timeout": "0",
+        "dramatiq_lua_max_stack": "7e3",
+    }
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/a", "REDIS_URL": "redis://127.0.0.1:1"}
+
+    result = processes.run(
+        *processes.APP, *command, variables=numbers | variables | {"TASK_ENGINE": "dramatiq"}
+    )
+
+    assert (result.returncode, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert [line.split()[0] for line in lines] == list(numbers)
+    assert all("must be a whole number" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["LISTEN_FDS", "LISTEN_PID"])
+def test_numbers_of_systemd_are_checked_before_gunicorn_reads_them(tmp_path, name):
+    variables = {"DATABASE_URL": f"sqlite:///{tmp_path}/a", name: "three"}
+
+    result = processes.run(*processes.APP, variables=variables)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"{name} must be a whole number from 0 to ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_numbers_of_dramatiq_stop_nothing_that_does_not_use_it():
+    assert AppConfig.from_env({"dramatiq_worker_timeout": "soon"}).task_engine == "local"
+
+
+def test_each_number_that_dramatiq_reads_while_it_is_imported_is_checked():
+    script = (
+        "import os, sys; read = []; real = os.getenv\n"
+        "os.getenv = lambda name, *rest: read.append(name) or real(name, *rest)\n"
+        "import dramatiq.brokers.redis; print(*read)"
+    )
+
+    read = processes.run(sys.executable, "-c", script).stdout.split()
+
+    assert {each for each in read if each.startswith("dramatiq_")} == set(DRAMATIQ_NUMBERS)
 
 
 def test_variables_of_flask_have_no_effect(config, services, monkeypatch):

@@ -1,9 +1,10 @@
-"""The API's description at /openapi.json, and a page at /docs that shows it."""
+"""The API's description at /openapi.json, and a page at /docs that shows it; / leads there."""
 
 from __future__ import annotations
 
 import json
 from hashlib import sha256
+from http import HTTPStatus
 from importlib.resources import files
 from mimetypes import guess_type
 from typing import cast
@@ -15,7 +16,7 @@ from werkzeug.exceptions import NotFound
 from chassis.http.auth import public
 from chassis.http.context import web_context
 from chassis.http.openapi import build_document
-from chassis.http.web import JSON, address
+from chassis.http.web import JSON, address, empty_response
 from chassis.once import once, once_property
 
 blueprint = Blueprint("openapi", __name__)
@@ -60,6 +61,11 @@ class Description:
         """The description as JSON."""
         return json.dumps(build_document(self._app))
 
+    @once_property
+    def etag(self) -> str:
+        """Names this text, in all processes that run this release with these settings."""
+        return _name_content(self.text.encode())
+
 
 @blueprint.record
 def _describe(state: BlueprintSetupState) -> None:
@@ -69,12 +75,20 @@ def _describe(state: BlueprintSetupState) -> None:
 @blueprint.get("/openapi.json")
 @public
 def get_openapi() -> Response:
-    """Return the description of this API."""
+    """Return the description of this API, which is the same until a rollout."""
     prefix = address("")
     if prefix:  # rare, and of any text, so it is not kept
-        return Response(json.dumps(build_document(current_app, prefix)), mimetype=JSON)
+        text = json.dumps(build_document(current_app, prefix))
+        return _unless_known(Response(text, mimetype=JSON), _name_content(text.encode()))
     description: Description = current_app.extensions[_KEY]
-    return Response(description.text, mimetype=JSON)
+    return _unless_known(Response(description.text, mimetype=JSON), description.etag)
+
+
+@blueprint.get("/")
+@public
+def get_index() -> Response:
+    """Lead people to the page."""
+    return empty_response(HTTPStatus.FOUND, {"Location": address("/docs")})
 
 
 @blueprint.get("/docs")
@@ -94,10 +108,21 @@ def get_docs_asset(asset: str) -> Response:
         return Response(START, mimetype="text/javascript")
     content, media_type, etag = _read_asset(asset)
     response = Response(content, mimetype=media_type)
+    response = _unless_known(response, etag)
     response.headers["Cache-Control"] = "public, max-age=86400"
+    return response
+
+
+def _unless_known(response: Response, etag: str) -> Response:
+    """Turn an answer into 304 for a caller who has it; caches may keep it, and ask each time."""
+    response.headers["Cache-Control"] = "public, no-cache"
     response.set_etag(etag)
     response.make_conditional(request)
     return response
+
+
+def _name_content(content: bytes) -> str:
+    return sha256(content).hexdigest()[:32]
 
 
 @once
@@ -114,4 +139,4 @@ def _read_asset(name: str) -> tuple[bytes, str, str]:
         raise NotFound
     content = assets[name].read_bytes()
     media_type = guess_type(name)[0] or "application/octet-stream"
-    return content, media_type, sha256(content).hexdigest()[:32]
+    return content, media_type, _name_content(content)

@@ -79,7 +79,7 @@ def _paths(app: Flask) -> dict[str, dict[str, Any]]:
     for rule, view, operation in _described(app):
         path = paths.setdefault(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
         described = describe(rule, view, operation)
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             path[method.lower()] = described | {
                 "security": security[guard_of(view) or Guard.PUBLIC]
             }

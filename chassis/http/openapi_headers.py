@@ -20,6 +20,7 @@ def _header(description: str, **schema: Any) -> dict[str, Any]:
 # Header of an answer -> its description (OpenAPI 3.1, section 4.8.21).
 HEADERS = {
     "Accept": _header("Content types that this address takes."),
+    "Accept-Encoding": _header("Content codings that a body may have.", enum=["identity"]),
     "Accept-Patch": _header("Content types that PATCH takes at this address."),
     "Content-Disposition": _header("Name of the file."),
     "ETag": _header("Version of the resource, for If-Match and If-None-Match."),
@@ -81,6 +82,7 @@ def _shared(operation: Operation, view: Callable[..., Any], status: int) -> Iter
             yield "WWW-Authenticate"
         case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             yield "Accept-Patch" if MERGE_PATCH in operation.media_types else "Accept"
+            yield "Accept-Encoding"
         case HTTPStatus.TOO_MANY_REQUESTS | HTTPStatus.SERVICE_UNAVAILABLE:
             if operation.tag != PROBES:
                 yield "Retry-After"

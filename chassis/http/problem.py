@@ -19,6 +19,7 @@ from chassis.errors import (
     FieldError,
     InvalidToken,
     Unauthenticated,
+    UnsupportedCoding,
     UnsupportedMediaType,
 )
 from chassis.http.flask_app import PlainResponse
@@ -146,7 +147,9 @@ class _Problems:
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after.total_seconds())))
         if isinstance(error, Unauthenticated):
             headers["WWW-Authenticate"] = _challenge(error)
-        if isinstance(error, UnsupportedMediaType) and error.accepted:
+        if isinstance(error, UnsupportedCoding):
+            headers["Accept-Encoding"] = "identity"
+        elif isinstance(error, UnsupportedMediaType) and error.accepted:
             name = "Accept-Patch" if request.method == "PATCH" else "Accept"
             headers[name] = ", ".join(error.accepted)
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

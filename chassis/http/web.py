@@ -9,7 +9,7 @@ from typing import TypeVar
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from chassis.errors import InvalidRequest, UnsupportedMediaType
+from chassis.errors import InvalidRequest, UnsupportedCoding, UnsupportedMediaType
 from chassis.http.flask_app import PlainResponse
 from chassis.schemas import Schema
 
@@ -45,9 +45,11 @@ def read_input() -> bytes:
     """Read the request's body, which stays there to be parsed as a form.
 
     Raises:
+        UnsupportedCoding: the body is compressed.
         RequestEntityTooLarge: the body is larger than the application allows.
         InvalidRequest: the body does not arrive whole.
     """
+    refuse_coding()
     limit = request.max_content_length or MAX_BODY_BYTES
     # One byte more than the limit: else a chunked body would be cut there instead of refused.
     request.max_content_length = limit + 1
@@ -61,6 +63,17 @@ def read_input() -> bytes:
     if len(body) > limit:
         raise RequestEntityTooLarge
     return body
+
+
+def refuse_coding() -> None:
+    """Refuse a body that is not sent as it is.
+
+    Raises:
+        UnsupportedCoding: it is compressed, for example.
+    """
+    coding = request.environ.get("HTTP_CONTENT_ENCODING")
+    if coding and coding.strip().lower() != "identity":
+        raise UnsupportedCoding
 
 
 def read_query(schema: type[SchemaType]) -> SchemaType:

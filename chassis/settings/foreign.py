@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chassis.settings.kinds import Kind, integer
+
 
 class Effect(StrEnum):
     """The part that such a variable plays."""
@@ -124,7 +126,7 @@ FOREIGN = (
         ("dramatiq_*",),
         "Dramatiq",
         Effect.HONOURED,
-        "With `TASK_ENGINE=dramatiq`; numbers, or the worker does not start.",
+        "With `TASK_ENGINE=dramatiq`; numbers that it cannot use are refused at the start.",
     ),
     Foreign(
         ("SQLALCHEMY_*",), "SQLAlchemy", Effect.HONOURED, "Warnings of the library, for developers."
@@ -143,6 +145,32 @@ FOREIGN = (
     Foreign(("TZ",), "Python", Effect.HONOURED, "For `LOG_FORMAT=text` alone; all else is in UTC."),
     Foreign(("TMPDIR",), "Python", Effect.HONOURED, "Folder of temporary files; must be writable."),
 )
+
+_DAY_MILLISECONDS = 86_400_000
+# Variable -> accepted texts; Dramatiq turns them into numbers while it is imported.
+DRAMATIQ_NUMBERS: dict[str, Kind] = {
+    "dramatiq_restart_delay": integer(0, _DAY_MILLISECONDS),
+    "dramatiq_queue_prefetch": integer(0, 65535),  # 0: a default
+    "dramatiq_delay_queue_prefetch": integer(0, 65535),
+    "dramatiq_worker_timeout": integer(1, _DAY_MILLISECONDS),  # 0 would ask without a pause
+    "dramatiq_lua_max_stack": integer(2, 1_000_000),  # it takes half of it
+}
+# The same for gunicorn, of systemd's variables.
+GUNICORN_NUMBERS: dict[str, Kind] = {
+    "LISTEN_FDS": integer(0, 65535),
+    "LISTEN_PID": integer(0, 2**31 - 1),
+}
+
+
+def find_wrong(variables: Mapping[str, str], numbers: Mapping[str, Kind]) -> list[str]:
+    """Return a sentence for each of the variables whose library could not use it."""
+    wrong = []
+    for name, kind in numbers.items():
+        try:
+            kind.parse(variables.get(name, "1"))
+        except ValueError:
+            wrong.append(f"{name} must be {kind.accepts}, not {variables[name]!r}")
+    return wrong
 
 
 def find_warned(variables: Mapping[str, str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, literal, literal_column
+from sqlalchemy import ColumnElement, Connection, Float, literal, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -31,6 +31,12 @@ def database_time(span: timedelta = NO_TIME, *, now: datetime | None = None) -> 
     if now is not None:
         return literal(now + span, UtcDateTime())
     return from_now(literal_column(repr(span.total_seconds()), Float()))
+
+
+def read_time(connection: Connection) -> datetime:
+    """Return the database's time, for values that cannot be left to a statement."""
+    told: datetime = connection.execute(select(database_time())).scalar_one()
+    return told
 
 
 @compiles(from_now)

@@ -10,7 +10,12 @@ from tests.exercise import steps
 from tests.support.clone import MAKE, checked, clone, git, needs_git
 from tests.support.processes import ROOT
 
-pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    needs_git,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("exercise"),
+]
 STRUCTURE = (
     "tests/test_architecture.py",
     "tests/test_docs.py",

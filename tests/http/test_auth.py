@@ -53,6 +53,7 @@ MATRIX = {
     ("GET", "/ready"): (200,) * 7,
     ("GET", "/version"): (200,) * 7,
     ("GET", "/openapi.json"): (200,) * 7,
+    ("GET", "/"): (302,) * 7,
     ("GET", "/docs"): (200,) * 7,
     ("GET", "/docs/<asset>"): (404,) * 7,
     ("GET", "/problems/<name>"): (404,) * 7,

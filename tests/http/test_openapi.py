@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -22,6 +23,7 @@ from chassis.http.admission import OVERLOADED
 from chassis.http.headers import SAFE_HEADERS
 from config import AppConfig
 from tests.conftest import API_KEY, make_app
+from tests.support import processes
 from tests.support.factories import make_user
 
 # The format "email" allows more than the library accepts, such as reserved domains.
@@ -91,7 +93,7 @@ def test_the_description_is_a_valid_openapi_3_1_document(client):
 
 
 def test_every_route_of_the_api_is_described(app, client):
-    undescribed = {"/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>", "/metrics"}
+    undescribed = {"/", "/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>", "/metrics"}
     rules = {rule.rule for rule in app.url_map.iter_rules()} - undescribed
 
     paths = client.get("/openapi.json").json["paths"]
@@ -158,6 +160,7 @@ def answers(caller, user, limited):
     yield "PATCH", one, caller.patch(address, json={"name": "A"})
     yield "PATCH", one, caller.patch(address, data="x", content_type="text/plain")
     yield "POST", "/users", caller.post("/users", data="x", content_type="text/plain")
+    yield "POST", "/users", caller.post("/users", json=ada, headers={"Content-Encoding": "gzip"})
     yield "GET", "/users", caller.get("/users", headers={"X-API-Key": "wrong"})
     yield "GET", "/users/export", caller.get("/users/export")
     yield "POST", "/users/import", caller.post("/users/import", data=b"", content_type="text/csv")
@@ -209,6 +212,50 @@ def test_every_failure_is_described_as_a_problem(client):
     assert {tuple(response["content"]) for _, response in responses} == {
         ("application/problem+json",)
     }
+
+
+def test_every_text_that_callers_send_has_a_greatest_length(client):
+    document = client.get("/openapi.json").json
+    bodies, texts = set(), []
+    for operation in (each for path in document["paths"].values() for each in path.values()):
+        texts += [each["schema"] for each in operation["parameters"] if each["in"] == "query"]
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            bodies |= {content["schema"].get("$ref", "").rpartition("/")[2]} - {""}
+    for body in bodies:
+        texts += document["components"]["schemas"][body]["properties"].values()
+    alternatives = [kind for each in texts for kind in each.get("anyOf", [each])]
+    free = [each for each in alternatives if each.get("type") == "string" and "enum" not in each]
+
+    assert len(bodies) >= 4
+    assert len(free) >= 12
+    assert [each for each in free if "maxLength" not in each and "const" not in each] == []
+
+
+def test_the_description_is_read_again_only_when_it_has_changed(client):
+    first = client.get("/openapi.json")
+    etag = first.headers["ETag"]
+
+    again = client.get("/openapi.json", headers={"If-None-Match": etag})
+    other = client.get("/openapi.json", headers={"If-None-Match": '"other"'})
+
+    assert first.headers["Cache-Control"] == "public, no-cache"
+    assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
+    assert (other.status_code, other.data) == (200, first.data)
+
+
+def test_all_processes_describe_the_api_in_the_same_words():
+    script = (
+        "import sys; from app import create_app; from config import AppConfig;"
+        "print(create_app(AppConfig(redis_url='')).test_client().get('/openapi.json').headers['ETag'])"
+    )
+
+    etags = {
+        processes.run(sys.executable, "-c", script, variables={"PYTHONHASHSEED": seed}).stdout
+        for seed in "123"
+    }
+
+    assert len(etags) == 1
+    assert etags != {""}
 
 
 class Addresses(HTMLParser):

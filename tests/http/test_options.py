@@ -92,3 +92,16 @@ def test_a_type_that_is_not_taken_is_refused_with_those_that_are(service_client,
 
 def test_an_unknown_address_has_no_methods(app):
     assert app.test_client().options("/unknown").status_code == 404
+
+
+def test_a_star_stands_for_all_addresses(app):
+    client = app.test_client()
+    methods = set().union(*addresses(app).values())
+
+    # As the server hands `OPTIONS *` on.
+    response = client.options("/", environ_overrides={"PATH_INFO": "*"})
+
+    assert (response.status_code, response.data) == (204, b"")
+    assert response.headers["Allow"].split(", ") == sorted(methods)
+    assert "X-Request-ID" in response.headers
+    assert client.options("/*").status_code == 404

@@ -54,6 +54,23 @@ def test_an_import_is_found_at_its_location(proxied):
     assert proxied(started.headers["Location"]).json["id"] == started.json["id"]
 
 
+def test_the_root_leads_to_the_page_wherever_it_is(proxied, client):
+    led = [ask("/svc/" if ask is proxied else "/") for ask in (proxied, client.get)]
+
+    assert [each.status_code for each in led] == [302, 302]
+    assert [each.headers["Location"] for each in led] == ["/svc/docs", "/docs"]
+    assert proxied(led[0].headers["Location"]).mimetype == "text/html"
+
+
+def test_the_description_below_a_prefix_has_an_etag_of_its_own(proxied, client):
+    below = proxied("/svc/openapi.json")
+
+    known = proxied("/svc/openapi.json", headers={"If-None-Match": below.headers["ETag"]})
+
+    assert known.status_code == 304
+    assert below.headers["ETag"] != client.get("/openapi.json").headers["ETag"]
+
+
 @pytest.mark.parametrize("page", ["/svc/docs", "/docs"])
 def test_the_page_finds_its_files_and_the_description_wherever_it_is(proxied, client, page):
     ask = proxied if page.startswith(PREFIX) else client.get

@@ -1,19 +1,32 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy import insert, select, text, update
 
+import admin
+from admin import AdminCommands
 from chassis.background import outbox
 from chassis.background.outbox import messages
 from chassis.storage import idempotency
 from chassis.storage.clock import database_time
 from chassis.storage.idempotency import AlreadyAnswered, Request, keys
+from tests.support.factories import make_user
 from tests.support.waiting import DEADLINE_SECONDS
+from userservice.jobs import imports, uploads
+from userservice.jobs import queries as job_queries
+from userservice.jobs import service as jobs
+from userservice.jobs.models import JobState, UploadFormat
+from userservice.users import registration, transfer
+from userservice.users import service as users
+from userservice.users.queries import find_users
+from userservice.users.schemas import UserCreate, UserUpdate
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=15)
+STORES = (outbox, idempotency)
 SPANS = [timedelta(0), timedelta(seconds=15.25), -timedelta(days=1), timedelta(days=30)]
 
 
@@ -27,8 +40,8 @@ def host_clock(monkeypatch):
             def now(cls, tz=None):
                 return datetime.now(tz) + span
 
-        for module in (outbox, idempotency):
-            monkeypatch.setattr(module, "datetime", Clock)
+        for module in (*STORES, admin, registration, transfer, users, imports, jobs, uploads):
+            monkeypatch.setattr(module, "datetime", Clock, raising=False)
 
     return set_wrong
 
@@ -130,6 +143,70 @@ def test_an_answer_is_kept_for_a_day_whatever_the_clock_of_the_host(database, ho
     with pytest.raises(AlreadyAnswered):
         idempotency.recall(database, request)
     assert idempotency.count_expired_keys(database) == 0
+
+
+@pytest.mark.parametrize("wrong", [HOUR, -HOUR])
+def test_the_times_of_a_job_are_the_databases(database, host_clock, wrong):
+    host_clock(wrong)
+
+    job = uploads.start_import(database, UploadFormat.CSV, [b"email,name\n"])
+    cancelled = uploads.start_import(database, UploadFormat.CSV, [b"email,name\n"])
+    jobs.cancel_job(database, cancelled.id)
+    jobs.fail_job(database, job.id, "reason")
+
+    stored = [jobs.get_job(database, each.id)[0] for each in (job, cancelled)]
+    assert [each.created_at for each in stored] == [job.created_at, cancelled.created_at]
+    assert all(is_now(each.created_at) and is_now(each.updated_at) for each in stored)
+
+
+def test_an_upload_of_a_host_whose_clock_is_ahead_is_not_taken_for_one_that_broke_off(
+    database, host_clock
+):
+    job = uploads.start_import(database, UploadFormat.CSV, [b"email,name\n"])
+    with database.connection() as connection:
+        job_queries.update_job(connection, job.id, state=JobState.UPLOADING)
+    host_clock(25 * HOUR)
+
+    assert jobs.count_old_jobs(database, before=datetime.now(UTC) - HOUR) == 0
+
+
+@pytest.mark.parametrize("wrong", [HOUR, -HOUR])
+def test_users_are_changed_and_imported_by_the_databases_clock(database, host_clock, wrong):
+    user = make_user(database)
+    new = transfer.pack_users([UserCreate(email="b@example.com", name="B")], [None])
+    host_clock(wrong)
+
+    changed = users.update_user(database, user.id, UserUpdate(name="Other"))
+    with database.transaction() as connection:
+        transfer.import_users(connection, new)
+        (imported,) = find_users(connection, [UUID(new.id[0])])
+
+    assert is_now(changed.updated_at)
+    assert is_now(imported.created_at)
+
+
+def test_no_change_is_told_to_be_before_the_creation(database, host_clock):
+    host_clock(HOUR)
+    user = make_user(database)
+
+    changed = users.update_user(database, user.id, UserUpdate(name="Other"))
+
+    assert changed.updated_at == user.created_at == changed.created_at
+
+
+def test_a_cleanup_by_a_host_whose_clock_is_ahead_removes_nothing_too_early(
+    config, services, host_clock
+):
+    users.delete_user(services.database, make_user(services.database).id)
+    host_clock(40 * 24 * HOUR)
+    commands = AdminCommands(config, services)
+
+    assert commands.count_old_data(days=30)["users"] == 0
+    assert commands.cleanup_old_data(days=30)["users"] == 0
+
+
+def is_now(told):
+    return abs(datetime.now(UTC) - told) < timedelta(seconds=DEADLINE_SECONDS)
 
 
 def test_a_claim_by_the_clock_of_the_database_reads_what_is_due_alone(database):

@@ -16,6 +16,7 @@ DEADLINE_SECONDS = 500
 # Not resolved: a virtual environment is known by the link to its interpreter.
 ENVIRONMENT = Path(sys.executable).parent.parent
 LINK = ".venv"
+KNOWN_TYPES = ".mypy_cache"
 # With the environment of these tests; it is older than a clone's locks, and yet up to date.
 # make knows no path with a space, so a clone has a link to it.
 MAKE = (
@@ -36,6 +37,8 @@ def clone(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / LINK).symlink_to(ENVIRONMENT)
+    if (ROOT / KNOWN_TYPES).exists():  # goes by the content of files, so it holds for the copies
+        shutil.copytree(ROOT / KNOWN_TYPES, folder / KNOWN_TYPES)
     git(folder, "init", "--quiet")
     commit(folder)
     return folder

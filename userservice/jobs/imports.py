@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -114,7 +113,7 @@ def _store_piece(
     """
     job, batch = parsed.before, parsed.batch
     with database.transaction() as connection:
-        if not queries.lock_step(connection, job, now=datetime.now(UTC)):
+        if not queries.lock_step(connection, job):
             return None
         created = transfer.import_users(connection, batch.users, are_likely_free=are_likely_free)
         refusals = sorted([*batch.refusals, *_taken(batch, created)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from chassis.storage.clock import database_time
 from userservice.jobs.models import FINAL, OPEN, UNFINISHED, Job, JobChunk, JobError, JobState
 from userservice.jobs.rows import Refusal
 
@@ -49,9 +50,13 @@ errors: Table = JobError.__table__  # type: ignore[assignment]
 _COLUMNS = tuple(jobs.c[name] for name in JobRow._fields)
 
 
-def insert_job(connection: Connection, job: JobRow) -> None:
-    """Store a new job."""
-    connection.execute(insert(jobs), job._asdict())
+def insert_job(connection: Connection, job_id: UUID, kind: str, upload_format: str) -> JobRow:
+    """Store a new job, whose upload is still to come."""
+    begun = {"state": JobState.UPLOADING, "line": 1}
+    counts = dict.fromkeys(("total_bytes", "done_bytes", "created", "failed"), 0)
+    times = {"created_at": database_time(), "updated_at": database_time()}
+    values = {"id": job_id, "kind": kind, "format": upload_format, **begun, **counts, **times}
+    return JobRow(*connection.execute(insert(jobs).values(values).returning(*_COLUMNS)).one())
 
 
 def find_job(connection: Connection, job_id: UUID) -> JobRow | None:
@@ -68,13 +73,13 @@ def list_jobs(connection: Connection, state: JobState | None, *, limit: int) -> 
     return [JobRow(*row) for row in connection.execute(statement)]
 
 
-def lock_step(connection: Connection, job: JobRow, *, now: datetime) -> bool:
+def lock_step(connection: Connection, job: JobRow) -> bool:
     """Claim a job's next step for this transaction; return False if it is taken or the job over."""
     statement = (
         update(jobs)
         .where(jobs.c.id == job.id, jobs.c.state.in_(UNFINISHED))
         .where(jobs.c.done_bytes == job.done_bytes)
-        .values(updated_at=now)
+        .values(updated_at=database_time())
     )
     return connection.execute(statement).rowcount == 1
 
@@ -91,17 +96,18 @@ def update_progress(connection: Connection, job: JobRow) -> None:
     update_job(connection, job.id, **values)
 
 
-def fail_job(connection: Connection, job_id: UUID, reason: str, *, now: datetime) -> None:
+def fail_job(connection: Connection, job_id: UUID, reason: str) -> None:
     """Mark a job that is not over as failed; its upload stays."""
     statement = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(OPEN))
-    connection.execute(statement.values(state=JobState.FAILED, reason=reason, updated_at=now))
+    failed = {"state": JobState.FAILED, "reason": reason}
+    connection.execute(statement.values(**failed, updated_at=database_time()))
 
 
-def cancel_job(connection: Connection, job_id: UUID, *, now: datetime) -> None:
+def cancel_job(connection: Connection, job_id: UUID) -> None:
     """End a job that is open, or has failed and could go on; remove its upload."""
     could_go_on = or_(jobs.c.state.in_(OPEN), exists().where(chunks.c.job_id == jobs.c.id))
     statement = update(jobs).where(jobs.c.id == job_id, could_go_on)
-    connection.execute(statement.values(state=JobState.CANCELLED, updated_at=now))
+    connection.execute(statement.values(state=JobState.CANCELLED, updated_at=database_time()))
     delete_chunks(connection, job_id)
 
 
@@ -153,11 +159,11 @@ def list_errors(connection: Connection, job_id: UUID, *, limit: int) -> Sequence
 
 
 class Age(NamedTuple):
-    """Points in time before which jobs are old."""
+    """The age from which on jobs are old."""
 
     over_before: datetime
     """For jobs that are over."""
-    begun_before: datetime
+    upload_patience: timedelta
     """For uploads that never became whole."""
 
 
@@ -173,7 +179,8 @@ def purge_old(connection: Connection, age: Age, *, limit: int) -> int:
 
 
 def _is_old(age: Age) -> ColumnElement[bool]:
+    begun_before = database_time(-age.upload_patience)
     return or_(
         and_(jobs.c.state.in_(FINAL), jobs.c.updated_at < age.over_before),
-        and_(jobs.c.state == JobState.UPLOADING, jobs.c.updated_at < age.begun_before),
+        and_(jobs.c.state == JobState.UPLOADING, jobs.c.updated_at < begun_before),
     )

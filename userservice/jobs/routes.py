@@ -15,7 +15,7 @@ from chassis.errors import InvalidRequest, UnsupportedMediaType
 from chassis.http.auth import Guard, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
-from chassis.http.web import address, empty_response, json_response, read_query
+from chassis.http.web import address, empty_response, json_response, read_query, refuse_coding
 from userservice.jobs import exports, service, uploads
 from userservice.jobs.errors import JobNotFound, UploadTooLarge
 from userservice.jobs.models import JobState, UploadFormat
@@ -86,6 +86,7 @@ def _upload_format() -> UploadFormat:
     upload_format = MEDIA_TYPES.get(request.mimetype)
     if upload_format is None:
         raise UnsupportedMediaType(*MEDIA_TYPES)
+    refuse_coding()
     return upload_format
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -60,26 +60,26 @@ def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
     """
     with database.transaction() as connection:
         _get_job(connection, job_id)
-        queries.cancel_job(connection, job_id, now=datetime.now(UTC))
+        queries.cancel_job(connection, job_id)
 
 
 def fail_job(database: DatabaseManager, job_id: UUID, reason: str) -> None:
     """Mark a job whose step failed for too long as failed; it goes on if the step is retried."""
     with database.connection() as connection:
-        queries.fail_job(connection, job_id, reason, now=datetime.now(UTC))
+        queries.fail_job(connection, job_id, reason)
 
 
 def count_old_jobs(database: DatabaseManager, *, before: datetime) -> int:
     """Count the jobs that ended before a point in time, and old unfinished uploads."""
     with database.connection() as connection:
-        return queries.count_old(connection, _age(before))
+        return queries.count_old(connection, Age(before, UPLOAD_PATIENCE))
 
 
 def purge_old_jobs(database: DatabaseManager, *, before: datetime) -> Iterator[int]:
     """Remove the jobs that `count_old_jobs` counts; yield the size of each batch."""
 
     def purge_batch(connection: Connection, limit: int) -> int:
-        return queries.purge_old(connection, _age(before), limit=limit)
+        return queries.purge_old(connection, Age(before, UPLOAD_PATIENCE), limit=limit)
 
     return database.purge(purge_batch, limit=PURGED_JOBS)
 
@@ -90,7 +90,3 @@ def _get_job(connection: Connection, job_id: UUID) -> JobRow:
     if job is None or job.state == JobState.UPLOADING:
         raise JobNotFound
     return job
-
-
-def _age(over_before: datetime) -> Age:
-    return Age(over_before, datetime.now(UTC) - UPLOAD_PATIENCE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from uuid import UUID
 
 from chassis.storage.database import DatabaseManager
@@ -26,12 +25,8 @@ def start_import(
 
     An upload that breaks off leaves nothing behind. The import begins when the upload is whole.
     """
-    now = datetime.now(UTC)
-    job = JobRow(
-        uuid7(), "import", upload_format, JobState.UPLOADING, 0, 0, 1, 0, 0, None, None, now, now
-    )
     with database.connection() as connection:
-        queries.insert_job(connection, job)
+        job = queries.insert_job(connection, uuid7(), "import", upload_format)
     try:
         total = _store(database, job.id, pieces)
     except BaseException:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 
 from chassis.background import outbox
+from chassis.storage.clock import database_time
 from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
 from userservice.users.addresses import fold, keys_of
 from userservice.users.models import Status, User
@@ -63,6 +65,10 @@ _NEW = {
 _INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c} | _NEW)
 # PostgreSQL takes both rows in one statement; other databases need two.
 _INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
+
+# Never before the creation, of which a host's clock tells the time.
+_NOW = database_time()
+_CHANGED_AT = case((users.c.updated_at > _NOW, users.c.updated_at), else_=_NOW)
 
 _GET = Prepared(select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE))
 
@@ -140,7 +146,7 @@ def update_user(
     statement = update(users).where(users.c.id == user_id, LIVE)
     if versions is not None:
         statement = statement.where(users.c.version.in_(versions))
-    statement = statement.values(**values, version=users.c.version + 1)
+    statement = statement.values(**values, version=users.c.version + 1, updated_at=_CHANGED_AT)
     row = connection.execute(statement.returning(*_COLUMNS)).first()
     return UserRow(*row) if row is not None else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -138,9 +138,7 @@ def _change(
 ) -> UserRow:
     try:
         with database.connection() as connection:
-            user = queries.update_user(
-                connection, user_id, values | {"updated_at": datetime.now(UTC)}, versions=versions
-            )
+            user = queries.update_user(connection, user_id, values, versions=versions)
     except IntegrityError as error:
         raise conflict(error) from error
     if user is None:

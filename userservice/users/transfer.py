@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from chassis.storage.clock import read_time
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7_batch
 from userservice.users import transfer_queries as queries
@@ -58,7 +58,7 @@ def import_users(
     """
     if not new.id:
         return {}
-    now = datetime.now(UTC)
+    now = read_time(connection)
     shared = {
         "status": Status.ACTIVE,
         "is_superuser": False,
