@@ -9,8 +9,8 @@ from tests.support.chaos.fault import Fault, Happening, Part
 from tests.support.chaos.scene import Chaos
 from tests.support.provider import DRIP, FLOOD, GARBAGE, HANG
 
-# More than the pause before a second try otherwise, which is 1.2 s at most.
-RETRY_AFTER_SECONDS = 3
+# More than the pause before a second try otherwise: 1.2 s, and 5 s when the breaker is open.
+RETRY_AFTER_SECONDS = 8
 
 
 def provider_answers(
