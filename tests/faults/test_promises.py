@@ -13,6 +13,7 @@ from tests.support.chaos.promises import (
     unanswered,
     wrong_answers,
 )
+from tests.support.chaos.workers import is_anybody_served, stops_well
 from tests.support.load import Attempt, Load
 from tests.support.provider import Mail
 
@@ -83,3 +84,34 @@ def test_a_wrong_or_late_answer_is_noticed(answer, problem):
     load.attempts += [attempt(1.0, status=201), attempt(1.0, status=503), answer]
 
     assert problem in " ".join(wrong_answers(load))
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "is_served", "is_well"),
+    [
+        (0, 1.0, True, True),
+        (0, 28.0, True, False),
+        (1, 1.0, True, False),
+        (0, 28.0, False, True),
+        (1, 28.0, False, True),
+        (1, 31.0, False, False),
+        (-9, 1.0, False, False),
+    ],
+)
+def test_a_worker_may_take_its_budget_to_stop_when_nobody_is_served(
+    status, seconds, is_served, is_well
+):
+    assert stops_well(status, seconds, is_served=is_served) is is_well
+
+
+@pytest.mark.parametrize(
+    ("told", "is_served"),
+    [
+        (attempt(101.0, status=201), True),
+        (attempt(101.0, status=503), False),
+        (attempt(99.0, status=201), False),
+        (attempt(101.0, seconds=30.0, status=201), False),
+    ],
+)
+def test_an_answer_within_the_time_shows_that_somebody_is_served(told, is_served):
+    assert is_anybody_served([told], THEN.began, THEN.ended) is is_served
