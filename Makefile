@@ -30,8 +30,8 @@ run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redi
 test: $(DEV)/stamp ## Run the tests, in random order on every core
 	$(DEV)/bin/python -m pytest -n logical
 
-chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1
-	PYTHONPATH=. $(DEV)/bin/python tests/support/chaos.py $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
+chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1; help=1 lists the faults
+	$(DEV)/bin/python -m tests.support.chaos $(if $(help),--help) $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
 
 # The check comes last: what the formatter repairs is no failure.
 define tidy

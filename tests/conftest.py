@@ -27,8 +27,9 @@ from tests.support.certificates import make_certificate
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
 from tests.support.deployment import API_KEY, Deployment
-from tests.support.faults import FaultProxy, MailProvider
+from tests.support.faults import FaultProxy
 from tests.support.names import NameServer
+from tests.support.provider import MailProvider
 from tests.support.spans import memory
 
 __all__ = ["API_KEY", "make_app"]  # what tests take from here besides fixtures

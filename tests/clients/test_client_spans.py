@@ -19,9 +19,9 @@ from chassis.http.rate_limit import RateLimiter
 from chassis.telemetry import instrumentation
 from chassis.telemetry.tracing import span
 from tests.support.collector import collector as run_collector
-from tests.support.faults import MailProvider
 from tests.support.ports import HOST, free_port
 from tests.support.processes import run
+from tests.support.provider import MailProvider
 from tests.support.spans import in_trace, memory
 
 SECRET = "s3cr3t"

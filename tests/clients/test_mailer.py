@@ -11,8 +11,8 @@ from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import HttpMailer, LoggingMailer
 from chassis.clients.resilience import AskedToWait, BreakerOpen, BreakerState, CircuitBreaker
 from chassis.errors import Unavailable
-from tests.support.faults import GARBAGE, HANG
 from tests.support.ports import HOST, free_port
+from tests.support.provider import GARBAGE, HANG
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"

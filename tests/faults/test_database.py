@@ -10,17 +10,16 @@ from functools import partial
 
 import httpx2
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from chassis.storage.database import with_driver
 from tests.support.factories import ADA
 from tests.support.faults import Mode
 from tests.support.load import Stored, missing_mails, registering, violations
+from tests.support.operating import OURS, operating, read_only
 from tests.support.waiting import ANSWER_SECONDS, DEADLINE_SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
-OURS = "application_name = 'cloudnative-user-api'"
 WAITING = ("wait_event_type", "Lock")
 IDLE = ("state", "idle")
 ANOTHER_ADA = text(
@@ -62,32 +61,6 @@ def server_processes(connection, column, value):
     """Return the ids of the server's processes that work for the service, of some kind."""
     statement = f"SELECT pid FROM pg_stat_activity WHERE {column} = :value AND {OURS}"  # noqa: S608 - text from here
     return connection.execute(text(statement), {"value": value}).scalars().all()
-
-
-@contextmanager
-def operating(database_url):
-    """Yield an operator's connection; each statement stands alone."""
-    engine = create_engine(with_driver(database_url), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-@contextmanager
-def read_only(database_url):
-    """Let the server take no changes, in sessions that begin meanwhile for as long as they live."""
-    with operating(database_url) as operator:
-        name = f'"{operator.engine.url.database}"'
-        setting = "default_transaction_read_only"
-        operator.execute(text(f"SET {setting} = off"))
-        operator.execute(text(f"ALTER DATABASE {name} SET {setting} = on"))
-        operator.execute(
-            text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}")  # noqa: S608 - text from here
-        )
-        try:
-            yield
-        finally:
-            operator.execute(text(f"ALTER DATABASE {name} RESET {setting}"))
 
 
 @contextmanager

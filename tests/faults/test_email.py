@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.support.faults import DRIP, GARBAGE, HANG
 from tests.support.load import Stored, missing_mails, registering, violations
+from tests.support.provider import DRIP, GARBAGE, HANG
 from tests.support.waiting import ANSWER_SECONDS, eventually
 
 pytestmark = pytest.mark.integration

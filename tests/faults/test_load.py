@@ -6,14 +6,14 @@ from collections import Counter
 
 import pytest
 
-from tests.support.faults import Mail
 from tests.support.load import Attempt, Load, Stored, violations
+from tests.support.provider import Mail
 
 ADA = "ada@example.com"
 
 
 def mail(*, key="key", to=ADA, was_taken=True):
-    return Mail(key, to, {}, {}, 0.0, was_taken)
+    return Mail(key, to, {}, {}, 0.0, 202 if was_taken else 503)
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ class Process:
 
     def logged(self, beginning: str) -> list[dict[str, Any]]:
         """Return the log lines whose message begins like this."""
-        lines = (json.loads(line) for line in self.output.split("\n")[:-1] if line[:1] == "{")
-        return [line for line in lines if line["message"].startswith(beginning)]
+        lines = (_read(line) for line in self.output.split("\n")[:-1] if line[:1] == "{")
+        return [line for line in lines if line and line["message"].startswith(beginning)]
 
     @property
     def errors(self) -> list[str]:
@@ -94,6 +94,13 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def _read(line: str) -> dict[str, Any] | None:
+    """Read a log line, unless it is torn: its process was killed, or the disk was full."""
+    with suppress(ValueError):
+        return dict(json.loads(line))
+    return None
 
 
 AnyProcess = TypeVar("AnyProcess", bound=Process)

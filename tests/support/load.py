@@ -16,7 +16,7 @@ import httpx2
 from sqlalchemy import create_engine, text
 
 from chassis.storage.database import with_driver
-from tests.support.faults import Mail
+from tests.support.provider import Mail
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 THINKING_SECONDS = 0.02
@@ -44,7 +44,7 @@ class Load:
     def __init__(self, url: str, *, clients: int = 4) -> None:
         self.url = url
         self.attempts: list[Attempt] = []
-        self._tag = token_hex(4)
+        self.tag = token_hex(4)
         self._numbers = itertools.count()
         self._stopping = threading.Event()
         self._threads = [
@@ -92,7 +92,7 @@ class Load:
                 self._stopping.wait(THINKING_SECONDS)
 
     def _register(self, client: httpx2.Client) -> Attempt:
-        email = f"{self._tag}-{next(self._numbers)}@example.com"
+        email = f"{self.tag}-{next(self._numbers)}@example.com"
         document = {"email": email, "name": "Load"}
         sent_at: list[float] = []
 
@@ -120,16 +120,16 @@ class Stored:
     messages: Counter[str]
 
     @classmethod
-    def read(cls, database_url: str) -> Self:
-        """Count the users, and the messages of each, by address."""
+    def read(cls, database_url: str, pattern: str = "%") -> Self:
+        """Count the users whose address is like a pattern, and the messages of each, by address."""
         statement = """
             SELECT u.email, count(DISTINCT u.id), count(m.id) FROM users u
             LEFT JOIN outbox_messages m ON m.payload ->> 'user_id' = u.id::text
-            GROUP BY u.email
+            WHERE u.email LIKE :pattern GROUP BY u.email
         """
         engine = create_engine(with_driver(database_url))
         with engine.connect() as connection:
-            rows = connection.execute(text(statement)).all()
+            rows = connection.execute(text(statement), {"pattern": pattern}).all()
         engine.dispose()
         return cls(
             Counter({email: users for email, users, _ in rows}),
