@@ -24,6 +24,7 @@ setup: $(DEV)/stamp ## Make the development environment in .venv
 
 run: export REDIS_URL ?=
 run: export API_KEY ?= development-key
+run: export EMAIL_ON_TERMINAL ?= true
 run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redis
 	@exec $(RUN)/bin/python app.py
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from chassis.backing_services import BackingServices
 from chassis.clients.http_client import HttpClient
+from chassis.clients.mail_templates import MailTemplates
 from chassis.clients.mailer import HttpMailer, LoggingMailer, Mailer
 from chassis.clients.redis import RedisManager
 from chassis.clients.resilience import CircuitBreaker
+from chassis.clients.terminal_mailer import TerminalMailer
 from chassis.errors import AppError
 from chassis.process.start import FAILED, refuse
 from chassis.security import PasswordHasher
@@ -19,6 +24,10 @@ from chassis.tasks import InlineTasks, TaskRunner
 from config import ROOT, AppConfig
 from userservice import SERVICE_NAME
 
+if TYPE_CHECKING:
+    from chassis.clients.smtp_mailer import SmtpMailer
+
+MAILS = ROOT / "userservice" / "mails"
 EMAIL_SPAN = "user_service.send_{template}_email"
 
 
@@ -29,7 +38,8 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
         config: Their addresses and limits.
         tasks: Pools for work in the background; without pools the submitting thread does it.
     """
-    ready_timeout = timedelta(seconds=config.ready_timeout_seconds)
+    http = HttpClient(timeout=timedelta(seconds=config.ready_timeout_seconds), agent=SERVICE_NAME)
+    mailer = make_mailer(config)
     return BackingServices(
         database=open_database(config),
         redis=RedisManager(
@@ -37,25 +47,76 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
             max_connections=config.redis_max_connections,
             timeout=timedelta(seconds=config.redis_timeout_seconds),
         ),
-        http=HttpClient(timeout=ready_timeout, agent=SERVICE_NAME),
-        mailer=make_mailer(config),
+        http=http,
+        mailer=mailer,
         tasks=tasks or InlineTasks(),
         hasher=PasswordHasher(
             memory_kib=config.password_memory_kib,
             time_cost=config.password_time_cost,
             parallel=config.password_concurrency,
         ),
-        external_urls=tuple(filter(None, (config.email_service_url, config.payment_service_url))),
+        external=tuple(_external_pings(config, http, mailer)),
     )
 
 
+def _external_pings(
+    config: AppConfig, http: HttpClient, mailer: Mailer
+) -> Iterator[Callable[[], None]]:
+    """Yield a call for each other service that is configured."""
+    if config.is_smtp:
+        yield cast("SmtpMailer", mailer).ping
+    elif config.email_service_url:
+        yield partial(http.ping, config.email_service_url)
+    if config.payment_service_url:
+        yield partial(http.ping, config.payment_service_url)
+
+
 def make_mailer(config: AppConfig) -> Mailer:
-    """Make the mailer: it posts to the provider, or only logs when none is configured."""
-    if not config.email_service_url:
-        return LoggingMailer()
-    email_timeout = timedelta(seconds=config.email_timeout_seconds)
-    http = HttpClient(timeout=email_timeout, agent=SERVICE_NAME)
-    return HttpMailer(config.email_service_url, http, CircuitBreaker("email"), span_name=EMAIL_SPAN)
+    """Make the mailer: for a provider, a mail server, a terminal, or only the log."""
+    if config.is_smtp:
+        return _make_smtp_mailer(config)
+    if config.email_service_url:
+        http = HttpClient(timeout=_email_timeout(config), agent=SERVICE_NAME)
+        return HttpMailer(
+            config.email_service_url,
+            http,
+            CircuitBreaker("email"),
+            token=config.email_service_token,
+            span_name=EMAIL_SPAN,
+        )
+    if config.email_on_terminal:
+        return TerminalMailer(_templates(SERVICE_NAME), span_name=EMAIL_SPAN)
+    return LoggingMailer()
+
+
+def _make_smtp_mailer(config: AppConfig) -> SmtpMailer:
+    # The library of e-mails takes 20 ms to load; most processes do not need it.
+    from chassis.clients.mail_message import Sender  # noqa: PLC0415
+    from chassis.clients.smtp_client import SmtpClient  # noqa: PLC0415
+    from chassis.clients.smtp_mailer import SmtpMailer  # noqa: PLC0415
+    from chassis.clients.smtp_server import SmtpServer  # noqa: PLC0415
+
+    client = SmtpClient(
+        SmtpServer.at(config.email_service_url),
+        timeout=_email_timeout(config),
+        ping_timeout=timedelta(seconds=config.ready_timeout_seconds),
+    )
+    sender = Sender.read(config.email_from)
+    return SmtpMailer(
+        client,
+        CircuitBreaker("email"),
+        templates=_templates(sender.name or sender.domain),
+        sender=sender,
+        span_name=EMAIL_SPAN,
+    )
+
+
+def _email_timeout(config: AppConfig) -> timedelta:
+    return timedelta(seconds=config.email_timeout_seconds)
+
+
+def _templates(service: str) -> MailTemplates:
+    return MailTemplates(MAILS, {"service": service})
 
 
 def open_database(config: AppConfig) -> DatabaseManager:

@@ -128,12 +128,6 @@ class AppConfig(ServiceSettings):
         frozenset(), origins(), "Web pages whose scripts may call the API; empty: none."
     )
 
-    email_service_url: str = setting(
-        "", url("http", "https"), "Where e-mails are posted to; empty: none are sent.", secret=True
-    )
-    email_timeout_seconds: float = setting(
-        5.0, seconds(0.05, 300), "How long handing over an e-mail may take."
-    )
     outbox_lease_seconds: float = setting(
         15.0, seconds(1, 3600), "How long a claimed message is left to its worker."
     )
@@ -260,6 +254,9 @@ def _contradictions(config: AppConfig) -> list[str]:
         "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS": (
             config.outbox_lease_seconds <= config.email_timeout_seconds
         ),
+        "EMAIL_ON_TERMINAL is for ENVIRONMENT=development": (
+            config.email_on_terminal and config.environment is not Environment.DEVELOPMENT
+        ),
         **config.contradictions(),
     }
     return [sentence for sentence, broken in rules.items() if broken]
@@ -280,6 +277,7 @@ def _refusals(config: AppConfig) -> list[str]:
         "DATABASE_URL must name a PostgreSQL database in production": (
             config.database_url.startswith("sqlite")
         ),
+        **config.refusals(),
     }
     return [sentence for sentence, broken in rules.items() if broken]
 

@@ -106,6 +106,12 @@ RULES = (
         lambda config: bool(config.pod_name) and not config.trusted_proxy_hops,
     ),
     Rule(
+        "plain_email",
+        "let EMAIL_SERVICE_URL begin with https://, smtps:// or smtp+starttls://",
+        lambda config: config.email_service_url.startswith(("http:", "smtp:")),
+        is_note=True,
+    ),
+    Rule(
         "no_email",
         "without EMAIL_SERVICE_URL no e-mail is sent",
         lambda config: not config.email_service_url,

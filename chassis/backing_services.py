@@ -15,7 +15,11 @@ from chassis.tasks import TaskRunner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackingServices:
-    """The attached resources of a process. Each connects on its first use."""
+    """The attached resources of a process. Each connects on its first use.
+
+    Attributes:
+        external: Calls that ask other services for a sign of life, or raise Unavailable.
+    """
 
     database: DatabaseManager
     redis: RedisManager
@@ -23,7 +27,7 @@ class BackingServices:
     mailer: Mailer
     tasks: TaskRunner
     hasher: PasswordHasher
-    external_urls: tuple[str, ...]
+    external: tuple[Callable[[], None], ...]
 
     def pings(self) -> dict[str, Callable[[], None]]:
         """Return name -> a call that makes a round trip, or raises Unavailable.
@@ -33,7 +37,7 @@ class BackingServices:
         pings: dict[str, Callable[[], None]] = {"database": self.database.ping}
         if self.redis.is_configured:
             pings["redis"] = self.redis.ping
-        if self.external_urls:
+        if self.external:
             pings["external_apis"] = self._ping_external
         return pings
 
@@ -45,5 +49,5 @@ class BackingServices:
         self.database.close()
 
     def _ping_external(self) -> None:
-        for url in self.external_urls:
-            self.http.ping(url)
+        for ping in self.external:
+            ping()

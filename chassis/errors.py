@@ -143,3 +143,13 @@ class Unavailable(AppError):
         self, detail: str | None = None, *, retry_after: timedelta = timedelta(seconds=1)
     ) -> None:
         super().__init__(detail, retry_after=retry_after)
+
+
+class Undeliverable(AppError):
+    """Nothing can be done about a message, now or later: it is skipped, with this reason.
+
+    A shortcut for its handler, and no failure: nobody has to look after it.
+    """
+
+    status = HTTPStatus.OK
+    title = "There is nothing to deliver"

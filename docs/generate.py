@@ -64,7 +64,8 @@ what it accepts, the exit status is 2, and nothing has been started.
 {table}
 
 Production (`ENVIRONMENT=production`) refuses an empty `API_KEY`, the default or a short
-`JWT_SECRET`, a short `JWT_SECRET_PREVIOUS`, `DEBUG` and SQLite. `admin check --deploy` looks at
+`JWT_SECRET`, a short `JWT_SECRET_PREVIOUS`, `DEBUG`, SQLite, a mail server without TLS (`smtp://`)
+and an `EMAIL_SERVICE_TOKEN` that would travel over `http://`. `admin check --deploy` looks at
 more, and in any environment: see [checks](checks.md).
 
 Some settings go together, and are refused otherwise:
@@ -73,6 +74,10 @@ Some settings go together, and are refused otherwise:
 - `OUTBOX_LEASE_SECONDS` is longer than `EMAIL_TIMEOUT_SECONDS`.
 - `REFRESH_TOKEN_SECONDS` is longer than `ACCESS_TOKEN_SECONDS`.
 - `TASK_ENGINE=dramatiq` has a `REDIS_URL`.
+- A mail server (`smtp://`, `smtps://`, `smtp+starttls://`) has `EMAIL_FROM`. Its name and password
+  stand in the URL, percent-encoded, and not behind `smtp://`.
+- `EMAIL_SERVICE_TOKEN` goes to `http(s)://`, whose URL holds no credentials then.
+- `EMAIL_ON_TERMINAL` is for `ENVIRONMENT=development`.
 
 ## Variables that libraries read
 

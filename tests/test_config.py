@@ -356,6 +356,127 @@ def test_a_log_in_that_ends_before_its_access_token_is_refused():
     ]
 
 
+MAIL_SERVER = {"EMAIL_FROM": "no-reply@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("no-reply@example.com", "no-reply@example.com"),
+        (" Example <no-reply@example.com> ", "Example <no-reply@example.com>"),
+        (
+            '"Example & Söhne, Ltd" <no-reply@bücher.example>',
+            "Example & Söhne, Ltd <no-reply@xn--bcher-kva.example>",
+        ),
+    ],
+)
+def test_a_mailbox_is_an_address_with_or_without_a_name(typed, kept):
+    assert value("EMAIL_FROM", typed) == kept
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("example.com", "a@b@c", "Example no-reply@example.com", "<no-reply@example.com", "a@-b"),
+        *("a@example.com\r\nBcc: b@example.com", "A\nB <a@example.com>", "A <a@e.com>, b@e.com"),
+        *("jörg@example.com", "a@localhost", "A <b> <a@example.com>"),
+    ],
+)
+def test_a_mailbox_that_a_server_would_refuse_is_refused_in_one_line(typed):
+    (problem,) = problems({"EMAIL_FROM": typed})
+
+    assert problem.startswith("EMAIL_FROM must be an address such as no-reply@example.com")
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("variables", "refusal"),
+    [
+        (
+            {"EMAIL_SERVICE_URL": "smtps://h"},
+            "EMAIL_FROM is required with an EMAIL_SERVICE_URL of SMTP",
+        ),
+        (
+            {"EMAIL_SERVICE_URL": "smtp://u:p@h", **MAIL_SERVER},
+            "EMAIL_SERVICE_URL with a password must begin with smtps:// or smtp+starttls://",
+        ),
+        (
+            {"EMAIL_SERVICE_URL": "smtps://h", "EMAIL_SERVICE_TOKEN": "t", **MAIL_SERVER},
+            "EMAIL_SERVICE_TOKEN needs an EMAIL_SERVICE_URL of HTTP, without credentials",
+        ),
+        (
+            {"EMAIL_SERVICE_URL": "https://u:p@h", "EMAIL_SERVICE_TOKEN": "t"},
+            "EMAIL_SERVICE_TOKEN needs an EMAIL_SERVICE_URL of HTTP, without credentials",
+        ),
+        (
+            {"EMAIL_ON_TERMINAL": "true", "ENVIRONMENT": "staging"},
+            "EMAIL_ON_TERMINAL is for ENVIRONMENT=development",
+        ),
+        (
+            PRODUCTION | {"EMAIL_SERVICE_URL": "smtp://h", **MAIL_SERVER},
+            "EMAIL_SERVICE_URL must begin with smtps:// or smtp+starttls:// in production",
+        ),
+        (
+            PRODUCTION | {"EMAIL_SERVICE_URL": "http://h", "EMAIL_SERVICE_TOKEN": "t"},
+            "EMAIL_SERVICE_URL must begin with https:// in production, with EMAIL_SERVICE_TOKEN",
+        ),
+    ],
+)
+def test_settings_of_emails_that_do_not_go_together_are_refused(variables, refusal):
+    assert problems(variables) == [refusal]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("smtp://mail:1025", "smtp://mail:1025"),
+        ("smtps://apikey:p%40ss@mail.example", "smtps://apikey:***@mail.example"),
+        ("smtps://u:p@w@mail.example", "smtps://u:***@mail.example"),
+        (
+            "smtp+starttls://a%40b.example:p@[::1]:25/",
+            "smtp+starttls://a%40b.example:***@[::1]:25/",
+        ),
+    ],
+)
+def test_the_url_of_a_mail_server_is_taken_as_it_stands_and_its_password_hidden(url, shown):
+    config = AppConfig.from_env({"EMAIL_SERVICE_URL": url, **MAIL_SERVER})
+
+    assert config.email_service_url == url
+    assert config.masked()["EMAIL_SERVICE_URL"] == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("smtps://me:3907@", "smtps://me@mail.example", "smtps://:3907@mail.example"),
+        *("smtps://me:p/3907@mail.example", "smtps://me:1/3907@mail.example"),
+        *("smtps://me:1#3907@mail.example", "smtps://mail.example?tls=3907"),
+        *("smtps://me:3907%00@mail.example", "smtps://me:3907%FF@mail.example"),
+        *("smtps://me:3907ä@mail.example", "smtp+tls://mail.example", "smtps://@mail.example"),
+    ],
+)
+def test_the_url_of_a_mail_server_that_could_not_be_used_is_refused_without_showing_it(url):
+    (problem,) = problems({"EMAIL_SERVICE_URL": url, **MAIL_SERVER})
+
+    assert problem.startswith("EMAIL_SERVICE_URL must ")
+    assert "3907" not in problem
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"EMAIL_SERVICE_URL": "http://h", "EMAIL_SERVICE_TOKEN": "t"},
+        {"EMAIL_SERVICE_URL": "smtp://h", **MAIL_SERVER},
+        PRODUCTION | {"EMAIL_SERVICE_URL": "https://h", "EMAIL_SERVICE_TOKEN": "t"},
+        PRODUCTION | {"EMAIL_SERVICE_URL": "http://u:p@h"},
+        PRODUCTION | {"EMAIL_SERVICE_URL": "smtps://u:p@h", **MAIL_SERVER},
+        PRODUCTION | {"EMAIL_SERVICE_URL": "smtp+starttls://u:p@h", **MAIL_SERVER},
+    ],
+)
+def test_settings_of_emails_that_go_together_are_taken(variables):
+    AppConfig.from_env(variables)
+
+
 def test_a_claim_that_ends_before_its_email_may_is_refused():
     assert problems({"EMAIL_TIMEOUT_SECONDS": "10", "OUTBOX_LEASE_SECONDS": "10"}) == [
         "OUTBOX_LEASE_SECONDS must be longer than EMAIL_TIMEOUT_SECONDS"

@@ -22,9 +22,15 @@ RISKS = [f"API{number}" for number in range(1, 11)]
 
 # The description itself, and the page that shows it.
 UNDESCRIBED = {"/metrics", "/", "/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>"}
-# Modules that can open connections to other services; only http_client.py and its pool may.
-CONNECTION = "chassis.clients.http_connection"
-CALLERS = {"httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp", CONNECTION}
+# Modules that can open connections to other services; only the clients may.
+CALLERS = {
+    *("httpx2", "requests", "urllib3", "http.client", "urllib.request", "aiohttp", "smtplib"),
+    *("chassis.clients.http_connection", "chassis.clients.smtp_client", "chassis.network.sockets"),
+}
+CLIENTS = {
+    *("http_client.py", "http_connection.py"),
+    *("smtp_mailer.py", "smtp_connection.py", "smtp_session.py"),
+}
 # The one file that may know urllib.request, which reads the variables of the environment for it.
 READS_PROXIES = "proxies.py"
 
@@ -69,7 +75,7 @@ def test_nothing_that_handles_requests_can_call_out():
         path for package in packages for path in package.rglob("*.py") if imported(path) & CALLERS
     }
 
-    assert {path.name for path in files} == {"http_client.py", "http_pool.py", READS_PROXIES}
+    assert {path.name for path in files} == {*CLIENTS, READS_PROXIES}
 
 
 def test_the_one_file_that_knows_urllib_takes_from_it_how_to_read_proxies():

@@ -65,6 +65,7 @@ ALLOWED = {
         "the kinds of callers of any API: people beside services, and administrators"
     ),
     ("chassis/http/openapi.py", r"Guard\.USER\b"): "the guard of auth.py",
+    ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
     ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }

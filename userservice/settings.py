@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from chassis.settings.kinds import choice, integer, rate
+from chassis.settings.kinds import boolean, choice, header, integer, mailbox, rate, seconds, url
 from chassis.settings.variables import setting
 
 
@@ -42,7 +43,70 @@ class TransferSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceSettings(AccountSettings, TransferSettings):
+class MailSettings:
+    """E-mails: where they are handed over, and who sends them."""
+
+    email_service_url: str = setting(
+        "",
+        url("http", "https", "smtp", "smtps", "smtp+starttls"),
+        "Where e-mails are posted to, or the mail server; empty: none are sent.",
+        secret=True,
+    )
+    email_service_token: str = setting(
+        "",
+        header(),
+        "Sent to an EMAIL_SERVICE_URL of HTTP as Authorization: Bearer; empty: none.",
+        secret=True,
+    )
+    email_from: str = setting(
+        "", mailbox(), "Mailbox that e-mails come from; required with a mail server."
+    )
+    email_timeout_seconds: float = setting(
+        5.0, seconds(0.05, 300), "How long handing over an e-mail may take."
+    )
+    email_on_terminal: bool = setting(
+        False,
+        boolean(),
+        "Whether e-mails are printed on the terminal, without EMAIL_SERVICE_URL; development only.",
+    )
+
+    @property
+    def is_smtp(self) -> bool:
+        """Whether e-mails go to a mail server."""
+        return self.email_service_url.startswith("smtp")
+
+    def mail_contradictions(self) -> dict[str, bool]:
+        """Return sentence -> whether it is broken."""
+        has_password = urlsplit(self.email_service_url).password is not None
+        is_post = self.email_service_url.startswith("http")
+        has_token = bool(self.email_service_token)
+        return {
+            "EMAIL_FROM is required with an EMAIL_SERVICE_URL of SMTP": (
+                self.is_smtp and not self.email_from
+            ),
+            "EMAIL_SERVICE_URL with a password must begin with smtps:// or smtp+starttls://": (
+                has_password and self.email_service_url.startswith("smtp:")
+            ),
+            "EMAIL_SERVICE_TOKEN needs an EMAIL_SERVICE_URL of HTTP, without credentials": (
+                has_token and not (is_post and "@" not in urlsplit(self.email_service_url).netloc)
+            ),
+        }
+
+    def mail_refusals(self) -> dict[str, bool]:
+        """Return sentence -> whether it is broken, for production."""
+        scheme = self.email_service_url.partition(":")[0]
+        return {
+            "EMAIL_SERVICE_URL must begin with smtps:// or smtp+starttls:// in production": (
+                scheme == "smtp"
+            ),
+            "EMAIL_SERVICE_URL must begin with https:// in production, with EMAIL_SERVICE_TOKEN": (
+                scheme == "http" and bool(self.email_service_token)
+            ),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings(AccountSettings, TransferSettings, MailSettings):
     """All settings that belong to resources; a new class of them is added to the bases."""
 
     def contradictions(self) -> dict[str, bool]:
@@ -51,4 +115,9 @@ class ServiceSettings(AccountSettings, TransferSettings):
             "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
                 self.refresh_token_seconds <= self.access_token_seconds
             ),
+            **self.mail_contradictions(),
         }
+
+    def refusals(self) -> dict[str, bool]:
+        """Return sentence -> whether it is broken, for settings that production must not have."""
+        return self.mail_refusals()

@@ -18,7 +18,7 @@ from chassis.background.outbox import Message, MessageStatus, Settlement
 from chassis.background.read_ahead import ReadAhead, Reader, fresh
 from chassis.backing_services import BackingServices
 from chassis.clients.resilience import AskedToWait, BreakerOpen, backoff
-from chassis.errors import AppError, Unavailable
+from chassis.errors import AppError, Unavailable, Undeliverable
 from chassis.telemetry import instruments
 from chassis.telemetry.log_fields import log_fields
 from chassis.telemetry.outages import Outage
@@ -237,6 +237,8 @@ class Delivery:
         except BreakerOpen as error:
             # Not counted as an attempt: the dependency was not called.
             return _hand_back(message, error.retry_after or timedelta(seconds=1))
+        except Undeliverable as error:
+            settlement = _skip(message, error)
         except Exception as error:
             if not isinstance(error, AppError):
                 logger.exception("Message handler broke")
@@ -283,6 +285,12 @@ class Delivery:
             waiting = outbox.backlog(connection)
         age = (datetime.now(UTC) - waiting.oldest).total_seconds() if waiting.oldest else 0.0
         instruments.set_backlog(waiting.queued, waiting.abandoned, age)
+
+
+def _skip(message: Message, reason: Undeliverable) -> Settlement:
+    text = reason.detail[: outbox.ERROR_LENGTH]
+    logger.warning("Message skipped", extra={"reason": text, "attempts": message.attempts})
+    return Settlement(message.id, MessageStatus.SKIPPED, message.attempts, last_error=text)
 
 
 def _hand_back(message: Message, due_in: timedelta = timedelta(0)) -> Settlement:

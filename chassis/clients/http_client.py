@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
+from chassis.clients.connection_pool import ConnectionPool
 from chassis.clients.http_answer import Answer
 from chassis.clients.http_connection import HttpConnection, open_connection
-from chassis.clients.http_pool import HttpPool
 from chassis.clients.http_route import Route
 from chassis.errors import Unavailable
 from chassis.network.deadline import Deadline
@@ -44,7 +44,7 @@ class HttpClient:
         self._trust = trust
         self._agent = {"User-Agent": agent}
         self._resolver = Resolver(look_up)
-        self._pool = HttpPool()
+        self._pool: ConnectionPool[HttpConnection] = ConnectionPool()
         self._route = once(Route.to)  # the few URLs of the configuration
 
     @once_property

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,16 +12,12 @@ from http import HTTPStatus
 from chassis.clients.http_answer import Answer, AnswerReader
 from chassis.clients.http_route import Route
 from chassis.network.deadline import Deadline
-from chassis.network.resolver import Address, Resolver
+from chassis.network.resolver import Resolver
+from chassis.network.sockets import ConnectError, connect, is_quiet, receive, send_all
 
-PIECE_BYTES = 16_384
 # So long the end of a body is waited for, once the status is known. A new connection takes
 # about as long.
 BODY_PATIENCE = timedelta(seconds=0.25)
-
-
-class ConnectError(ConnectionError):
-    """There is no connection: no address, nobody there, or a certificate that does not hold."""
 
 
 class HttpConnection:
@@ -47,7 +42,7 @@ class HttpConnection:
         """
         self.is_kept = False
         reader = AnswerReader()
-        self._send(request, deadline)
+        send_all(self._peer, request, deadline)
         answer = self._read_head(reader, deadline)
         # The status says it all: whatever happens to the body changes nothing.
         with suppress(OSError):
@@ -57,9 +52,7 @@ class HttpConnection:
 
     def is_quiet(self) -> bool:
         """Tell whether the other side has neither hung up nor said what nobody asked for."""
-        poll = select.poll()
-        poll.register(self._peer, select.POLLIN)
-        return not poll.poll(0)
+        return is_quiet(self._peer)
 
     def close(self) -> None:
         """Hang up, without waiting."""
@@ -74,26 +67,14 @@ class HttpConnection:
         self._peer.settimeout(deadline.remaining())
         self._peer = tls.wrap_socket(self._peer, server_hostname=host)
 
-    def _send(self, request: bytes, deadline: Deadline) -> None:
-        rest = memoryview(request)
-        while rest:
-            self._peer.settimeout(deadline.remaining())
-            rest = rest[self._peer.send(rest) :]
-
     def _read_head(self, reader: AnswerReader, deadline: Deadline) -> Answer:
         while reader.answer is None:
-            reader.feed(self._receive(deadline))
+            reader.feed(receive(self._peer, deadline))
         return reader.answer
 
     def _read_body(self, reader: AnswerReader, deadline: Deadline) -> None:
         while not reader.is_over:
-            reader.feed(self._receive(deadline))
-
-    def _receive(self, deadline: Deadline) -> bytes:
-        self._peer.settimeout(deadline.remaining())
-        if data := self._peer.recv(PIECE_BYTES):
-            return data
-        raise ConnectionResetError
+            reader.feed(receive(self._peer, deadline))
 
 
 def open_connection(
@@ -109,7 +90,7 @@ def open_connection(
     hop = route.proxy or route
     try:
         addresses = resolver.addresses(hop.host, hop.port, deadline)
-        connection = HttpConnection(_connect(addresses, deadline))
+        connection = HttpConnection(connect(addresses, deadline))
         if route.is_secure:
             _secure(connection, route, tls(), deadline)
     except TimeoutError:
@@ -117,30 +98,6 @@ def open_connection(
     except OSError as error:
         raise ConnectError from error
     return connection
-
-
-def _connect(addresses: Sequence[Address], deadline: Deadline) -> socket.socket:
-    """Connect to the first address that answers; each has its share of the time that is left."""
-    failure: OSError = ConnectError()
-    for tried, address in enumerate(addresses):
-        try:
-            return _reach(address, deadline.remaining() / (len(addresses) - tried))
-        except OSError as error:
-            failure = error
-    raise failure
-
-
-def _reach(address: Address, seconds: float) -> socket.socket:
-    family, kind, protocol, _, place = address
-    peer = socket.socket(family, kind, protocol)
-    try:
-        peer.settimeout(seconds)
-        peer.connect(place)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        peer.close()
-        raise
-    return peer
 
 
 def _secure(

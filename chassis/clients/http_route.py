@@ -49,7 +49,7 @@ class Route:
         parts = urlsplit(url)
         if parts.scheme not in PORTS or not parts.hostname:
             raise ValueError(parts.scheme)
-        host = _to_ascii(parts.hostname)
+        host = to_ascii(parts.hostname)
         port = parts.port or PORTS[parts.scheme]
         proxy = find_proxy(parts.scheme, host, port)
         is_secure = parts.scheme == "https"
@@ -95,7 +95,12 @@ class Route:
         return head.encode("ascii")
 
 
-def _to_ascii(host: str) -> str:
+def to_ascii(host: str) -> str:
+    """Return a host as name servers know it.
+
+    Raises:
+        UnicodeError: no name server could know it.
+    """
     return host if host.isascii() else host.encode("idna").decode("ascii")
 
 

@@ -1,10 +1,13 @@
-"""E-mails, sent over HTTP through another service."""
+"""E-mails: the interface, and the way through another service over HTTP."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import NoReturn, Protocol
+
+from opentelemetry.trace import Span
 
 from chassis.clients.http_answer import Answer
 from chassis.clients.http_client import HttpClient
@@ -35,10 +38,28 @@ class Mailer(Protocol):
 
         Raises:
             Unavailable: the provider did not accept it.
+            Undeliverable: it will never accept it.
         """
 
     def close(self) -> None:
         """Close the connections that were opened."""
+
+
+def mail_span(name: str, template: str) -> AbstractContextManager[Span]:
+    """Give a try to send an e-mail its span.
+
+    Args:
+        name: Of the span; `{template}` in it becomes the template's name.
+        template: The name of the text.
+    """
+    attributes = {
+        "function.name": "send",
+        "function.module": __name__,
+        "external_service.name": "email",
+        "external_service.operation": "send_email",
+        "email.type": template,
+    }
+    return span(name.format(template=template), attributes)
 
 
 class LoggingMailer:
@@ -62,6 +83,7 @@ class HttpMailer:
         url: The provider's address.
         http: The client that posts.
         breaker: Stops calls to a provider that is away.
+        token: A secret that the provider knows us by (RFC 6750); empty: none.
         span_name: Name of each try's span; `{template}` in it becomes the template's name.
     """
 
@@ -71,9 +93,11 @@ class HttpMailer:
         http: HttpClient,
         breaker: CircuitBreaker,
         *,
+        token: str = "",
         span_name: str = "send_{template}_email",
     ) -> None:
         self._url = url
+        self._credentials = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = http
         self._breaker = breaker
         self._span_name = span_name
@@ -81,14 +105,7 @@ class HttpMailer:
     def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:
         """Post an e-mail; raises Unavailable when the provider did not accept it."""
         document: dict[str, object] = {"to": to, "template": template, "variables": variables}
-        attributes = {
-            "function.name": "send",
-            "function.module": __name__,
-            "external_service.name": "email",
-            "external_service.operation": "send_email",
-            "email.type": template,
-        }
-        with span(self._span_name.format(template=template), attributes):
+        with mail_span(self._span_name, template):
             return self._post(document, key)
 
     def close(self) -> None:
@@ -96,8 +113,9 @@ class HttpMailer:
         self._http.close()
 
     def _post(self, document: dict[str, object], key: str) -> bool:
+        fields = {"Idempotency-Key": key, **self._credentials}
         with self._breaker.call():
-            answer = self._http.post(self._url, document, {"Idempotency-Key": key})
+            answer = self._http.post(self._url, document, fields)
             if answer.status in OF_ALL or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 self._put_off(answer)
         # A refusal concerns this e-mail alone, so the breaker stays closed for the others.

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from chassis.settings.masking import mask_all, mask_url
-from chassis.settings.url_options import check_options, check_separators
+from chassis.settings.url_options import check_mail_server, check_options, check_separators
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ def url(*schemes: str) -> Kind:
         _ = parts.port  # raises ValueError when it is no number
         check_separators(raw)
         check_options(raw)
+        check_mail_server(raw)
         return raw
 
     beginnings = _either([f"{scheme}://" for scheme in schemes])
@@ -124,6 +125,30 @@ def _has_host(parts: SplitResult, scheme: str) -> bool:
     if scheme.startswith("postgres"):  # its client library has a default
         return not parts.netloc.endswith(":")
     return bool(parts.hostname)
+
+
+def mailbox() -> Kind:
+    """Accept an address that every mail server takes, and a name before it for people."""
+
+    def parse(raw: str) -> str:
+        found = re.fullmatch(r'(?:("?)([^<>"]+)\1\s*<([^<>\s]+)>|([^<>\s]+))', raw.strip())
+        if found is None or not raw.isprintable():
+            raise ValueError(raw)
+        address = _ascii_address(found[3] or found[4])
+        return f"{found[2].strip()} <{address}>" if found[2] else address
+
+    return Kind("an address such as no-reply@example.com, or Example <no-reply@example.com>", parse)
+
+
+def _ascii_address(raw: str) -> str:
+    """Return an address with its domain in ASCII; a local part beyond it is refused."""
+    # Few processes send e-mails by themselves.
+    import email_validator  # noqa: PLC0415
+
+    address = email_validator.validate_email(raw, check_deliverability=False).ascii_email
+    if address is None:
+        raise ValueError(raw)
+    return address
 
 
 def rate() -> Kind:

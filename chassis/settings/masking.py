@@ -19,4 +19,4 @@ def mask_url(shown: str) -> str:
     shown = re.sub(r"(?<=//)([^:/@]*):.*@", rf"\1:{MASK}@", shown)
     # A single word before the @ is a token or a misplaced password; in a database's URL it is the
     # name of a role.
-    return re.sub(r"^(https?://|rediss?://|unix://)[^:/]*@", rf"\1{MASK}@", shown)
+    return re.sub(r"^(https?://|rediss?://|unix://|smtp[+a-z]*://)[^:/]*@", rf"\1{MASK}@", shown)

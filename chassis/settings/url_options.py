@@ -8,9 +8,13 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 REASON = "has an option that its library does not take"
+SERVER = (
+    "must end with the host or its port, and hold both a name and a password in ASCII or neither; "
+    "write their signs as %40 for @, %2F for /"
+)
 SEPARATORS = "has an @ in its name or password; write it as %40"
 
 _WHOLE = re.compile(r"(?:connect_timeout|tcp_\w+_timeout|keepalives(?:_\w+)?)")
@@ -83,6 +87,24 @@ def _check_redis(url: str) -> None:
         "unix": library.UnixDomainSocketConnection,
     }
     kinds[url.partition(":")[0]](**{k: v for k, v in options.items() if k not in _OF_POOL})
+
+
+def check_mail_server(url: str) -> None:
+    """Make sure that a URL of SMTP says all that its server needs.
+
+    Raises:
+        Refused: a sign in the password ends the host, a credential is missing, or no mechanism
+            could send it. The text repeats neither.
+    """
+    if not url.startswith("smtp"):
+        return
+    parts = urlsplit(url)
+    given = (parts.username or "", parts.password or "")
+    credentials = [unquote(each, errors="strict") for each in given]
+    is_whole = all(credentials) or not ("@" in parts.netloc or any(credentials))
+    is_sendable = all(each.isascii() and each.isprintable() for each in credentials)
+    if not (is_whole and is_sendable) or parts.path not in {"", "/"} or re.search("[?#]", url):
+        raise Refused(SERVER)
 
 
 _CHECKS: dict[str, Callable[[str], None]] = {

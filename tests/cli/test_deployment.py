@@ -45,9 +45,10 @@ FAULTS = {
     "open_registration": replace(SOUND, registration="open"),
     "personal_data": replace(SOUND, telemetry_pii=True),
     "proxy_hops": replace(SOUND, trusted_proxy_hops=0),
+    "plain_email": replace(SOUND, email_service_url="http://mail.example.com"),
     "no_email": replace(SOUND, email_service_url=""),
 }
-NOTES = {"limits_by_process", "open_registration", "no_email"}
+NOTES = {"limits_by_process", "open_registration", "plain_email", "no_email"}
 
 
 def missing(config, **variables):

@@ -52,6 +52,14 @@ def test_an_email_is_posted_with_its_template_and_variables(mailer, provider):
     assert mail.headers["content-type"] == "application/json"
 
 
+def test_a_token_travels_as_a_bearer_and_none_travels_without_one(provider, http, breaker):
+    for token in ("", "s3cret-token"):
+        send(HttpMailer(provider.url, http, breaker, token=token))
+
+    sent = [mail.headers.get("authorization") for mail in provider.attempts]
+    assert sent == [None, "Bearer s3cret-token"]
+
+
 def test_the_key_travels_as_idempotency_key_on_every_try(mailer, provider):
     provider.answer = 503
     with pytest.raises(Unavailable):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import socketserver
 import subprocess
 import sys
-import threading
 from dataclasses import fields
-from http.client import HTTPConnection
-from http.server import ThreadingHTTPServer
 
 import pytest
 import yaml
 
 from config import AppConfig
-from tests.support import mail_bridge
 from tests.support.manifests import OUR_IMAGE, ROOT
 
 FILES = ROOT / "monitoring" / "compose"
@@ -69,7 +64,7 @@ def test_every_url_names_a_service(compose):
     text = yaml.safe_dump([each["environment"] for each in ours(compose)])
     text += "".join(file.read_text(encoding="utf-8") for file in FILES.glob("*.yaml"))
 
-    for name in ("postgresql:5432", "redis:6379", "bridge:8081", "collector:4318"):
+    for name in ("postgresql:5432", "redis:6379", "mail:1025", "collector:4318"):
         assert name in text
         assert name.split(":")[0] in compose["services"]
     for name in ("web:8080", "worker:9090", "prometheus:9090"):
@@ -131,77 +126,3 @@ def test_prometheus_accepts_what_is_mounted(compose, tmp_path):
 
     assert result.returncode == 0, result.stderr
     assert "rules found" in result.stdout
-
-
-class MailServer(socketserver.StreamRequestHandler):
-    """As much of SMTP as a client needs."""
-
-    received = ""
-
-    def handle(self):
-        self.wfile.write(b"220 here\r\n")
-        while line := self.rfile.readline():
-            if line.upper().startswith(b"DATA"):
-                self.wfile.write(b"354 go on\r\n")
-                body = iter(self.rfile.readline, b".\r\n")
-                MailServer.received = b"".join(body).decode()
-            self.wfile.write(
-                b"221 bye\r\n" if line.upper().startswith(b"QUIT") else b"250 fine\r\n"
-            )
-
-
-@pytest.fixture
-def serving():
-    """Start servers on free ports; stop them in the end."""
-    running = []
-
-    def serve(server):
-        running.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server.server_address[1]
-
-    yield serve
-    for server in running:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def bridge(serving):
-    """A connection to the e-mail service."""
-    connection = HTTPConnection(
-        "127.0.0.1", serving(ThreadingHTTPServer(("127.0.0.1", 0), mail_bridge.Bridge)), timeout=5
-    )
-    yield connection
-    connection.close()
-
-
-def post(connection, body):
-    connection.request("POST", "/send", body, {"Idempotency-Key": "key-1"})
-    return connection.getresponse().status
-
-
-WELCOME = '{"to": "ada@example.com", "template": "welcome", "variables": {"name": "Ada"}}'
-
-
-def test_the_bridge_turns_a_request_into_an_email(serving, bridge, monkeypatch):
-    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
-    mail = socketserver.ThreadingTCPServer(("127.0.0.1", 0), MailServer)
-    monkeypatch.setenv("SMTP_PORT", str(serving(mail)))
-
-    assert post(bridge, WELCOME) == 202
-
-    assert "To: ada@example.com" in MailServer.received
-    assert "Subject: Welcome, Ada" in MailServer.received
-    assert "X-Idempotency-Key: key-1" in MailServer.received
-
-
-def test_the_bridge_refuses_what_is_no_email(bridge):
-    assert post(bridge, '{"to": "ada@example.com"}') == 400
-
-
-def test_the_bridge_says_when_nobody_takes_the_email(bridge, monkeypatch):
-    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
-    monkeypatch.setenv("SMTP_PORT", "1")
-
-    assert post(bridge, WELCOME) == 502

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 
 import pytest
 
 from tests.support.load import Stored, missing_mails, registering, violations
+from tests.support.mail_server import MailServer
 from tests.support.provider import DRIP, GARBAGE, HANG
 from tests.support.waiting import ANSWER_SECONDS, eventually
 
@@ -89,6 +91,28 @@ def test_two_workers_send_each_mail_once(deployment, postgresql_server, provider
 
     assert_promises_kept(load, postgresql_server.url, provider)
     assert len(provider.attempts) == len({mail.key for mail in provider.attempts})
+
+
+def test_a_mail_server_gets_the_mail_of_each_user_whatever_happens_to_a_worker(
+    deployment, postgresql_server
+):
+    with closing(MailServer()) as server:
+        to_server = {"EMAIL_SERVICE_URL": server.url, "EMAIL_FROM": "no-reply@example.com"}
+        web, worker = deployment.both(**to_server)
+        load = register_some(web, 60)
+        worker.kill()
+        deployment.worker(**to_server)
+
+        def missing():
+            return set(Stored.read(postgresql_server.url).emails) - {
+                mail.recipient for mail in list(server.received)
+            }
+
+        eventually(lambda: not missing())
+
+    ids = {mail.message["Message-ID"] for mail in server.received}
+    assert len(ids) == len({mail.recipient for mail in server.received})
+    assert set(load.statuses) == {201}
 
 
 def test_a_worker_that_is_stopped_finishes_what_is_in_flight(

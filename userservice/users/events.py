@@ -9,7 +9,7 @@ from uuid import UUID
 
 from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
-from chassis.errors import Unavailable
+from chassis.errors import Unavailable, Undeliverable
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
 from userservice.users import registration, service
 from userservice.users.errors import UserNotFound
@@ -24,6 +24,7 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
 
     Raises:
         Unavailable: the provider did not accept the e-mail; it has to be tried again.
+        Undeliverable: it never will.
     """
     user_id = message.payload["user_id"]
     try:
@@ -39,6 +40,9 @@ def send_welcome_email(services: BackingServices, message: Message) -> bool:
     except Unavailable as error:
         set_attributes({"email.result": "error", "email.error": error.detail})
         logger.warning("Failed to send welcome email", extra={"user_id": user_id}, exc_info=error)
+        raise
+    except Undeliverable as error:
+        set_attributes({"email.result": "skipped", "email.error": error.detail})
         raise
     set_attributes({"email.result": "sent" if is_sent else "skipped"})
     if is_sent:
