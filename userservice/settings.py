@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chassis.settings.kinds import choice, integer, rate
+from chassis.settings.kinds import choice, integer, rate, seconds
 from chassis.settings.variables import setting
 
 
@@ -26,6 +26,9 @@ class AccountSettings:
     access_token_seconds: int = setting(900, integer(1, 86400), "How long an access token holds.")
     refresh_token_seconds: int = setting(
         2_592_000, integer(60, 31_536_000), "How long a log-in can be renewed without a password."
+    )
+    refresh_reuse_seconds: float = setting(
+        10.0, seconds(0, 60), "How long a refresh whose answer was lost can be repeated; 0: never."
     )
 
 
