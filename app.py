@@ -14,7 +14,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from chassis.process import garbage, interrupts
 
@@ -39,14 +38,14 @@ from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.process.start import refuse
 from chassis.settings.variables import ConfigError
-from chassis.signatures import AccessTokens, PageTokens
+from chassis.signatures import AccessClaims, AccessTokens, PageTokens, SuccessorTokens
 from chassis.storage.database import DatabaseManager
 from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.jobs.transfers import Transfers
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
-from userservice.tokens.service import TokenIssuer
+from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
 
 if TYPE_CHECKING:
@@ -147,7 +146,9 @@ def make_token_issuer(config: AppConfig) -> TokenIssuer:
     )
     return TokenIssuer(
         access_tokens=access_tokens,
+        successors=SuccessorTokens(config.jwt_secret),
         refresh_lifetime=timedelta(seconds=config.refresh_token_seconds),
+        reuse=timedelta(seconds=config.refresh_reuse_seconds),
     )
 
 
@@ -162,9 +163,11 @@ def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
     )
 
 
-def _find_principal(database: DatabaseManager, user_id: UUID) -> Principal | None:
-    is_superuser = credentials.find_is_superuser(database, user_id)
-    return None if is_superuser is None else Principal(user_id, is_superuser)
+def _find_principal(database: DatabaseManager, claims: AccessClaims) -> Principal | None:
+    is_superuser = credentials.find_is_superuser(database, claims)
+    if is_superuser is None:
+        return None
+    return Principal(claims.subject, is_superuser, claims.session_id)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,10 +1,12 @@
-"""Signed tokens: access to the API, and positions in a list."""
+"""Signed tokens: access to the API, positions in a list, and secrets that follow from others."""
 
 from __future__ import annotations
 
 import hmac
 import warnings
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import jwt
@@ -19,6 +21,16 @@ ALGORITHM = "HS256"
 # How far the clocks of two replicas may be apart: a token may seem to be from the future.
 LEEWAY = timedelta(seconds=30)
 CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
+
+
+class AccessClaims(NamedTuple):
+    """The claims of an access token that holds."""
+
+    subject: UUID
+    session_id: UUID | None
+    """The log-in that the token is a part of; None in tokens of the release before."""
+    issued_at: datetime
+    """The second in which the token was made, in UTC."""
 
 
 class AccessTokens:
@@ -36,8 +48,8 @@ class AccessTokens:
         self._signing_id = _key_id(secrets[0])
         self._keys = {_key_id(secret): secret for secret in secrets if secret}
 
-    def issue(self, user_id: UUID) -> str:
-        """Make a token for a user."""
+    def issue(self, user_id: UUID, session_id: UUID) -> str:
+        """Make a token for a user, as a part of a log-in."""
         now = datetime.now(UTC)
         claims = {
             "iss": self._issuer,
@@ -46,12 +58,13 @@ class AccessTokens:
             "iat": now,
             "exp": now + self.lifetime,
             "jti": uuid4().hex,
+            "sid": str(session_id),
         }
         key = self._keys[self._signing_id]
         return jwt.encode(claims, key, ALGORITHM, headers={"kid": self._signing_id})
 
-    def read(self, token: str) -> UUID:
-        """Return the user that a token names.
+    def read(self, token: str) -> AccessClaims:
+        """Return the claims of a token; whether its log-in has ended is not looked at.
 
         Raises:
             InvalidToken: the token is not valid; the caller does not learn why.
@@ -69,14 +82,38 @@ class AccessTokens:
             )
             if claims["exp"] <= datetime.now(UTC).timestamp():  # without the leeway
                 raise jwt.ExpiredSignatureError
-            return UUID(claims["sub"])
+            return _read_claims(claims)
         except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
             raise InvalidToken from error
+
+
+def _read_claims(claims: dict[str, Any]) -> AccessClaims:
+    session_id = UUID(str(claims["sid"])) if "sid" in claims else None
+    issued_at = datetime.fromtimestamp(int(claims["iat"]), UTC)
+    return AccessClaims(UUID(claims["sub"]), session_id, issued_at)
 
 
 def _key_id(secret: str) -> str:
     """Return a name for a key that does not reveal it; names of different keys differ."""
     return hmac.digest(secret.encode(), b"kid", "sha256").hex()[:16]
+
+
+class SuccessorTokens:
+    """Secrets that follow from others: the same one again for whoever has the one before.
+
+    Nobody computes them without the secret, the token before and the salt stored with it.
+
+    Args:
+        secret: The secret that all replicas share.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._key = hmac.digest(secret.encode(), b"successor", "sha256")
+
+    def after(self, token: str, salt: str) -> str:
+        """Return the token that follows a spent one; `salt` is of a fixed length."""
+        code = hmac.digest(self._key, f"{token}{salt}".encode(), "sha256")
+        return urlsafe_b64encode(code).rstrip(b"=").decode()
 
 
 class PageTokens:

@@ -18,8 +18,8 @@ from tests.support.factories import make_user
 from userservice.jobs import queries as jobs
 from userservice.jobs import service as jobs_service
 from userservice.jobs.queries import JobRow
+from userservice.logins import queries as tokens
 from userservice.resources import PURGES
-from userservice.tokens import queries as tokens
 from userservice.users import queries as users
 from userservice.users import service
 
@@ -64,8 +64,9 @@ def filled(database):
             tokens.insert_token(
                 connection,
                 random_token(),
-                tokens.TokenOwner(owner.id, uuid7()),
+                tokens.LogIn(owner.id, uuid7(), None),
                 lifetime=lifetime,
+                is_successor=False,
             )
         for age in (2 * DAY, DAY + MINUTE, DAY - MINUTE):
             row = {"id": random_token(), "request_hash": "", "answer": "", "created_at": now - age}
@@ -130,14 +131,15 @@ def test_the_days_are_those_since_users_were_deleted(run, database):
 
 def test_the_tokens_of_a_user_go_with_the_user(run, database):
     user = make_user(database)
-    with database.connection() as connection:
+    service.delete_user(database, user.id)
+    with database.connection() as connection:  # as a release does that leaves them behind
         tokens.insert_token(
             connection,
             random_token(),
-            tokens.TokenOwner(user.id, uuid7()),
+            tokens.LogIn(user.id, uuid7(), None),
             lifetime=DAY,
+            is_successor=False,
         )
-    service.delete_user(database, user.id)
 
     run("--days", "0")
 

@@ -10,6 +10,7 @@ from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.jobs.resource import RESOURCE as JOBS
+from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.tokens.errors import oauth_members
 from userservice.tokens.resource import RESOURCE as TOKENS
 from userservice.tokens.routes import blueprint as tokens
@@ -21,6 +22,7 @@ RESOURCES = (
     JOBS,
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
+    SESSIONS,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

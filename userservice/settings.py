@@ -28,6 +28,9 @@ class AccountSettings:
     refresh_token_seconds: int = setting(
         2_592_000, integer(60, 31_536_000), "How long a log-in can be renewed without a password."
     )
+    refresh_reuse_seconds: float = setting(
+        10.0, seconds(0, 60), "How long a refresh whose answer was lost can be repeated; 0: never."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from flask import g, request
 from chassis.errors import Forbidden, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
-from chassis.signatures import AccessTokens
+from chassis.signatures import AccessClaims, AccessTokens
 from chassis.telemetry.log_fields import add_log_fields
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -26,6 +26,7 @@ class Guard(StrEnum):
     PUBLIC = "everyone"
     REGISTRAR = "everyone, or administrators alone when registration is closed"
     USER = "users, for themselves"
+    SELF = "the user whom the path names, and nobody for that user"
     OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services with the API key"
 
@@ -36,6 +37,8 @@ class Principal:
 
     user_id: UUID | None
     is_administrator: bool
+    session_id: UUID | None = None
+    """The log-in whose token the request carries, if it names one."""
 
     @property
     def name(self) -> str:
@@ -46,8 +49,8 @@ class Principal:
 SERVICE = Principal(user_id=None, is_administrator=True)
 
 
-# Looks the subject of a token up; None when there is no such live user.
-FindPrincipal = Callable[[UUID], Principal | None]
+# Looks the subject of a token up; None without such a live user, or when the log-in has ended.
+FindPrincipal = Callable[[AccessClaims], Principal | None]
 # Takes a path's parameters; returns the owner of the thing that they name, None without a thing.
 FindOwner = Callable[..., UUID | None]
 
@@ -79,7 +82,7 @@ class Authenticator:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated
-        # The lookup ends a deleted user's token at once, instead of when the token expires.
+        # The lookup ends the token with its user or its log-in, instead of when it expires.
         principal = self.find_principal(self.access_tokens.read(token.strip()))
         if principal is None:
             raise InvalidToken
@@ -99,7 +102,8 @@ def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable
 
     Args:
         guard: The callers to let in.
-        find_owner: For OWNER: returns the thing's owner; not called for administrators.
+        find_owner: For OWNER and SELF: returns the thing's owner; for OWNER it is not called for
+            administrators.
     """
 
     def mark(view: View) -> View:
@@ -154,6 +158,8 @@ def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -
         raise Unauthenticated
     if guard is Guard.USER:
         is_allowed = caller.user_id is not None
+    elif guard is Guard.SELF:
+        is_allowed = _is_owner(caller, find_owner(**parameters))
     else:
         is_allowed = caller.is_administrator or (
             guard is Guard.OWNER and _is_owner(caller, find_owner(**parameters))

@@ -107,6 +107,7 @@ def _security(app: Flask) -> dict[Guard, list[dict[str, list[str]]]]:
         Guard.PUBLIC: [],
         Guard.REGISTRAR: [{}, key, bearer] if is_open else [key, bearer],
         Guard.USER: [bearer],
+        Guard.SELF: [bearer],
         Guard.OWNER: [key, bearer],
         Guard.ADMINISTRATOR: [key, bearer],
     }

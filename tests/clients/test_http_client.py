@@ -16,9 +16,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chassis.clients.http_pool import HttpPool
 
 from chassis.clients.http_client import HttpClient
-from chassis.clients.http_pool import HttpPool
 from chassis.errors import Unavailable
 from tests.support.ports import HOST, free_port
 from tests.support.raw_http import OK, RawService, drips, says

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -23,7 +23,7 @@ from chassis.http.auth import Guard, requires
 from chassis.security import same_secret
 from chassis.signatures import AccessTokens, _key_id
 from tests.conftest import API_KEY, make_app
-from tests.support.factories import ADA, make_user
+from tests.support.factories import ADA, bearer_of, make_user
 from userservice.users import service
 from userservice.users.models import User
 
@@ -44,6 +44,11 @@ MATRIX = {
     ("DELETE", "/users/{id}"): (401, 401, 204, 204, 403, 204, 401),
     ("POST", "/users/import"): (401, 401, 415, 403, 403, 415, 401),
     ("GET", "/users/export"): (401, 401, 200, 403, 403, 200, 401),
+    ("GET", "/users/{id}/sessions"): (401, 401, 200, 200, 403, 200, 401),
+    ("HEAD", "/users/{id}/sessions"): (401, 401, 200, 200, 403, 200, 401),
+    ("DELETE", "/users/{id}/sessions"): (401, 401, 403, 204, 403, 403, 401),
+    ("DELETE", "/users/{id}/sessions?keep=current"): (401, 401, 403, 204, 403, 403, 401),
+    ("DELETE", "/users/{id}/sessions/{id}"): (401, 401, 404, 404, 403, 404, 401),
     ("GET", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("DELETE", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/metrics"): (200,) * 7,
@@ -73,13 +78,14 @@ def user(database):
 
 
 @pytest.fixture
-def credentials(database, issuer, user):
+def credentials(database, config, user):
     """Caller -> headers."""
 
     def bearer(each):
-        return {"Authorization": f"Bearer {issuer.access_tokens.issue(each.id)}"}
+        return bearer_of(database, config, each)
 
     deleted = make_user(database)
+    token_of_deleted = bearer(deleted)
     service.delete_user(database, deleted.id)
     return {
         "anonymous": {},
@@ -88,7 +94,7 @@ def credentials(database, issuer, user):
         "self": bearer(user),
         "another": bearer(make_user(database)),
         "superuser": bearer(make_user(database, is_superuser=True)),
-        "deleted": bearer(deleted),
+        "deleted": token_of_deleted,
     }
 
 
@@ -124,7 +130,7 @@ def present(members):
 
 @pytest.fixture
 def forge(config, issuer, user):
-    header = jwt.get_unverified_header(issuer.access_tokens.issue(user.id))
+    header = jwt.get_unverified_header(issuer.access_tokens.issue(user.id, uuid4()))
     return Forger(config.jwt_secret, header, str(user.id))
 
 
@@ -187,9 +193,9 @@ def test_what_a_refused_caller_wanted_to_change_stays(database, client, credenti
     assert service.get_user(database, user.id) == user
 
 
-def test_a_superuser_who_is_none_any_more_is_a_user(database, client, issuer):
+def test_a_superuser_who_is_none_any_more_is_a_user(database, client, config):
     superuser = make_user(database, is_superuser=True)
-    headers = bearer(issuer.access_tokens.issue(superuser.id))
+    headers = bearer_of(database, config, superuser)
     with database.connection() as connection:
         connection.execute(update(User).where(User.id == superuser.id).values(is_superuser=False))
 
@@ -337,7 +343,7 @@ def test_the_token_of_a_user_who_is_gone_is_no_token_any_more(
 
 
 def test_two_tokens_of_a_user_have_different_ids(issuer, user):
-    tokens = [issuer.access_tokens.issue(user.id) for _ in range(2)]
+    tokens = [issuer.access_tokens.issue(user.id, uuid4()) for _ in range(2)]
 
     assert len({jwt.decode(each, options=UNVERIFIED)["jti"] for each in tokens}) == 2
 
@@ -419,14 +425,15 @@ def test_a_public_key_is_no_secret_to_sign_with():
     "member", [{"is_superuser": True}, {"id": STRANGE_ID}, {"status": "deleted"}], ids=str
 )
 def test_members_that_are_not_the_callers_to_set_are_ignored_in_a_registration(
-    client, issuer, member
+    client, database, config, member
 ):
     response = client.post("/users", json=ADA | member)
 
     assert response.status_code == 201
     assert response.json["id"] != member.get("id")
     assert response.json["status"] == "active"
-    headers = bearer(issuer.access_tokens.issue(response.json["id"]))
+    user = service.get_user(database, UUID(response.json["id"]))
+    headers = bearer_of(database, config, user)
     assert client.get("/users", headers=headers).status_code == 403
 
 

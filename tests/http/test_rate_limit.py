@@ -12,11 +12,10 @@ from flask import Flask
 from limits import strategies
 from limits.storage import memory
 
-from app import make_token_issuer
 from chassis.http import rate_limit
 from chassis.http.rate_limit import RateLimiter, client_network
 from tests.conftest import API_KEY, make_app
-from tests.support.factories import ADA, make_user
+from tests.support.factories import ADA, bearer_of, make_user
 from tests.support.servers import ValkeyServer
 
 LIMITS = {"registration": "3/minute"}
@@ -236,8 +235,7 @@ def test_routes_without_a_limit_say_nothing_of_one(client):
 
 def test_administrators_are_not_limited(client, config, database):
     superuser = make_user(database, is_superuser=True)
-    token = make_token_issuer(config).access_tokens.issue(superuser.id)
-    callers = [{"X-API-Key": API_KEY}, {"Authorization": f"Bearer {token}"}]
+    callers = [{"X-API-Key": API_KEY}, bearer_of(database, config, superuser)]
 
     responses = [register(client, number, headers=callers[number % 2]) for number in range(8)]
 

@@ -8,10 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from app import make_token_issuer
 from chassis.errors import Forbidden
 from chassis.http.auth import caller_id, principal, public
-from tests.support.factories import make_user
+from tests.support.factories import bearer_of, make_user
 from tests.support.notes import Notes, blueprint_of
 
 
@@ -25,12 +24,12 @@ def notes(app):
 @pytest.fixture
 def log_in(app, config, database):
     """Call that returns a client for a new user."""
-    access_tokens = make_token_issuer(config).access_tokens
 
     def log_in(**values):
         user = make_user(database, **values)
         caller = app.test_client()
-        caller.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {access_tokens.issue(user.id)}"
+        header = bearer_of(database, config, user)["Authorization"]
+        caller.environ_base["HTTP_AUTHORIZATION"] = header
         return caller
 
     return log_in

@@ -11,12 +11,11 @@ import pytest
 import requests
 from sqlalchemy import select, text, update
 
-from app import make_token_issuer
 from chassis.errors import Unavailable
 from chassis.storage import idempotency
 from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
-from tests.support.factories import ADA, make_user
+from tests.support.factories import ADA, bearer_of, make_user
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from tests.support.web import serve
 from userservice.users import registration, service
@@ -127,12 +126,11 @@ def test_an_answer_that_is_no_201_leaves_the_key_free(client, database, refused,
 
 
 def test_the_same_key_of_another_caller_is_another_key(client, config, database):
-    tokens = make_token_issuer(config).access_tokens
     superusers = [make_user(database, is_superuser=True) for _ in range(2)]
     callers = [
         {},
         {"X-API-Key": API_KEY},
-        *({"Authorization": f"Bearer {tokens.issue(user.id)}"} for user in superusers),
+        *(bearer_of(database, config, user) for user in superusers),
     ]
 
     responses = [

@@ -21,12 +21,14 @@ from chassis.storage.ids import uuid7
 from chassis.storage.prepared import Prepared
 from chassis.telemetry.statements import trace_statements
 from chassis.telemetry.tracing import span
-from tests.support.factories import make_user
+from config import AppConfig
+from tests.support.factories import begin_log_in, make_user
 from tests.support.ports import HOST, free_port
 from tests.support.servers import PostgreSQLServer
 from tests.support.spans import memory
 from tests.support.tables import existing
 from tests.support.waiting import eventually
+from userservice.logins.queries import tokens
 from userservice.users import credentials_queries, queries
 
 SHORT = timedelta(seconds=0.2)
@@ -112,17 +114,30 @@ def test_values_of_each_type_go_in_and_come_out_as_ever(sampled):
 
 def test_users_are_read_the_same_on_both_kinds_of_connection(database):
     user = make_user(database, email=SECRET, password="a long enough sentence", source="web")
+    begin_log_in(database, AppConfig(), user)
+    with database.connection() as connection:
+        session_id = connection.scalar(select(tokens.c.family_id))
 
     for user_id, address in ((user.id, SECRET), (uuid7(), "nobody@example.com")):
         for read in (
             lambda on, key=user_id: queries.find_user(on, key),
-            lambda on, key=user_id: credentials_queries.find_is_superuser(on, key),
+            lambda on, key=user_id: credentials_queries.find_is_superuser(
+                on, key, session_id=session_id
+            ),
+            lambda on, key=user_id: credentials_queries.find_is_superuser_since(
+                on, key, issued_at=ELSEWHERE
+            ),
             lambda on, key=address: credentials_queries.find_credentials(on, key),
         ):
             assert_same(*both_ways(database, read))
     with database.prepared() as connection:
         assert queries.find_user(connection, user.id) == user
-        assert credentials_queries.find_is_superuser(connection, user.id) is False
+        found = credentials_queries.find_is_superuser(connection, user.id, session_id=session_id)
+        assert found is False
+        since = credentials_queries.find_is_superuser_since(
+            connection, user.id, issued_at=ELSEWHERE
+        )
+        assert since is False
         credentials = credentials_queries.find_credentials(connection, SECRET)
     assert credentials is not None
     assert isinstance(credentials.id, UUID)

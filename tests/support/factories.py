@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
+from app import make_token_issuer
 from chassis.security import PasswordHasher
+from chassis.storage.ids import uuid7
+from userservice.logins.queries import LogIn
 from userservice.users import registration
 from userservice.users.schemas import UserCreate
 
@@ -19,3 +22,14 @@ def make_user(database, *, is_superuser=False, **values):
     defaults = {"email": f"user{next(_numbers)}@example.com", "name": "Test User"}
     new = UserCreate.model_validate(defaults | values)
     return registration.register_user(database, CHEAP_HASHER, new, is_superuser=is_superuser)
+
+
+def begin_log_in(database, config, user, label=None):
+    """Log a user in, as if with a password; return the tokens."""
+    with database.transaction() as connection:
+        return make_token_issuer(config).begin(connection, LogIn(user.id, uuid7(), label))
+
+
+def bearer_of(database, config, user):
+    """Log a user in; return the header that names this log-in."""
+    return {"Authorization": f"Bearer {begin_log_in(database, config, user).access_token}"}

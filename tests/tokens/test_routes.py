@@ -109,7 +109,7 @@ def test_an_access_token_says_who_issued_it_for_whom_and_until_when(user, tokens
     claims = jwt.decode(token, options={"verify_signature": False})
     header = jwt.get_unverified_header(token)
 
-    assert set(claims) == {"iss", "aud", "sub", "iat", "exp", "jti"}
+    assert set(claims) == {"iss", "aud", "sub", "iat", "exp", "jti", "sid"}
     assert claims["iss"] == claims["aud"] == "cloudnative-user-api"
     assert claims["sub"] == str(user.id)
     assert claims["exp"] - claims["iat"] == 900
@@ -135,12 +135,15 @@ def test_a_refresh_token_is_exchanged_for_new_tokens(client, tokens):
 
 
 def test_a_refresh_token_that_comes_back_ends_the_log_in(client, tokens):
-    renewed = refresh(client, tokens["refresh_token"]).json
+    second = refresh(client, tokens["refresh_token"]).json
+    third = refresh(client, second["refresh_token"]).json
 
     again = refresh(client, tokens["refresh_token"])
 
     assert_refused(again, "invalid_grant")
-    assert_refused(refresh(client, renewed["refresh_token"]), "invalid_grant")
+    assert_refused(refresh(client, third["refresh_token"]), "invalid_grant")
+    me = client.get("/users/me", headers=bearer(third["access_token"]))
+    assert me.status_code == 401
 
 
 def test_an_unknown_address_and_a_wrong_password_read_the_same(client, user):
@@ -232,6 +235,16 @@ def test_a_revoked_refresh_token_is_refused(client, tokens):
     assert (response.status_code, response.data) == (200, b"")
     assert response.headers["Cache-Control"] == "no-store"
     assert_refused(refresh(client, tokens["refresh_token"]), "invalid_grant")
+
+
+def test_logging_out_ends_the_access_token_as_well(client, user, tokens):
+    elsewhere = log_in(client, user).json
+
+    client.post("/auth/revoke", data={"token": tokens["refresh_token"]})
+
+    ended = client.get("/users/me", headers=bearer(tokens["access_token"]))
+    other = client.get("/users/me", headers=bearer(elsewhere["access_token"]))
+    assert (ended.status_code, other.status_code) == (401, 200)
 
 
 @pytest.mark.parametrize("hint", ["refresh_token", "access_token", "something_else"])

@@ -74,6 +74,7 @@ def act(client: Any) -> None:
     granted = ask("POST", "/auth/token", data=form).json
     ask("GET", "/users/me", headers={"Authorization": f"Bearer {granted['access_token']}"})
     ask("POST", "/auth/revoke", data={"token": granted["refresh_token"]})
+    end_sessions(client, user["id"])
     ask("DELETE", f"/users/{user['id']}", headers=KEY)
     for _ in range(2):
         lines = {"data": LINES, "content_type": "application/x-ndjson", "headers": KEY}
@@ -81,6 +82,19 @@ def act(client: Any) -> None:
         ask("GET", job, headers=KEY)
     ask("DELETE", job, headers=KEY)
     ask("GET", "/users/export", headers=KEY, buffered=True)
+
+
+def end_sessions(client: Any, user_id: str) -> None:
+    """Look at log-ins, and end them one by one and together."""
+    ask, path = partial(_ask, client), f"/users/{user_id}/sessions"
+    form = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
+    for _ in range(3):
+        granted = ask("POST", "/auth/token", data=form).json
+    bearer = {"Authorization": f"Bearer {granted['access_token']}"}
+    oldest = ask("GET", path, headers=bearer).json["items"][-1]
+    ask("DELETE", f"{path}/{oldest['id']}", headers=bearer)
+    ask("DELETE", f"{path}?keep=current", headers=bearer)
+    ask("DELETE", path, headers=bearer)
 
 
 def _ask(client: Any, method: str, path: str, **options: Any) -> Any:

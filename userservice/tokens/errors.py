@@ -50,7 +50,7 @@ class UnsupportedGrantType(OAuthError):
 
 
 class UnsupportedTokenType(OAuthError):
-    """An access token cannot be revoked: it ends by itself, or with its user."""
+    """An access token cannot be revoked by itself: it ends with its log-in, or by its age."""
 
     code = "unsupported_token_type"
     title = "Only refresh tokens can be revoked"

@@ -15,6 +15,7 @@ from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import FORM, empty_response, json_response, read_input
 from chassis.schemas import Schema
+from userservice.logins.labels import label_of
 from userservice.tokens import service
 from userservice.tokens.errors import (
     InvalidGrant,
@@ -22,13 +23,14 @@ from userservice.tokens.errors import (
     UnsupportedGrantType,
     UnsupportedTokenType,
 )
+from userservice.tokens.issuer import TokenIssuer, TokenPair
 from userservice.tokens.schemas import (
     OAuthProblem,
     RevocationRequest,
     TokenRequest,
     TokenResponse,
 )
-from userservice.tokens.service import TokenIssuer, TokenPair
+from userservice.tokens.service import PasswordGrant
 from userservice.users.addresses import mailbox_key
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
@@ -50,7 +52,10 @@ NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
     problem=OAuthProblem,
 )
 def issue_tokens() -> Response:
-    """Grants: password (username is the e-mail address) and refresh_token, which is used up."""
+    """Grants: password (username is the e-mail address) and refresh_token, which is used up.
+
+    A refresh whose answer was lost may be sent again for a moment, and gets the same refresh token.
+    """
     form = _read_form(TokenRequest)
     pair = _log_in(form) if form.grant_type == "password" else _refresh(form)
     return json_response(_document(pair), headers=NO_STORE)
@@ -68,7 +73,10 @@ def issue_tokens() -> Response:
     problem=OAuthProblem,
 )
 def revoke_token() -> Response:
-    """Ends the log-in that a refresh token belongs to. Succeeds for unknown tokens, too."""
+    """Ends the log-in that a refresh token belongs to, with its access tokens.
+
+    Succeeds for unknown tokens, too.
+    """
     token = _read_form(RevocationRequest).token.get_secret_value()
     if token.count(".") == JWT_DOTS:
         raise UnsupportedTokenType
@@ -80,10 +88,10 @@ def _log_in(form: TokenRequest) -> TokenPair:
     if form.username is None or form.password is None:
         raise OAuthError("username and password are required")
     limit_address("login", mailbox_key(form.username))
-    services, password = backing_services(), form.password.get_secret_value()
-    return service.log_in(
-        services.database, services.hasher, _issuer(), email=form.username, password=password
-    )
+    label = label_of(request.headers.get("User-Agent", ""))
+    grant = PasswordGrant(form.username, form.password.get_secret_value(), label)
+    services = backing_services()
+    return service.log_in(services.database, services.hasher, _issuer(), grant)
 
 
 def _refresh(form: TokenRequest) -> TokenPair:

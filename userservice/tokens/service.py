@@ -4,87 +4,139 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection
-
-from chassis.security import PasswordHasher, fingerprint, random_token
-from chassis.signatures import AccessTokens
+from chassis.errors import Unavailable
+from chassis.security import PasswordHasher, fingerprint, same_secret
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
-from userservice.tokens import queries
+from userservice.logins import queries
+from userservice.logins.endings import Reason, report_ended
+from userservice.logins.metrics import count_ended
+from userservice.logins.queries import LogIn
 from userservice.tokens.errors import InvalidGrant
-from userservice.tokens.queries import TokenOwner
+from userservice.tokens.issuer import TokenIssuer, TokenPair
 from userservice.users import credentials
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class TokenPair:
-    """The tokens that a client gets with a grant."""
-
-    access_token: str
-    refresh_token: str
+# Log-ins of a user that live at the same time; another one ends the oldest.
+MAX_LOG_INS = 100
+# How often a log-in looks again, because the stored hash changed while it was being verified.
+ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenIssuer:
-    """Makes tokens with their lifetimes."""
+class PasswordGrant(NamedTuple):
+    """The words of a log-in, and the label of the device that it comes from."""
 
-    access_tokens: AccessTokens
-    refresh_lifetime: timedelta
+    email: str
+    password: str
+    label: str | None = None
 
-    def pair(self, connection: Connection, owner: TokenOwner) -> TokenPair:
-        """Make an access token and a refresh token; store the refresh token."""
-        refresh_token = random_token()
-        token_hash = fingerprint(refresh_token.encode())
-        queries.insert_token(connection, token_hash, owner, lifetime=self.refresh_lifetime)
-        return TokenPair(self.access_tokens.issue(owner.user_id), refresh_token)
+
+class _Verified(NamedTuple):
+    """A user, with the very hash against which the password was verified."""
+
+    user_id: UUID
+    password_hash: str
 
 
 def log_in(
-    database: DatabaseManager,
-    hasher: PasswordHasher,
-    issuer: TokenIssuer,
-    *,
-    email: str,
-    password: str,
+    database: DatabaseManager, hasher: PasswordHasher, issuer: TokenIssuer, grant: PasswordGrant
 ) -> TokenPair:
     """Exchange an address and a password for tokens.
 
     Raises:
         InvalidGrant: the address is unknown, or its user has no password or another one.
-        Unavailable: there are too many log-ins at once.
+        Unavailable: there are too many log-ins at once, or the password changes all the time.
     """
-    known = credentials.find_credentials(database, email)
+    for _ in range(ATTEMPTS):
+        verified = _verify(database, hasher, grant)
+        pair = _begin(database, issuer, verified, grant.label) if verified is not None else None
+        if pair is not None:
+            return pair
+    raise Unavailable
+
+
+def _verify(
+    database: DatabaseManager, hasher: PasswordHasher, grant: PasswordGrant
+) -> _Verified | None:
+    """Verify a password, and renew its hash; return None if the hash changed meanwhile."""
+    known = credentials.find_credentials(database, grant.email)
     known_hash = known.password_hash if known else None
-    if not hasher.verify(known_hash, password) or known is None or known_hash is None:
+    if not hasher.verify(known_hash, grant.password) or known is None or known_hash is None:
         raise InvalidGrant
-    if hasher.is_outdated(known_hash):
-        credentials.store_password_hash(database, known.id, known_hash, hasher.hash(password))
-    with database.connection() as connection:
-        return issuer.pair(connection, TokenOwner(known.id, uuid7()))
+    if not hasher.is_outdated(known_hash):
+        return _Verified(known.id, known_hash)
+    new_hash = hasher.hash(grant.password)
+    is_stored = credentials.store_password_hash(database, known.id, known_hash, new_hash)
+    return _Verified(known.id, new_hash) if is_stored else None
+
+
+def _begin(
+    database: DatabaseManager, issuer: TokenIssuer, verified: _Verified, label: str | None
+) -> TokenPair | None:
+    """Begin a log-in; return None unless the stored hash is still the one that was verified."""
+    log_in = LogIn(verified.user_id, uuid7(), label)
+    with database.transaction() as connection:
+        # Not only shared, as for a refresh: the oldest log-in may have to end.
+        known = credentials.lock_user(connection, verified.user_id)
+        known_hash = known.password_hash if known else None
+        if known_hash is None or not same_secret(verified.password_hash, known_hash):
+            return None
+        pair = issuer.begin(connection, log_in)
+        ended = queries.delete_oldest(connection, log_in, beside=MAX_LOG_INS - 1)
+    report_ended(verified.user_id, ended, Reason.LIMIT)
+    return pair
 
 
 def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) -> TokenPair:
     """Exchange a refresh token for new tokens, which spends it.
 
-    If a spent token comes back, two parties have it, and one is a thief. So its family ends.
+    A client whose answer was lost may ask again for a moment, and gets the same refresh token. If
+    a spent token comes back later, two parties have it, and one is a thief. So its family ends.
 
     Raises:
         InvalidGrant: the token is unknown, expired or spent, or its user is gone.
     """
     token_hash = fingerprint(refresh_token.encode())
     with database.transaction() as connection:
-        owner = queries.spend_token(connection, token_hash)
-        if owner is not None and credentials.is_live(connection, owner.user_id):
-            return issuer.pair(connection, owner)
-        revoked = queries.delete_family(connection, token_hash)
-    if revoked:
-        logger.warning("Refresh token family revoked", extra={"tokens": revoked})
+        log_in = queries.find_log_in(connection, token_hash)
+        if log_in is None:
+            raise InvalidGrant
+        if credentials.holds_user(connection, log_in.user_id):
+            pair = issuer.renew(connection, log_in, refresh_token)
+            if pair is not None:
+                return pair
+    # In a transaction of its own, which locks the row that the one before shared.
+    _end_reused(database, log_in)
     raise InvalidGrant
+
+
+def _end_reused(database: DatabaseManager, log_in: LogIn) -> None:
+    if revoked := _end(database, log_in):
+        count_ended(Reason.REUSE)
+        logger.warning("Refresh token family revoked", extra={"tokens": revoked})
+
+
+def _end(database: DatabaseManager, log_in: LogIn) -> int:
+    """End a log-in; return how many tokens it had."""
+    with database.transaction() as connection:
+        credentials.lock_user(connection, log_in.user_id)
+        return queries.delete_family(connection, log_in.user_id, log_in.family_id)
+
+
+def revoke(database: DatabaseManager, refresh_token: str) -> None:
+    """End the log-in of a refresh token; that of an unknown token has ended already."""
+    log_in = _find_log_in(database, refresh_token)
+    if log_in is not None and _end(database, log_in):
+        report_ended(log_in.user_id, 1, Reason.LOG_OUT)
+
+
+def _find_log_in(database: DatabaseManager, refresh_token: str) -> LogIn | None:
+    with database.connection() as connection:
+        return queries.find_log_in(connection, fingerprint(refresh_token.encode()))
 
 
 def count_expired_tokens(database: DatabaseManager) -> int:
@@ -96,9 +148,3 @@ def count_expired_tokens(database: DatabaseManager) -> int:
 def purge_expired_tokens(database: DatabaseManager) -> Iterator[int]:
     """Remove the refresh tokens that have expired; yield the size of each batch."""
     return database.purge(queries.purge_expired)
-
-
-def revoke(database: DatabaseManager, refresh_token: str) -> None:
-    """End the log-in of a refresh token; that of an unknown token has ended already."""
-    with database.connection() as connection:
-        queries.delete_family(connection, fingerprint(refresh_token.encode()))

@@ -1,4 +1,10 @@
-"""Rules and transactions for credentials."""
+"""Rules and transactions for credentials, and the order of locks around log-ins.
+
+A transaction that grants a token first calls `holds_user`, or `lock_user` at a log-in. One that
+ends log-ins first locks the user's row by `lock_user`, or changes it, and then deletes tokens. So a
+grant is either committed before, and deleted as well, or it finds the user as the end left it. On
+SQLite a transaction locks everything at its begin, and the order decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +12,27 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from chassis.signatures import AccessClaims
 from chassis.storage.database import DatabaseManager
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
+from userservice.logins import queries as logins
 from userservice.users import credentials_queries as queries
 from userservice.users.credentials_queries import CredentialsRow
 
 
-def find_is_superuser(database: DatabaseManager, user_id: UUID) -> bool | None:
-    """Tell whether a live user is a superuser; None when there is no such user."""
+def find_is_superuser(database: DatabaseManager, claims: AccessClaims) -> bool | None:
+    """Tell whether the user of an access token is a superuser, in one statement.
+
+    None when there is no such live user, or when the token's log-in has ended.
+    """
     with database.prepared() as connection:
-        return queries.find_is_superuser(connection, user_id)
-
-
-def is_live(connection: Connection, user_id: UUID) -> bool:
-    """Tell, within the caller's transaction, whether a user exists and is not deleted."""
-    return queries.find_is_superuser(connection, user_id) is not None
+        if claims.session_id is not None:
+            return queries.find_is_superuser(
+                connection, claims.subject, session_id=claims.session_id
+            )
+        return queries.find_is_superuser_since(
+            connection, claims.subject, issued_at=claims.issued_at
+        )
 
 
 @trace_function("user_service.get_user_by_email")
@@ -39,7 +51,43 @@ def find_credentials(database: DatabaseManager, email: str) -> CredentialsRow | 
 
 def store_password_hash(
     database: DatabaseManager, user_id: UUID, old_hash: str, new_hash: str
-) -> None:
-    """Replace a password hash by one of the same password with the current parameters."""
+) -> bool:
+    """Replace a password hash by one of the same password with the current parameters.
+
+    Returns:
+        False, and nothing stored, when the hash is no longer `old_hash`.
+    """
     with database.connection() as connection:
-        queries.replace_password_hash(connection, user_id, old_hash=old_hash, new_hash=new_hash)
+        return queries.replace_password_hash(
+            connection, user_id, old_hash=old_hash, new_hash=new_hash
+        )
+
+
+def holds_user(connection: Connection, user_id: UUID) -> bool:
+    """Tell whether a user is live; nobody ends its log-ins before the caller's transaction ends."""
+    return queries.share_user(connection, user_id)
+
+
+def lock_user(connection: Connection, user_id: UUID) -> CredentialsRow | None:
+    """Return a live user's credentials; no token is granted before the caller's transaction ends.
+
+    A caller that shares the row already must not lock it: two of them would wait for each other.
+    """
+    return queries.lock_user(connection, user_id)
+
+
+def end_log_ins(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> int | None:
+    """End the log-ins of a live user, but for one; return how many, None without such a user.
+
+    Tokens without `sid` end in any case: nobody knows their log-in.
+    """
+    if not queries.mark_sessions_ended(connection, user_id):
+        return None
+    return delete_log_ins(connection, user_id, but=but)
+
+
+def delete_log_ins(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> int:
+    """Remove the log-ins of a user whose row this transaction has changed; return how many."""
+    number = logins.count_living(connection, user_id, but=but)
+    logins.delete_families(connection, user_id, but=but)
+    return number

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, bindparam, select, update
+from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
 
+from chassis.storage.clock import database_time
+from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
+from userservice.logins.queries import is_living
 from userservice.users.addresses import mailbox_key
 from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
 
@@ -19,8 +23,17 @@ class CredentialsRow(NamedTuple):
     password_hash: str | None
 
 
-_GET_IS_SUPERUSER = Prepared(
-    select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
+_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
+_GET_BY_SESSION = Prepared(
+    _IS_SUPERUSER.where(is_living(users.c.id, bindparam("session_id", type_=Uuid())))
+)
+_GET_BY_ISSUE = Prepared(
+    _IS_SUPERUSER.where(
+        or_(
+            users.c.sessions_ended_at.is_(None),
+            users.c.sessions_ended_at < bindparam("issued_at", type_=UtcDateTime()),
+        )
+    )
 )
 _GET_CREDENTIALS = Prepared(
     select(users.c.id, users.c.password_hash, users.c.email)
@@ -40,15 +53,52 @@ def find_credentials(connection: AnyConnection, email: str) -> CredentialsRow | 
     return CredentialsRow(*row[:2])
 
 
-def find_is_superuser(connection: AnyConnection, user_id: UUID) -> bool | None:
-    """Tell whether a live user is a superuser; None when there is no such user."""
-    row = _GET_IS_SUPERUSER.first(connection, {"user_id": user_id})
+def find_is_superuser(connection: AnyConnection, user_id: UUID, *, session_id: UUID) -> bool | None:
+    """Tell whether a live user is a superuser; None without such a user, or a log-in that lives."""
+    parameters = {"user_id": user_id, "session_id": session_id}
+    row = _GET_BY_SESSION.first(connection, parameters)
     return row[0] if row is not None else None
+
+
+def find_is_superuser_since(
+    connection: AnyConnection, user_id: UUID, *, issued_at: datetime
+) -> bool | None:
+    """Tell the same of a token that names no log-in; None if all were ended since `issued_at`.
+
+    Args:
+        connection: The caller's.
+        user_id: The user that the token names.
+        issued_at: The second in which the token was issued: the end in the same second counts.
+    """
+    parameters = {"user_id": user_id, "issued_at": issued_at}
+    row = _GET_BY_ISSUE.first(connection, parameters)
+    return row[0] if row is not None else None
+
+
+def share_user(connection: Connection, user_id: UUID) -> bool:
+    """Keep a live user as it is until the transaction's end; return False without such a user."""
+    statement = select(users.c.id).where(users.c.id == user_id, LIVE)
+    return connection.execute(statement.with_for_update(read=True)).first() is not None
+
+
+def lock_user(connection: Connection, user_id: UUID) -> CredentialsRow | None:
+    """Lock the row of a live user as an UPDATE does, and return its credentials."""
+    columns = (users.c.id, users.c.password_hash)
+    statement = select(*columns).where(users.c.id == user_id, LIVE)
+    # Others may still refer to the row, as an INSERT of a token does.
+    row = connection.execute(statement.with_for_update(key_share=True)).first()
+    return CredentialsRow(*row) if row is not None else None
+
+
+def mark_sessions_ended(connection: Connection, user_id: UUID) -> bool:
+    """Note that all log-ins of a live user end now; return False without such a user."""
+    statement = update(users).where(users.c.id == user_id, LIVE)
+    return bool(connection.execute(statement.values(sessions_ended_at=database_time())).rowcount)
 
 
 def replace_password_hash(
     connection: Connection, user_id: UUID, *, old_hash: str, new_hash: str
-) -> None:
-    """Store a new hash of the same password, unless the password has changed meanwhile."""
+) -> bool:
+    """Store a new hash of the same password; return False if the password changed meanwhile."""
     statement = update(users).where(users.c.id == user_id, users.c.password_hash == old_hash)
-    connection.execute(statement.values(password_hash=new_hash))
+    return bool(connection.execute(statement.values(password_hash=new_hash)).rowcount)

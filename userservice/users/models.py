@@ -16,6 +16,10 @@ NAME_LENGTH = 200
 LABEL_LENGTH = 64
 
 
+# Columns that are NULL in the row of a new user, and so in no INSERT.
+LATER = frozenset({"sessions_ended_at"})
+
+
 class Status(StrEnum):
     """The status of a user."""
 
@@ -43,6 +47,8 @@ class User(Base):
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    # When all log-ins of the user were ended, by the database's clock; ends tokens without `sid`.
+    sessions_ended_at: Mapped[datetime | None]
 
     __table_args__ = (
         # The service folds case, not SQL's lower(): databases disagree about letters beyond

@@ -27,7 +27,7 @@ from chassis.background import outbox
 from chassis.storage.clock import database_time
 from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
 from userservice.users.addresses import fold, keys_of
-from userservice.users.models import Status, User
+from userservice.users.models import LATER, Status, User
 
 
 class UserRow(NamedTuple):
@@ -62,7 +62,8 @@ _NEW = {
     "version": text("1"),
     "updated_at": bindparam("created_at"),
 }
-_INSERT = insert(users).values({column.name: bindparam(column.name) for column in users.c} | _NEW)
+_GIVEN = [column.name for column in users.c if column.name not in LATER]
+_INSERT = insert(users).values({name: bindparam(name) for name in _GIVEN} | _NEW)
 # PostgreSQL takes both rows in one statement; other databases need two.
 _INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
 

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from chassis.errors import PreconditionFailed
+from chassis.errors import AppError, PreconditionFailed
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
-from userservice.users import queries
+from userservice.logins.endings import Reason, report_ended
+from userservice.users import credentials, queries
 from userservice.users.addresses import keys_of
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
@@ -89,13 +90,19 @@ def update_user(
 def delete_user(
     database: DatabaseManager, user_id: UUID, *, versions: Collection[int] | None = None
 ) -> None:
-    """Take a user out of sight; the row is purged later.
+    """Take a user out of sight, and end the user's log-ins; the row is purged later.
 
     Raises:
         UserNotFound: there is no such live user, or no longer.
         PreconditionFailed: the user is at another version.
     """
-    _change(database, user_id, {"status": Status.DELETED, "password_hash": None}, versions)
+    values = {"status": Status.DELETED, "password_hash": None}
+    with database.transaction() as connection:
+        user = queries.update_user(connection, user_id, values, versions=versions)
+        ended = credentials.delete_log_ins(connection, user_id) if user is not None else 0
+    if user is None:
+        raise _refusal(database, user_id)
+    report_ended(user_id, ended, Reason.DELETION)
 
 
 def count_users(database: DatabaseManager) -> dict[str, int]:
@@ -142,9 +149,15 @@ def _change(
     except IntegrityError as error:
         raise conflict(error) from error
     if user is None:
-        get_user(database, user_id)  # raises without a user; else the version has changed
-        raise PreconditionFailed
+        raise _refusal(database, user_id)
     return user
+
+
+def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:
+    """Return the reason why a user was not changed."""
+    with database.prepared() as connection:
+        is_there = queries.find_user(connection, user_id) is not None
+    return PreconditionFailed() if is_there else UserNotFound()
 
 
 def _at_version(user: UserRow, versions: Collection[int] | None) -> UserRow:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.exc import IntegrityError
 
 from chassis.storage.copying import copy_rows
+from userservice.users.models import LATER
 from userservice.users.queries import LIVE, users
 
 
@@ -43,7 +44,7 @@ _INSERT_NEW = (
     .returning(users.c.mailbox_key, users.c.tier)
 )
 _DIFFERING = NewUsers._fields
-_SHARED = tuple(column.name for column in users.c if column.name not in _DIFFERING)
+_SHARED = tuple(column.name for column in users.c if column.name not in {*_DIFFERING, *LATER})
 _ROWS = (
     func.json_to_recordset(bindparam("rows"))
     .table_valued(*(column(name, users.c[name].type) for name in _DIFFERING))

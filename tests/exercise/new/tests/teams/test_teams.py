@@ -6,10 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from app import make_token_issuer
 from bootstrap import make_mailer
 from chassis.background import outbox
-from tests.support.factories import make_user
+from tests.support.factories import bearer_of, make_user
 from userservice.resources import EVENT_HANDLERS
 from userservice.teams import service
 from userservice.teams.schemas import TeamCreate
@@ -21,12 +20,12 @@ ENGINEERS = {"name": "Engineers"}
 @pytest.fixture
 def call(app, config, database):
     """Make a user of its own, and the client with which that user calls."""
-    tokens = make_token_issuer(config).access_tokens
 
     def make_caller():
         client = app.test_client()
         user = make_user(database)
-        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {tokens.issue(user.id)}"
+        header = bearer_of(database, config, user)["Authorization"]
+        client.environ_base["HTTP_AUTHORIZATION"] = header
         return client
 
     return make_caller

@@ -1,0 +1,163 @@
+"""Grants and ends of log-ins at the same time: after both no token works that should not."""
+
+from __future__ import annotations
+
+from contextlib import closing, suppress
+
+import pytest
+from sqlalchemy import event, func, select
+
+from app import make_token_issuer
+from chassis.security import fingerprint
+from chassis.storage.database import DatabaseManager
+from config import AppConfig
+from tests.support.factories import CHEAP_HASHER, begin_log_in, make_user
+from tests.support.orders import hold_everywhere
+from userservice.logins import queries
+from userservice.sessions import service as sessions
+from userservice.sessions.errors import SessionNotFound
+from userservice.tokens import service
+from userservice.tokens.errors import InvalidGrant
+from userservice.tokens.service import PasswordGrant
+from userservice.users import credentials, credentials_queries
+from userservice.users import service as users
+from userservice.users.errors import UserNotFound
+
+PASSWORD = "correct horse battery"
+CONFIG = AppConfig()
+EXPECTED = (InvalidGrant, SessionNotFound, UserNotFound)
+
+
+class Case:
+    """A user, a log-in whose answer is known, and what can be done with both."""
+
+    def __init__(self, database):
+        self.database = database
+        self.issuer = make_token_issuer(CONFIG)
+        self.user = make_user(database, password=PASSWORD)
+        self.first = begin_log_in(database, CONFIG, self.user)
+        self.pair = service.refresh(database, self.issuer, self.first.refresh_token)
+        self.session_id = self.claims(self.pair).session_id
+        self.granted = [self.pair]
+
+    def claims(self, pair):
+        return self.issuer.access_tokens.read(pair.access_token)
+
+    # Grants.
+
+    def refresh(self):
+        pair = service.refresh(self.database, self.issuer, self.pair.refresh_token)
+        self.granted.append(pair)
+
+    def log_in(self):
+        grant = PasswordGrant(self.user.email, PASSWORD)
+        self.granted.append(service.log_in(self.database, CHEAP_HASHER, self.issuer, grant))
+
+    # Ends.
+
+    def log_out(self):
+        service.revoke(self.database, self.pair.refresh_token)
+
+    def come_back_spent(self):
+        with self.database.connection() as connection:
+            values = {"salt": None}  # as the release before spends
+            spent = queries.tokens.c.token_hash == fingerprint(self.first.refresh_token.encode())
+            connection.execute(queries.tokens.update().where(spent).values(values))
+        service.refresh(self.database, self.issuer, self.first.refresh_token)
+
+    def end_session(self):
+        sessions.end_session(self.database, self.user.id, self.session_id)
+
+    def end_sessions(self):
+        sessions.end_sessions(self.database, self.user.id)
+
+    def delete_user(self):
+        users.delete_user(self.database, self.user.id)
+
+    def change_password(self):
+        known = credentials.find_credentials(self.database, self.user.email)
+        assert known is not None
+        assert known.password_hash is not None
+        new_hash = CHEAP_HASHER.hash("another sentence of length")
+        with self.database.transaction() as connection:
+            credentials_queries.replace_password_hash(
+                connection, self.user.id, old_hash=known.password_hash, new_hash=new_hash
+            )
+            credentials.end_log_ins(connection, self.user.id)
+
+    def assert_nothing_works(self):
+        with self.database.connection() as connection:
+            own = queries.tokens.c.user_id == self.user.id
+            assert connection.scalar(select(func.count()).where(own)) == 0
+        for pair in self.granted:
+            assert credentials.find_is_superuser(self.database, self.claims(pair)) is None
+
+
+ENDS = (
+    Case.log_out,
+    Case.come_back_spent,
+    Case.end_session,
+    Case.end_sessions,
+    Case.delete_user,
+    Case.change_password,
+)
+
+
+def hold(database, first, second):
+    """Hold the first piece of work everywhere; return the number of orders."""
+    cases = []
+
+    def prepare():
+        cases.append(Case(database))
+        return (lambda: first(cases[-1])), (lambda: second(cases[-1]))
+
+    def check():
+        cases[-1].assert_nothing_works()
+
+    return hold_everywhere(database, prepare, check, *EXPECTED)
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_a_refresh_that_is_held_anywhere_does_not_survive_an_end(database, end):
+    assert hold(database, Case.refresh, end) >= 5
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_an_end_that_is_held_anywhere_leaves_no_refresh_behind(database, end):
+    assert hold(database, end, Case.refresh) >= 3
+
+
+@pytest.mark.parametrize("end", [Case.delete_user, Case.change_password], ids=lambda e: e.__name__)
+def test_a_log_in_verified_with_the_hash_of_before_does_not_survive_an_end(database, end):
+    assert hold(database, Case.log_in, end) >= 5
+    assert hold(database, end, Case.log_in) >= 3
+
+
+def test_two_ends_of_the_same_log_ins_do_not_wait_for_each_other(database):
+    for end in ENDS:
+        assert hold(database, end, Case.end_sessions) >= 3
+
+
+@pytest.fixture
+def postgresql(postgresql_url):
+    with closing(DatabaseManager(postgresql_url).initialize()) as manager:
+        yield manager
+
+
+@pytest.mark.parametrize("work", [Case.refresh, Case.log_in, *ENDS], ids=lambda work: work.__name__)
+def test_grants_and_ends_lock_the_row_of_the_user_before_they_change_a_token(postgresql, work):
+    case = Case(postgresql)
+    seen = []
+
+    @event.listens_for(postgresql.engine, "do_execute")
+    def note(_cursor, statement, _values, _context):
+        seen.append(statement)
+
+    with suppress(InvalidGrant):
+        work(case)
+
+    changes = ("INSERT INTO refresh_tokens", "UPDATE refresh_tokens", "DELETE FROM refresh_tokens")
+    # That of a test which prepares the row has no lock to wait for.
+    changed = next(n for n, each in enumerate(seen) if each.startswith(changes) and n)
+    before = "".join(seen[:changed])
+    assert "FOR SHARE" in before or "FOR NO KEY UPDATE" in before or "UPDATE users" in before

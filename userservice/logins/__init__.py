@@ -1,0 +1,1 @@
+"""Log-ins as they are stored: each is a family of refresh tokens."""
