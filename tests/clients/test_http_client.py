@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from chassis.clients.http_pool import HttpPool
 
+from chassis.clients.connection_pool import ConnectionPool
 from chassis.clients.http_client import HttpClient
 from chassis.errors import Unavailable
 from tests.support.ports import HOST, free_port
@@ -321,7 +321,7 @@ class Kept:
 
 
 def test_a_connection_that_comes_back_after_the_end_is_not_kept():
-    pool = HttpPool()
+    pool: ConnectionPool[Any] = ConnectionPool()
     connection: Any = Kept()
     pool.close()
 

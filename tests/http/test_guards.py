@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import create_app, make_token_issuer
+from app import create_app
 from chassis.http.auth import Guard, guard_of, public, requires
 from config import AppConfig
-from tests.support.factories import make_user
+from tests.support.factories import bearer_of, make_user
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRETS = frozenset(
@@ -94,8 +94,7 @@ def test_a_thing_is_for_the_user_whose_it_is_and_for_administrators(
     owners = {"own": user.id, "others": other.id, "nobodys": None}
     guarded = requires(Guard.OWNER, find_owner=lambda name: owners[name])(lambda name: name)
     app.add_url_rule("/things/<name>", view_func=guarded)
-    token = make_token_issuer(config).access_tokens.issue(user.id)
-    bearer = {"Authorization": f"Bearer {token}"}
+    bearer = bearer_of(database, config, user)
 
     for_user = [client.get(f"/things/{name}", headers=bearer).status_code for name in owners]
     for_service = [service_client.get(f"/things/{name}").status_code for name in owners]
