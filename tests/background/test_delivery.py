@@ -19,7 +19,7 @@ from chassis.background.delivery import Delivery
 from chassis.background.dispatch import LocalDispatcher
 from chassis.background.outbox import MessageStatus, messages
 from chassis.clients.resilience import AskedToWait, BreakerOpen, CircuitBreaker
-from chassis.errors import Unavailable
+from chassis.errors import Unavailable, Undeliverable
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager, with_driver
 from tests.support.factories import make_user
@@ -245,6 +245,22 @@ def are_put_off(database):
     return all(row.due_at > datetime.now(UTC) for row in stored(database)) and not any(
         row.attempts for row in stored(database)[1:]
     )
+
+
+def test_a_message_about_which_nothing_can_be_done_is_skipped_with_the_reason(services, caplog):
+    def handler(_services, _message):
+        raise Undeliverable("x" * 300)
+
+    enqueue(services.database)
+    with delivering(services, handler, abandoned={TOPIC: pytest.fail}):
+        eventually(lambda: statuses(services.database) == {"skipped"})
+
+    (row,) = stored(services.database)
+    assert (row.attempts, row.last_error) == (1, "x" * outbox.ERROR_LENGTH)
+    assert [each.levelname for each in caplog.records if each.message == "Message skipped"] == [
+        "WARNING"
+    ]
+    assert "Message handler broke" not in caplog.messages
 
 
 def test_messages_wait_until_an_open_breaker_tries_again(services):

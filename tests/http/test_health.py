@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from chassis.http.health import Readiness
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
+from tests.support.mail_server import MailServer
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -251,6 +253,31 @@ def messages_about(caplog, check):
 )
 def test_a_service_that_cannot_be_called_at_all_is_away_and_no_bug(serve, caplog, url):
     response = serve(email_service_url=url).get("/ready")
+
+    assert response.status_code == 200
+    assert response.json["checks"]["external_apis"] is False
+    assert messages_about(caplog, "external_apis") == ["Readiness check failed"]
+
+
+def test_the_banner_of_a_mail_server_is_asked_for_seldom_however_often_probes_come(serve, clock):
+    with closing(MailServer()) as server:
+        client = serve(email_service_url=server.url, email_from="no-reply@example.com")
+
+        checks = []
+        for _ in range(5):
+            checks.append(client.get("/ready").json["checks"]["external_apis"])
+            clock.now += 2
+
+        eventually(lambda: server.connections)
+        assert checks == [True] * 5
+        assert server.connections == 1
+        assert server.commands == []
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "xn--é", "a" * 70 + ".com", "[::1]"])
+def test_a_mail_server_that_cannot_be_called_at_all_is_away_and_no_bug(serve, caplog, host):
+    url = f"smtps://u:p@{host}:1"
+    response = serve(email_service_url=url, email_from="no-reply@example.com").get("/ready")
 
     assert response.status_code == 200
     assert response.json["checks"]["external_apis"] is False
