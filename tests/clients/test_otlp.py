@@ -82,6 +82,16 @@ def test_a_certificate_that_is_not_trusted_is_sent_nothing(environment, secure, 
     assert secure.asked == []
 
 
+@pytest.mark.parametrize("status", [b"301 Moved Permanently", b"307 Temporary Redirect"])
+def test_a_collector_that_has_moved_has_taken_nothing(environment, status):
+    moved = b"HTTP/1.1 %b\r\nLocation: /v2\r\nContent-Length: 0\r\n\r\n" % status
+    with closing(RawService(says(moved))) as raw:
+        environment.setenv(ENDPOINT, raw.url)
+
+        assert export() is MetricExportResult.FAILURE
+        assert len(raw.asked) == 1
+
+
 def test_a_collector_is_reached_through_a_proxy(environment, service):
     environment.setenv(ENDPOINT, "http://collector.example:4318")
     environment.setenv("HTTP_PROXY", f"http://user:s3cr3t@{HOST}:{service.port}")

@@ -237,6 +237,27 @@ def test_one_cleanup_runs_at_a_time(overlay):
     cleanup = find(overlay, "CronJob", "cloudnative-app-cleanup")
 
     assert cleanup["spec"]["concurrencyPolicy"] == "Forbid"
+    # Without an end, one that hangs would keep all later ones from starting.
+    assert 0 < cleanup["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
+
+
+@pytest.mark.parametrize("name", ["cloudnative-app", "cloudnative-app-worker"])
+def test_a_node_or_a_zone_that_fails_does_not_take_all_pods_along(overlay, name):
+    deployment = find(overlay, "Deployment", name)["spec"]
+    pod = deployment["template"]["spec"]
+    (apart,) = pod["affinity"]["podAntiAffinity"].values()
+    spread = [
+        *((each["podAffinityTerm"]["topologyKey"], each["podAffinityTerm"]) for each in apart),
+        *((each["topologyKey"], each) for each in pod["topologySpreadConstraints"]),
+    ]
+
+    assert [key for key, _ in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert [each["labelSelector"] for _, each in spread] == [deployment["selector"]] * 2
+    # A wish: on one node, and during the failure, pods must still find a place.
+    assert {*pod["affinity"]["podAntiAffinity"]} == {
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    }
+    assert pod["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
 
 
 def test_a_check_of_readiness_ends_before_its_probe_does(overlay):

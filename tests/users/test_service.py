@@ -9,14 +9,17 @@ from uuid import UUID
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from chassis.errors import PreconditionFailed
+from chassis.errors import PreconditionFailed, Unavailable
+from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
 from tests.support.factories import ADA, make_user
 from tests.support.waiting import DEADLINE_SECONDS
 from userservice.users import queries, registration, service
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
-from userservice.users.schemas import UserUpdate
+from userservice.users.schemas import UserCreate, UserUpdate
+
+NOWHERE = "postgresql://app@127.0.0.1:1/app"
 
 NOBODY = UUID("0190a6e4-5b1c-7d3e-8f00-123456789abc")
 AT_ONCE = 12
@@ -340,3 +343,14 @@ def test_statuses_without_users_are_counted_too(database):
     make_user(database)
 
     assert service.count_users(database) == {"active": 1, "deleted": 0}
+
+
+def test_a_registration_that_an_outage_prevents_is_an_error_in_the_log(services, caplog):
+    away = DatabaseManager(NOWHERE).initialize()
+    new = UserCreate.load_values(ADA)
+
+    with pytest.raises(Unavailable):
+        registration.register_user(away, services.hasher, new)
+
+    (failed,) = [each for each in caplog.records if each.message == "User creation failed"]
+    assert (failed.levelname, vars(failed)["error_type"]) == ("ERROR", "OperationalError")
