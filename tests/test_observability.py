@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 
+from chassis.clients.otlp_exporters import make_exporter
 from config import AppConfig, Environment
-from observability import setup_logging
+from observability import Telemetry, setup_logging
+from tests.support.collector import collector as run_collector
 
 CONFIG = AppConfig(app_version="1.2.3", build_id="abc", environment=Environment.STAGING)
 HOSTILE = [
@@ -273,3 +275,31 @@ def test_libraries_that_talk_much_are_heard_from_warnings_on(log, name):
     logging.getLogger(name).warning("trouble")
 
     assert [each["message"] for each in log.entries()] == ["trouble"]
+
+
+@pytest.mark.parametrize(("broken", "other"), [("traces", "metrics"), ("metrics", "traces")])
+def test_a_part_of_telemetry_that_cannot_be_set_up_stops_neither_the_other_nor_the_service(
+    monkeypatch, broken, other
+):
+    log = Log(CONFIG)
+    made = []
+
+    def make(signal, service_name):
+        if signal == broken:
+            raise OSError("no such certificate")
+        made.append(signal)
+        return make_exporter(signal, service_name)
+
+    monkeypatch.setattr("observability.make_exporter", make)
+    monkeypatch.setattr("observability.trace.set_tracer_provider", lambda _provider: None)
+    with run_collector() as collector:
+        for name, value in collector.variables.items():
+            monkeypatch.setenv(name, value)
+        telemetry = Telemetry(CONFIG)
+        telemetry.close()
+
+    (line,) = [each for each in log.entries() if each["level"] == "ERROR"]
+    assert line["message"] == "Telemetry is not exported"
+    assert "no such certificate" in line["exception"]
+    assert made == [other]
+    assert (telemetry.provider is None) is (broken == "traces")

@@ -79,6 +79,9 @@ def test_files_and_objects_have_the_new_names(renamed):
     assert (renamed / "orders" / "users" / "service.py").exists()
     assert (renamed / "monitoring" / "dashboards" / "orders-api.json").exists()
     assert "name: orders-api-worker\n" in (renamed / "k8s/base/worker.yaml").read_text()
+    assert (
+        "key: orders-api/production," in (renamed / "k8s/examples/external-secret.yaml").read_text()
+    )
     assert "job_name: orders-api\n" in (renamed / "monitoring/compose/prometheus.yaml").read_text()
 
 

@@ -558,6 +558,24 @@ def test_an_example_makes_the_secret_that_the_pods_read():
     assert {key for key in keys if not SETTINGS[key].metadata["secret"]} == set()
 
 
+def test_examples_name_nothing_outside_that_another_service_would_have_as_well():
+    folder = EXAMPLES[0].parent
+    (secret,) = kustomize.load((folder / "external-secret.yaml").read_text())
+    (route,) = kustomize.load((folder / "httproute.yaml").read_text())
+    (ingress,) = kustomize.load((folder / "ingress.yaml").read_text())
+    own = secret["metadata"]["namespace"]
+
+    names = [
+        *(each["remoteRef"]["key"] for each in secret["spec"]["data"]),
+        *route["spec"]["hostnames"],
+        *(each["host"] for each in ingress["spec"]["rules"]),
+        *(host for each in ingress["spec"]["tls"] for host in (each["secretName"], *each["hosts"])),
+    ]
+
+    assert len(names) > len(SECRETS)
+    assert [each for each in names if not each.startswith(own)] == []
+
+
 def test_every_alert_is_explained():
     rules = ROOT / "monitoring" / "alerts.yaml"
     if not rules.exists():

@@ -19,7 +19,7 @@ from chassis.http import metrics
 from chassis.telemetry import instruments
 from chassis.telemetry.instruments import bounded, files_in
 from tests.conftest import API_KEY
-from tests.support.collector import attributes_of
+from tests.support.collector import ONE_PROTOCOL, attributes_of
 from tests.support.ports import HOST, free_port
 from tests.support.serving import in_parallel
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -327,6 +327,7 @@ def added_up(collector, name):
     return sum(x.count if hasattr(x, "bucket_counts") else x.as_double + x.as_int for x in points)
 
 
+@pytest.mark.parametrize("collector", ONE_PROTOCOL, indirect=True)
 def test_no_gauge_is_pushed_as_a_ratio(serve, collector):
     service = serve(**collector.variables)
     create(service.client, 1)
@@ -387,6 +388,7 @@ def test_the_cpu_time_of_a_pod_does_not_fall_when_a_worker_dies(serve):
     assert service.total("process_cpu_seconds_total") >= before > 0
 
 
+@pytest.mark.parametrize("collector", ONE_PROTOCOL, indirect=True)
 @pytest.mark.parametrize("interval", ["", "soon", "0", "-1"])
 def test_an_interval_that_makes_no_sense_stops_nothing(serve, collector, interval):
     service = serve(**(collector.variables | {"OTEL_METRIC_EXPORT_INTERVAL": interval}))

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.conftest import API_KEY
+from tests.support.collector import ONE_PROTOCOL
 from tests.support.collector import collector as run_collector
 from tests.support.factories import ADA
 from tests.support.processes import run
@@ -50,6 +51,7 @@ def test_one_request_is_one_trace_from_its_caller_to_the_database(serve, collect
     }
 
 
+@pytest.mark.parametrize("collector", ONE_PROTOCOL, indirect=True)
 def test_the_spans_of_a_new_user_say_what_happened(serve, collector):
     service = serve(DELIVER_IN_WEB="false", **collector.variables)
 

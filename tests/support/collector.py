@@ -28,6 +28,8 @@ from tests.support.ports import HOST, free_port
 from tests.support.waiting import DEADLINE_SECONDS
 
 PROTOCOLS = ("http/protobuf", "grpc")
+# For a test of something that is the same before any exporter gets it.
+ONE_PROTOCOL = PROTOCOLS[:1]
 SLOW_SECONDS = 1.0
 
 

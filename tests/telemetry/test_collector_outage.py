@@ -7,12 +7,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import httpx2
 import psutil
 import pytest
 from opentelemetry.sdk.metrics.export import MetricExportResult
 from opentelemetry.sdk.resources import Resource
 
-from chassis.process.stop import FLUSH_SECONDS
+from chassis.process.stop import CLOSE_SECONDS, FLUSH_SECONDS
 from chassis.telemetry import instruments
 from chassis.telemetry.logs import COMPLAINT_SECONDS, ComplaintFilter
 from chassis.telemetry.metric_export import MetricPush
@@ -21,6 +22,8 @@ from config import AppConfig
 from observability import Telemetry
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
+from tests.support.deployment import API_KEY
+from tests.support.factories import ADA
 from tests.support.serving import in_parallel
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -66,6 +69,25 @@ def test_a_collector_that_never_ends_costs_neither_memory_nor_the_exit_anything(
     assert growth < 8 * 1024
     assert stopped_after < FLUSH_SECONDS + 0.4
     assert service.errors == ""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("mode", ["drip", "hang"])
+def test_a_collector_that_never_ends_costs_the_exit_of_a_worker_nothing(deployment, provider, mode):
+    with run_collector("http/protobuf", mode) as collector:
+        web, worker = deployment.both(**(collector.variables | TIMEOUT))
+        import_users(web, b'{"email": "b@example.com", "name": "B"}')  # in a process of the pool
+        httpx2.post(f"{web.url}/users", json=ADA)
+        eventually(lambda: provider.taken and worker.logged("Import ended"))
+        arrived = collector.requests
+        assert collector.wait_for(lambda: collector.requests > arrived)
+        status, seconds = worker.stop()
+
+    (closing,) = worker.logged("Stopped: telemetry")
+    assert status == 0
+    assert closing["seconds"] < FLUSH_SECONDS + 0.4
+    assert seconds < CLOSE_SECONDS
+    assert worker.errors == []
 
 
 @pytest.mark.parametrize("mode", ["drip", "hang"])
@@ -214,6 +236,11 @@ def test_spans_that_cannot_be_sent_are_dropped_and_not_kept(serve):
 
     assert growth < 8 * 1024
     assert len(collector.spans) <= 64 + 2 * 32
+
+
+def import_users(web, lines):
+    headers = {"X-API-Key": API_KEY, "Content-Type": "application/x-ndjson"}
+    assert httpx2.post(f"{web.url}/users/import", content=lines, headers=headers).is_success
 
 
 def ask(url, calls):
