@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from chassis.storage.clock import database_time
-from chassis.storage.ids import uuid7
+from chassis.storage.ids import LAST_MILLISECOND, first_id, moment_of, uuid7
 from tests.support.factories import bearer_of, make_user
 from userservice.logins import queries
 
@@ -136,6 +136,22 @@ def test_log_ins_from_before_are_listed_with_what_is_known_of_them(service_clien
     assert (known["refreshed_at"], known["label"]) == (None, None)
     [unknown] = sessions.values()
     assert unknown["created_at"] is None
+
+
+@pytest.mark.parametrize("row_id", [uuid4(), first_id(datetime.max.replace(tzinfo=UTC))])
+def test_an_id_that_tells_no_time_has_none(row_id):
+    assert moment_of(row_id) is None
+
+
+def test_an_id_tells_when_it_was_made():
+    beyond = UUID(int=LAST_MILLISECOND << 80 | 7 << 76)
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+
+    made = moment_of(uuid7())
+
+    assert made is not None
+    assert before <= made <= datetime.now(UTC)
+    assert moment_of(beyond) is None  # past the last year that Python knows
 
 
 def test_a_session_is_ended_with_its_tokens_and_no_other_is(client, user):

@@ -10,10 +10,12 @@ from sqlalchemy import event, func, select
 from app import make_token_issuer
 from chassis.security import fingerprint
 from chassis.storage.database import DatabaseManager
+from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.support.factories import CHEAP_HASHER, begin_log_in, make_user
 from tests.support.orders import hold_everywhere
 from userservice.logins import queries
+from userservice.logins.queries import LogIn
 from userservice.sessions import service as sessions
 from userservice.sessions.errors import SessionNotFound
 from userservice.tokens import service
@@ -85,7 +87,8 @@ class Case:
             )
             credentials.end_log_ins(connection, self.user.id)
 
-    def assert_nothing_works(self):
+    def check(self):
+        """Assert that nothing works any more."""
         with self.database.connection() as connection:
             own = queries.tokens.c.user_id == self.user.id
             assert connection.scalar(select(func.count()).where(own)) == 0
@@ -103,16 +106,16 @@ ENDS = (
 )
 
 
-def hold(database, first, second):
+def hold(database, first, second, make_case=Case):
     """Hold the first piece of work everywhere; return the number of orders."""
     cases = []
 
     def prepare():
-        cases.append(Case(database))
+        cases.append(make_case(database))
         return (lambda: first(cases[-1])), (lambda: second(cases[-1]))
 
     def check():
-        cases[-1].assert_nothing_works()
+        cases[-1].check()
 
     return hold_everywhere(database, prepare, check, *EXPECTED)
 
@@ -136,6 +139,29 @@ def test_a_log_in_verified_with_the_hash_of_before_does_not_survive_an_end(datab
 def test_two_ends_of_the_same_log_ins_do_not_wait_for_each_other(database):
     for end in ENDS:
         assert hold(database, end, Case.end_sessions) >= 3
+
+
+class Crowded(Case):
+    """The same, with as many log-ins as a user may have; the first is the oldest."""
+
+    def __init__(self, database):
+        super().__init__(database)
+        with database.transaction() as connection:
+            for _ in range(service.MAX_LOG_INS - 1):
+                self.issuer.begin(connection, LogIn(self.user.id, uuid7(), None))
+
+    def check(self):
+        """Assert that there are not too many, and that the newest is among them."""
+        with self.database.connection() as connection:
+            assert queries.count_living(connection, self.user.id) <= service.MAX_LOG_INS
+        newest = max((self.claims(each) for each in self.granted), key=lambda each: each.session_id)
+        assert credentials.find_is_superuser(self.database, newest) is False
+
+
+@pytest.mark.parametrize("other", [Case.refresh, Case.log_in], ids=lambda work: work.__name__)
+def test_a_log_in_too_many_ends_the_oldest_whatever_happens_to_that_meanwhile(database, other):
+    assert hold(database, Case.log_in, other, Crowded) >= 5
+    assert hold(database, other, Case.log_in, Crowded) >= 5
 
 
 @pytest.fixture

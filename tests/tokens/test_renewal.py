@@ -143,6 +143,14 @@ def test_repetitions_can_be_switched_off(database, pair):
     assert is_refused(database, issuer, renewed)
 
 
+def test_switched_off_means_also_for_a_transaction_that_began_before_the_spending(database, pair):
+    issuer = make_token_issuer(replace(CONFIG, refresh_reuse_seconds=0))
+    refresh(database, issuer, pair)
+    change(database, pair, spent_at=database_time(timedelta(seconds=5)))
+
+    assert is_refused(database, issuer, pair)
+
+
 def test_of_refreshes_that_race_one_wins_and_the_family_ends_without_repetitions(database, pair):
     issuer = make_token_issuer(replace(CONFIG, refresh_reuse_seconds=0))
     won = []
