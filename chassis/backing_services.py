@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from chassis.clients.http_client import HttpClient
@@ -42,11 +43,10 @@ class BackingServices:
         return pings
 
     def close(self) -> None:
-        """Close all resources that were opened."""
-        self.mailer.close()
-        self.http.close()
-        self.redis.close()
-        self.database.close()
+        """Close all resources that were opened, also when one of them fails."""
+        with ExitStack() as stack:  # the last one first
+            for each in (self.database, self.redis, self.http, self.mailer):
+                stack.callback(each.close)
 
     def _ping_external(self) -> None:
         for ping in self.external:
