@@ -42,8 +42,9 @@ EDITS = (
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
         "pyproject.toml",
-        'layers = ["resources | settings", "jobs", "tokens", "users"]\n',
-        'layers = ["resources | settings", "teams", "jobs", "tokens", "users"]\n',
+        'layers = ["resources | settings", "jobs", "sessions", "tokens", "users", "logins"]\n',
+        'layers = ["resources | settings", "teams", "jobs", "sessions", "tokens", "users",'
+        ' "logins"]\n',
     ),
     Edit(
         "docs/architecture.md",
