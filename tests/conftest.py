@@ -60,6 +60,24 @@ def pytest_configure(config):
     os.environ["TEST_REDIS_URL"] = running.enter_context(servers.valkey())
 
 
+# Files whose tests share what is expensive to make: one process runs all of such a file.
+TOGETHER = ("tests/exercise/test_exercise.py", "tests/test_rename.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand tests out one by one, and those of such a file together."""
+    # Not at the top: pytest may run without xdist.
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def worker_number(worker_id):
     """Number of the process that runs this test, 0 without xdist."""

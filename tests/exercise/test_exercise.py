@@ -10,12 +10,7 @@ from tests.exercise import steps
 from tests.support.clone import MAKE, checked, clone, git, needs_git
 from tests.support.processes import ROOT
 
-pytestmark = [
-    needs_git,
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.xdist_group("exercise"),
-]
+pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(600)]
 STRUCTURE = (
     "tests/test_architecture.py",
     "tests/test_docs.py",
