@@ -20,8 +20,8 @@ MAX_AGE = timedelta(hours=2)
 # Scripts of other origins see the headers on the Fetch standard's own short list, and these.
 EXPOSED = (
     *("ETag", "Link", "Location", "Retry-After", "RateLimit", "RateLimit-Policy"),
-    *("Accept-Patch", "Allow", "Content-Disposition", "Idempotent-Replayed"),
-    *("WWW-Authenticate", "X-Request-ID"),
+    *("Accept-Encoding", "Accept-Patch", "Allow", "Content-Disposition"),
+    *("Idempotent-Replayed", "WWW-Authenticate", "X-Request-ID"),
 )
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 

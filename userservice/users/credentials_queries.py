@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
 from chassis.storage.clock import database_time
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
-from userservice.logins.queries import is_living
+from userservice.logins.queries import owner_of
 from userservice.users.addresses import mailbox_key
 from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
 
@@ -25,7 +25,7 @@ class CredentialsRow(NamedTuple):
 
 _IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
 _GET_BY_SESSION = Prepared(
-    _IS_SUPERUSER.where(is_living(users.c.id, bindparam("session_id", type_=Uuid())))
+    _IS_SUPERUSER.where(users.c.id == owner_of(bindparam("session_id", type_=Uuid())))
 )
 _GET_BY_ISSUE = Prepared(
     _IS_SUPERUSER.where(
