@@ -18,8 +18,12 @@ import pytest
 import chassis
 import userservice
 from app import create_app
+from bootstrap import MAILS
 from chassis.clients.http_client import HttpClient
+from chassis.clients.mail_templates import MailTemplates
 from chassis.clients.redis import RedisManager
+from chassis.clients.smtp_client import SmtpClient
+from chassis.clients.smtp_server import SmtpServer
 from chassis.http.docs import Description
 from chassis.http.rate_limit import RateLimiter
 from chassis.once import once, once_property
@@ -52,9 +56,16 @@ def make_redis():
     return RedisManager("redis://localhost:1", max_connections=1, timeout=SECOND)
 
 
+def make_smtp():
+    server = SmtpServer.at("smtps://localhost:1")
+    return SmtpClient(server, timeout=SECOND, ping_timeout=SECOND)
+
+
 # Class -> how to make one that has made nothing yet.
 OWNERS = {
     HttpClient: lambda: HttpClient(timeout=SECOND),
+    SmtpClient: make_smtp,
+    MailTemplates: lambda: MailTemplates(MAILS, {}),
     RedisManager: make_redis,
     RateLimiter: make_limiter,
     PasswordHasher: lambda: PasswordHasher(memory_kib=8, time_cost=1),
