@@ -432,6 +432,7 @@ def test_settings_of_emails_that_do_not_go_together_are_refused(variables, refus
         ("smtp://mail:1025", "smtp://mail:1025"),
         ("smtps://apikey:p%40ss@mail.example", "smtps://apikey:***@mail.example"),
         ("smtps://u:p@w@mail.example", "smtps://u:***@mail.example"),
+        ("smtps://a@b.example:p@mail.example", "smtps://***@mail.example"),
         (
             "smtp+starttls://a%40b.example:p@[::1]:25/",
             "smtp+starttls://a%40b.example:***@[::1]:25/",
@@ -776,6 +777,8 @@ def test_a_refusal_never_shows_a_secret(text):
         ("REDIS_URL", "unix://pw@/run/redis.sock", "unix://***@/run/redis.sock"),
         ("EMAIL_SERVICE_URL", "https://to@ken@mail/x", "https://***@mail/x"),
         ("EMAIL_SERVICE_URL", "https://u:p@s@w@mail/x", "https://u:***@mail/x"),
+        ("EMAIL_SERVICE_URL", "https://a@b.example:pw@mail/x", "https://***@mail/x"),
+        ("REDIS_URL", "redis://a@b:p@w@cache/0", "redis://***@cache/0"),
         ("EMAIL_SERVICE_URL", "https://u:p@mail/x?key=p@w", "https://u:***@mail/x?key=***"),
         ("EMAIL_SERVICE_URL", "https://mail/x?ApiKey=pw&a=b", "https://mail/x?ApiKey=***&a=b"),
         ("API_KEY", "pw", "***"),
