@@ -84,6 +84,7 @@ class Session(smtplib.SMTP):
         Raises:
             Unsupported: the server offers none of the mechanisms.
             SmtpRefusal: the name or the password is wrong.
+            UnreadableReply: the server asks for more than the mechanism has, or for nothing.
         """
         self.user, self.password = name, password
         offered = self.esmtp_features.get("auth", "").upper().split()
@@ -97,6 +98,9 @@ class Session(smtplib.SMTP):
             reply = error.smtp_error
             text = reply if isinstance(reply, bytes) else reply.encode()
             raise SmtpRefusal(Concern.LOG_IN, error.smtp_code, text) from None
+        except (smtplib.SMTPException, ValueError):
+            # Without a cause: the words of a server that asks on and on may be our password.
+            raise UnreadableReply from None
 
     def is_quiet(self) -> bool:
         """Tell whether the other side has neither hung up nor said what nobody asked for."""

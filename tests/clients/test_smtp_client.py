@@ -6,6 +6,7 @@ keep its test from ending.
 
 from __future__ import annotations
 
+import traceback
 from contextlib import closing, contextmanager
 from datetime import timedelta
 
@@ -121,6 +122,28 @@ def test_a_server_that_floods_is_hung_up_on(replies, line):
 def test_a_server_that_does_not_speak_smtp_is_left(said):
     with calling(hangs(said)) as (_, client), pytest.raises(UnreadableReply):
         client.deliver(MAIL)
+
+
+@pytest.mark.parametrize("question", [None, b"!", b"a"], ids=["an echo", "no word", "half a word"])
+def test_a_server_that_asks_for_more_than_a_name_and_a_password_is_left(question):
+    asked = []
+
+    def behave(peer, _service):
+        converse(peer, BANNER, b"250-mail.test\r\n250 AUTH PLAIN\r\n")
+        while word := peer.recv(65_536).split()[-1:]:
+            asked.extend(word)
+            peer.sendall(b"334 " + (question or word[0]) + b"\r\n")
+        return False
+
+    def with_a_name(server):
+        return server.server_url.replace("//", "//name:password@")
+
+    with calling(behave, url=with_a_name) as (_, client), pytest.raises(UnreadableReply) as failure:
+        client.deliver(MAIL)
+
+    shown = "".join(traceback.format_exception(failure.value))
+    assert asked
+    assert asked[0].decode() not in shown
 
 
 @pytest.mark.parametrize("taken", range(5))
