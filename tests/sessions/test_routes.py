@@ -172,6 +172,23 @@ def test_a_session_can_be_ended_once(client, user):
     assert statuses == [204, 404]
 
 
+def test_a_session_that_has_expired_is_not_found_and_counts_as_ended_by_nobody(
+    client, service_client, database, user
+):
+    tokens = log_in(client, user)
+    refreshed = refresh(client, tokens).json
+    with database.connection() as connection:
+        connection.execute(update(queries.tokens).values(expires_at=database_time()))
+    before = counted(service_client)
+
+    status = end(service_client, user, f"/{sid_of(tokens)}")
+    client.post("/auth/revoke", data={"token": refreshed["refresh_token"]})
+
+    assert status == 404
+    assert refresh(client, refreshed).status_code == 400
+    assert counted(service_client) == before
+
+
 def test_administrators_may_end_a_session(client, service_client, user):
     tokens = log_in(client, user)
 

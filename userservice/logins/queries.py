@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     null,
     select,
     update,
@@ -136,8 +137,13 @@ def count_living(connection: Connection, user_id: UUID, *, but: UUID | None = No
 
 
 def delete_family(connection: Connection, user_id: UUID, family_id: UUID) -> int:
-    """Remove all tokens of a user's log-in, spent or not; return their number."""
-    statement = delete(tokens).where(tokens.c.family_id == family_id, tokens.c.user_id == user_id)
+    """Remove all tokens of a user's log-in that lives, spent or not; return their number.
+
+    One that has expired has ended by itself: the cleanup removes it.
+    """
+    owner = owner_of(literal(family_id, tokens.c.family_id.type)).correlate(None)
+    is_own = tokens.c.user_id == user_id
+    statement = delete(tokens).where(tokens.c.family_id == family_id, is_own, owner == user_id)
     return connection.execute(statement).rowcount
 
 
