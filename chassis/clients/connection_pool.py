@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 # Longer, and a firewall on the way may have forgotten the connection without a word.
@@ -62,9 +63,8 @@ class ConnectionPool(Generic[Kept]):
     def give(self, place: Hashable, connection: Kept) -> None:
         """Take a connection back, or close it where it is of no more use."""
         with self._lock:
-            if connection.is_kept and not self._is_closed:
+            if connection.is_kept and not self._is_closed and self._is_swept():
                 self._idle[place].append((connection, time.monotonic() + self._idle_seconds))
-                self._sweeper = self._sweeper or self._start_sweeper()
                 return
         connection.close()
 
@@ -78,6 +78,13 @@ class ConnectionPool(Generic[Kept]):
             self._idle.clear()
         for connection in idle:
             connection.close()
+
+    def _is_swept(self) -> bool:
+        """Tell whether idle connections will be closed: there may be no thread left for that."""
+        # The call that was made is over and done; it must not fail for this.
+        with suppress(RuntimeError):
+            self._sweeper = self._sweeper or self._start_sweeper()
+        return self._sweeper is not None
 
     def _start_sweeper(self) -> threading.Timer:
         sweeper = threading.Timer(self._idle_seconds, self._sweep)
@@ -94,7 +101,9 @@ class ConnectionPool(Generic[Kept]):
             for place, connection, until in idle:
                 if now < until:
                     self._idle[place].append((connection, until))
-            self._sweeper = self._start_sweeper() if self._idle else None
+            self._sweeper = None
+            if self._idle:
+                self._is_swept()
         for _, connection, until in idle:
             if now >= until:
                 connection.close()

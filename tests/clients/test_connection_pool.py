@@ -68,3 +68,19 @@ def test_nothing_is_kept_in_a_pool_that_is_closed():
 
     assert kept.ended.is_set()
     assert late.ended.is_set()
+
+
+def test_a_call_that_is_done_does_not_fail_where_no_thread_is_left(monkeypatch):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    pool: ConnectionPool[Line] = ConnectionPool()
+    late, kept = Line(), Line()
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", start)
+        pool.give("place", late)
+    pool.give("place", kept)
+
+    assert late.ended.is_set()
+    assert pool.take("place") is kept
+    pool.close()
