@@ -285,6 +285,7 @@ def test_a_url_is_taken_as_it_stands(variable, text):
         ("DATABASE_URL", "postgresql://h:port/d"),
         ("DATABASE_URL", "postgresql://h:/d"),
         ("DATABASE_URL", "postgresql://h:99999/d"),
+        ("DATABASE_URL", "postgresql://h:0/d"),
         ("DATABASE_URL", "Postgresql://h/d"),
         ("DATABASE_URL", " postgresql://h/d"),
         ("DATABASE_URL", "postgresql://h/\nd"),
@@ -294,6 +295,7 @@ def test_a_url_is_taken_as_it_stands(variable, text):
         ("REDIS_URL", "http://h"),
         ("EMAIL_SERVICE_URL", "mail.example.com"),
         ("EMAIL_SERVICE_URL", "https://:443"),
+        ("EMAIL_SERVICE_URL", "smtps://h:0"),
         ("EMAIL_SERVICE_URL", "ftp://h"),
         ("PAYMENT_SERVICE_URL", "http://h\x00/"),
     ],
@@ -380,6 +382,7 @@ def test_a_mailbox_is_an_address_with_or_without_a_name(typed, kept):
         *("example.com", "a@b@c", "Example no-reply@example.com", "<no-reply@example.com", "a@-b"),
         *("a@example.com\r\nBcc: b@example.com", "A\nB <a@example.com>", "A <a@e.com>, b@e.com"),
         *("jörg@example.com", "a@localhost", "A <b> <a@example.com>"),
+        "=?utf-8?q?=0D=0ABcc?=@example.com",
     ],
 )
 def test_a_mailbox_that_a_server_would_refuse_is_refused_in_one_line(typed):

@@ -108,7 +108,8 @@ def url(*schemes: str) -> Kind:
         is_readable = raw.isprintable() and raw == raw.strip()
         if scheme not in schemes or not is_readable or not _has_host(parts, scheme):
             raise ValueError(raw)
-        _ = parts.port  # raises ValueError when it is no number
+        if parts.port == 0:  # raises ValueError when it is no number; libraries read 0 as none
+            raise ValueError(raw)
         check_separators(raw)
         check_options(raw)
         check_mail_server(raw)
@@ -141,12 +142,16 @@ def mailbox() -> Kind:
 
 
 def _ascii_address(raw: str) -> str:
-    """Return an address with its domain in ASCII; a local part beyond it is refused."""
+    """Return an address with its domain in ASCII.
+
+    Raises:
+        ValueError: it is none, its local part goes beyond ASCII, or looks like an encoded word.
+    """
     # Few processes send e-mails by themselves.
     import email_validator  # noqa: PLC0415
 
     address = email_validator.validate_email(raw, check_deliverability=False).ascii_email
-    if address is None:
+    if address is None or "=?" in address:  # the latter is decoded where a header is written
         raise ValueError(raw)
     return address
 
