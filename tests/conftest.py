@@ -52,6 +52,10 @@ def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell lets its background jobs ignore Ctrl-C; programs that tests start would, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if (
+        signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    ):  # so does nohup; a handler is not inherited
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     running = ExitStack()

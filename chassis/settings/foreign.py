@@ -166,8 +166,10 @@ def find_wrong(variables: Mapping[str, str], numbers: Mapping[str, Kind]) -> lis
     """Return a sentence for each of the variables whose library could not use it."""
     wrong = []
     for name, kind in numbers.items():
+        if name not in variables:
+            continue
         try:
-            kind.parse(variables.get(name, "1"))
+            kind.parse(variables[name])
         except ValueError:
             wrong.append(f"{name} must be {kind.accepts}, not {variables[name]!r}")
     return wrong

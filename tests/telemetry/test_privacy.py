@@ -111,6 +111,9 @@ def drive(  # noqa: PLR0915 - one line a call
     call("PATCH", path, json={"email": OTHER}, headers=merge)
     call("PATCH", path, json={EMAIL: NAME}, headers=merge)
     call("PATCH", path, json={"name": NAME}, headers=merge | {"If-Match": f'"{EMAIL}"'})
+    call("GET", f"{path}/sessions{query}", headers=bearer)
+    call("DELETE", f"{path}/sessions/{NOBODY[7:]}", headers=bearer)
+    call("DELETE", f"{path}/sessions?keep={quote(EMAIL)}", headers=bearer)
     refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     call("POST", "/auth/token", data=refresh)
     call("POST", "/auth/token", data=refresh)
@@ -125,7 +128,7 @@ def drive(  # noqa: PLR0915 - one line a call
     call("GET", f"/users/export{query}", headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
-    for probe in ("/health", "/ready", "/metrics", "/version", "/openapi.json", "/docs"):
+    for probe in ("/", "/health", "/ready", "/metrics", "/version", "/openapi.json", "/docs"):
         call("GET", f"{probe}{query}")
     call("GET", f"/docs/{EMAIL}")
     call("GET", f"/problems/{EMAIL}{query}")
