@@ -41,8 +41,8 @@ def database(postgresql_url):
         yield manager
 
 
-# Times by the database's own clock differ each time. So what a replay ends is not old enough for the
-# purge in it: deleted users and jobs do not count.
+# Times by the database's own clock differ each time. So what a replay ends is not old enough for
+# the purge in it: deleted users and jobs do not count.
 CLOCKED = {
     "idempotency_keys": {"created_at"},
     "outbox_messages": {"due_at", "expires_at"},
