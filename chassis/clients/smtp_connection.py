@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from chassis.clients.smtp_server import Concern, Security, SmtpRefusal, SmtpServer
-from chassis.clients.smtp_session import Session
+from chassis.clients.smtp_session import Session, refusal_of
 from chassis.errors import Undeliverable
 from chassis.network.deadline import Deadline
 from chassis.network.resolver import Resolver
@@ -120,7 +120,7 @@ class SmtpConnection:
             code, reply = self._session.data(content)
         except smtplib.SMTPDataError as error:
             # Without a cause: the words of a server may hold addresses.
-            raise SmtpRefusal(Concern.MESSAGE, error.smtp_code, _bytes(error)) from None
+            raise refusal_of(Concern.MESSAGE, error) from None
         if code != _DONE:
             raise SmtpRefusal(Concern.MESSAGE, code, reply)
 
@@ -172,8 +172,3 @@ def open_session(
         session.close()
         raise
     return session
-
-
-def _bytes(error: smtplib.SMTPResponseException) -> bytes:
-    text = error.smtp_error
-    return text if isinstance(text, bytes) else text.encode()

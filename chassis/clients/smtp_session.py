@@ -95,16 +95,14 @@ class Session(smtplib.SMTP):
         try:
             self.auth(usable[0], mechanisms[usable[0]])
         except smtplib.SMTPAuthenticationError as error:
-            reply = error.smtp_error
-            text = reply if isinstance(reply, bytes) else reply.encode()
-            raise SmtpRefusal(Concern.LOG_IN, error.smtp_code, text) from None
+            raise refusal_of(Concern.LOG_IN, error) from None
         except (smtplib.SMTPException, ValueError):
             # Without a cause: the words of a server that asks on and on may be our password.
             raise UnreadableReply from None
 
     def is_quiet(self) -> bool:
         """Tell whether the other side has neither hung up nor said what nobody asked for."""
-        return not self._received and is_quiet(self.peer)
+        return self.is_in_step and is_quiet(self.peer)
 
     @property
     def is_in_step(self) -> bool:
@@ -145,6 +143,13 @@ class Session(smtplib.SMTP):
         if len(line) > limit:
             raise UnreadableReply
         return line
+
+
+def refusal_of(concern: Concern, error: smtplib.SMTPResponseException) -> SmtpRefusal:
+    """Return a refusal that the library raised as an error of its own."""
+    text = error.smtp_error
+    reply = text if isinstance(text, bytes) else text.encode()
+    return SmtpRefusal(concern, error.smtp_code, reply)
 
 
 def _expect(reply: tuple[int, bytes], code: int, concern: Concern) -> None:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, request
 
+from chassis.http.options import all_methods
 from chassis.http.web import empty_response
 
 # Browsers keep a permission for at most two hours (Chromium) or a day (Firefox).
@@ -34,9 +35,7 @@ def allow_origins(app: Flask, origins: Collection[str]) -> None:
     """
     if not origins:
         return
-    methods = ", ".join(
-        sorted({each for rule in app.url_map.iter_rules() for each in rule.methods or ()})
-    )
+    methods = ", ".join(sorted(all_methods(app)))
 
     @app.before_request
     def answer_preflight() -> Response | None:

@@ -108,14 +108,12 @@ def get_docs_asset(asset: str) -> Response:
         return Response(START, mimetype="text/javascript")
     content, media_type, etag = _read_asset(asset)
     response = Response(content, mimetype=media_type)
-    response = _unless_known(response, etag)
-    response.headers["Cache-Control"] = "public, max-age=86400"
-    return response
+    return _unless_known(response, etag, caching="public, max-age=86400")
 
 
-def _unless_known(response: Response, etag: str) -> Response:
-    """Turn an answer into 304 for a caller who has it; caches may keep it, and ask each time."""
-    response.headers["Cache-Control"] = "public, no-cache"
+def _unless_known(response: Response, etag: str, *, caching: str = "public, no-cache") -> Response:
+    """Turn an answer into 304 for a caller who has it; by default caches ask each time."""
+    response.headers["Cache-Control"] = caching
     response.set_etag(etag)
     response.make_conditional(request)
     return response

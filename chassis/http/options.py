@@ -24,7 +24,7 @@ def register_options(app: Flask) -> None:
         """Answer OPTIONS of `*`, which stands for all addresses (RFC 9110, 9.3.7)."""
         if request.environ["PATH_INFO"] == "*":
             # Without a code: Flask takes it for an answer, not for a failure.
-            raise HTTPException(response=_answer_with(_all_methods(app)))
+            raise HTTPException(response=_answer_with(all_methods(app)))
         fail(request)
 
     app.raise_routing_exception = answer_for_all  # type: ignore[method-assign]
@@ -54,5 +54,6 @@ def _answer_with(methods: Iterable[str]) -> Response:
     return empty_response(HTTPStatus.NO_CONTENT, {"Allow": ", ".join(sorted(methods))})
 
 
-def _all_methods(app: Flask) -> set[str]:
+def all_methods(app: Flask) -> set[str]:
+    """Return the methods that any address of an application has."""
     return {method for rule in app.url_map.iter_rules() for method in rule.methods or ()}

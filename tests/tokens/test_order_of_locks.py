@@ -147,13 +147,13 @@ class Crowded(Case):
     def __init__(self, database):
         super().__init__(database)
         with database.transaction() as connection:
-            for _ in range(service.MAX_LOG_INS - 1):
+            for _ in range(queries.MAX_LOG_INS - 1):
                 self.issuer.begin(connection, LogIn(self.user.id, uuid7(), None))
 
     def check(self):
         """Assert that there are not too many, and that the newest is among them."""
         with self.database.connection() as connection:
-            assert queries.count_living(connection, self.user.id) <= service.MAX_LOG_INS
+            assert queries.count_living(connection, self.user.id) <= queries.MAX_LOG_INS
         newest = max((self.claims(each) for each in self.granted), key=lambda each: each.session_id)
         assert credentials.find_is_superuser(self.database, newest) is False
 

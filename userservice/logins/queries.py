@@ -29,6 +29,9 @@ from sqlalchemy import (
 from chassis.storage.clock import NO_TIME, database_time
 from userservice.logins.models import RefreshToken
 
+# Log-ins of a user that live at the same time; another one ends the oldest.
+MAX_LOG_INS = 100
+
 tokens: Table = RefreshToken.__table__  # type: ignore[assignment]  # a Table, declared wider
 UNSPENT = tokens.c.spent_at.is_(None)
 _EXPIRED = tokens.c.expires_at <= database_time()

@@ -14,8 +14,6 @@ from userservice.users import credentials
 from userservice.users.errors import UserNotFound
 from userservice.users.service import get_user
 
-MAX_LISTED = 100
-
 
 def list_sessions(database: DatabaseManager, user_id: UUID) -> Sequence[SessionRow]:
     """Return the newest log-ins of a user that live, the newest first.
@@ -25,7 +23,7 @@ def list_sessions(database: DatabaseManager, user_id: UUID) -> Sequence[SessionR
     """
     get_user(database, user_id)
     with database.connection() as connection:
-        return queries.list_living(connection, user_id, limit=MAX_LISTED)
+        return queries.list_living(connection, user_id, limit=queries.MAX_LOG_INS)
 
 
 def end_session(database: DatabaseManager, user_id: UUID, session_id: UUID) -> None:

@@ -21,8 +21,6 @@ from userservice.users import credentials
 
 logger = logging.getLogger(__name__)
 
-# Log-ins of a user that live at the same time; another one ends the oldest.
-MAX_LOG_INS = 100
 # How often a log-in looks again, because the stored hash changed while it was being verified.
 ATTEMPTS = 3
 
@@ -86,7 +84,7 @@ def _begin(
         if known_hash is None or not same_secret(verified.password_hash, known_hash):
             return None
         pair = issuer.begin(connection, log_in)
-        ended = queries.delete_oldest(connection, log_in, beside=MAX_LOG_INS - 1)
+        ended = queries.delete_oldest(connection, log_in, beside=queries.MAX_LOG_INS - 1)
     report_ended(verified.user_id, ended, Reason.LIMIT)
     return pair
 

@@ -11,7 +11,7 @@ from tests.support.chaos.fault import Fault, Part
 from tests.support.chaos.scene import Chaos, are_gone
 from tests.support.waiting import eventually
 
-# What a new process needs to become ready.
+# The parts without which a new process does not become ready.
 NEEDED = frozenset({Part.WEB, Part.DATABASE, Part.NAMES})
 
 
