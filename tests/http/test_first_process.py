@@ -52,6 +52,49 @@ def test_nothing_that_takes_time_is_imported_before_sigterm_is_heard(file):
     assert set(before) == {"chassis.process.first_process"} | ({"__future__"} & set(before))
 
 
+# Places at which an exception of the handler would not end the process.
+SWALLOWED = {
+    "callback": "weakref.ref(Referent(), lambda _: os.kill(1, signal.SIGTERM))",
+    "finalizer": "Finalized()",
+    "except": "catch()",
+}
+PROGRAM = """
+import os, signal, time, weakref
+from chassis.process.first_process import hear_sigterm
+
+hear_sigterm()
+
+class Referent:
+    pass
+
+class Finalized:
+    def __del__(self):
+        os.kill(1, signal.SIGTERM)
+
+def catch():
+    try:
+        os.kill(1, signal.SIGTERM)
+        time.sleep(30)
+    except BaseException:
+        pass
+
+{place}
+"""
+
+
+@pytest.mark.parametrize("place", SWALLOWED.values(), ids=SWALLOWED.keys())
+def test_sigterm_ends_the_first_process_wherever_it_finds_it(place):
+    if not is_possible():
+        pytest.skip("no namespaces here")
+    program = PROGRAM.format(place=place)
+
+    result = subprocess.run(
+        [*NAMESPACE, sys.executable, "-c", program], cwd=ROOT, check=False, timeout=60
+    )
+
+    assert result.returncode == 128 + signal.SIGTERM
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("seconds", [0, 0.5, 2.0])
@@ -80,6 +123,6 @@ def test_the_first_process_ends_on_sigterm_while_it_starts(command, seconds, tmp
         with suppress(ProcessLookupError):  # there was nothing to do
             os.kill(child, signal.SIGTERM)
         try:
-            process.wait(10)
+            process.wait(60)
         finally:
             process.kill()
