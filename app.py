@@ -157,7 +157,13 @@ def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
     if not config.rate_limit_enabled:
         return None
     return RateLimiter(
-        {"registration": config.rate_limit_registration, "login": config.rate_limit_login},
+        {
+            "registration": config.rate_limit_registration,
+            "login": config.rate_limit_login,
+            "password": config.rate_limit_password,
+            "recovery": config.rate_limit_recovery,
+            "recovery_client": config.rate_limit_recovery_client,
+        },
         redis_url=config.redis_url,
         timeout=timedelta(seconds=config.redis_timeout_seconds),
     )

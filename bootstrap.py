@@ -15,14 +15,16 @@ from chassis.clients.redis import RedisManager
 from chassis.clients.resilience import CircuitBreaker
 from chassis.clients.terminal_mailer import TerminalMailer
 from chassis.errors import AppError
+from chassis.links import Links
 from chassis.process.start import FAILED, refuse
 from chassis.security import PasswordHasher
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from chassis.storage.failures import in_one_line
 from chassis.tasks import InlineTasks, TaskRunner
-from config import ROOT, AppConfig
+from config import ROOT, AppConfig, Environment
 from userservice import SERVICE_NAME
+from userservice.users.links import lifetimes
 
 if TYPE_CHECKING:
     from chassis.clients.smtp_mailer import SmtpMailer
@@ -55,7 +57,24 @@ def open_backing_services(config: AppConfig, tasks: TaskRunner | None = None) ->
             time_cost=config.password_time_cost,
             parallel=config.password_concurrency,
         ),
+        links=make_links(config),
         external=tuple(_external_pings(config, http, mailer)),
+    )
+
+
+def make_links(config: AppConfig) -> Links:
+    """Make what signs the links of e-mails; all processes must have the same secret."""
+    is_development = config.environment is Environment.DEVELOPMENT
+    default = f"http://localhost:{config.port}" if is_development else ""
+    return Links(
+        config.jwt_secret,
+        config.jwt_secret_previous,
+        page=config.account_page(default=default),
+        lifetimes=lifetimes(
+            reset_seconds=config.reset_token_seconds,
+            invite_seconds=config.invite_token_seconds,
+            email_seconds=config.email_token_seconds,
+        ),
     )
 
 

@@ -18,7 +18,6 @@ from chassis.settings.kinds import (
     header,
     integer,
     member,
-    origins,
     seconds,
     subset,
     text,
@@ -123,9 +122,6 @@ class AppConfig(ServiceSettings):
     rate_limit_enabled: bool = setting(True, boolean(), "Whether rates are limited.")
     trusted_proxy_hops: int = setting(
         0, integer(0, 10), "Proxies before the service whose X-Forwarded-For is believed."
-    )
-    cors_origins: frozenset[str] = setting(
-        frozenset(), origins(), "Web pages whose scripts may call the API; empty: none."
     )
 
     outbox_lease_seconds: float = setting(

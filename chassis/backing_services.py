@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chassis.clients.http_client import HttpClient
 from chassis.clients.mailer import Mailer
 from chassis.clients.redis import RedisManager
+from chassis.links import Links
 from chassis.security import PasswordHasher
 from chassis.storage.database import DatabaseManager
 from chassis.tasks import TaskRunner
@@ -28,6 +29,7 @@ class BackingServices:
     mailer: Mailer
     tasks: TaskRunner
     hasher: PasswordHasher
+    links: Links
     external: tuple[Callable[[], None], ...]
 
     def pings(self) -> dict[str, Callable[[], None]]:

@@ -4,13 +4,16 @@ import dataclasses
 import os
 import sys
 import unicodedata
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
+from bootstrap import make_links
+from chassis.errors import Undeliverable
 from chassis.settings.variables import ConfigError
 from chassis.storage.database import DatabaseManager
 from chassis.storage.postgresql import connect_arguments
@@ -842,3 +845,64 @@ def test_a_key_that_no_caller_can_send_is_refused_by_name(key):
     (problem,) = caught.value.problems
     assert problem.startswith("API_KEY must be letters, digits and signs of ASCII")
     assert key not in problem
+
+
+@pytest.mark.parametrize(
+    ("variables", "refusal"),
+    [
+        (
+            {"PUBLIC_URL": "https://a.example?b"},
+            "PUBLIC_URL and ACCOUNT_URL must have no query, fragment or credentials",
+        ),
+        (
+            {"ACCOUNT_URL": "https://a.example/#b", "CORS_ORIGINS": "https://a.example"},
+            "PUBLIC_URL and ACCOUNT_URL must have no query, fragment or credentials",
+        ),
+        (
+            {"ACCOUNT_URL": "https://b.example/c", "PUBLIC_URL": "https://a.example"},
+            "ACCOUNT_URL must have the origin of PUBLIC_URL, or one in CORS_ORIGINS",
+        ),
+        (
+            {"ACCOUNT_URL": "https://b.example/c"},
+            "ACCOUNT_URL must have the origin of PUBLIC_URL, or one in CORS_ORIGINS",
+        ),
+        (
+            PRODUCTION | {"PUBLIC_URL": "http://a.example"},
+            "PUBLIC_URL must begin with https:// in production",
+        ),
+        (
+            PRODUCTION | {"ACCOUNT_URL": "http://a.example/b", "CORS_ORIGINS": "http://a.example"},
+            "ACCOUNT_URL must begin with https:// in production",
+        ),
+    ],
+)
+def test_pages_that_links_cannot_lead_to_are_refused(variables, refusal):
+    assert problems(variables) == [refusal]
+
+
+@pytest.mark.parametrize(
+    ("variables", "page"),
+    [
+        ({}, "http://localhost:8080/account"),
+        ({"PORT": "9"}, "http://localhost:9/account"),
+        ({"ENVIRONMENT": "staging"}, ""),
+        ({"PUBLIC_URL": "https://a.example/prefix/"}, "https://a.example/prefix/account"),
+        (
+            {"PUBLIC_URL": "https://a.example", "ACCOUNT_URL": "https://A.example:443/me"},
+            "https://A.example:443/me",
+        ),
+        (
+            {"ACCOUNT_URL": "https://b.example/me", "CORS_ORIGINS": "https://b.example"},
+            "https://b.example/me",
+        ),
+    ],
+)
+def test_links_lead_to_the_page_of_the_service_or_to_another(variables, page):
+    config = AppConfig.from_env(variables)
+
+    link = make_links(config).make("reset", UUID(int=1), made_at=datetime.now(UTC))
+    if page:
+        assert make_links(config).address(link) == f"{page}#{link}"
+    else:
+        with pytest.raises(Undeliverable):
+            make_links(config).address(link)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from chassis.settings.kinds import boolean, choice, header, integer, mailbox, rate, seconds, url
+from chassis.settings.kinds import (
+    boolean,
+    choice,
+    header,
+    integer,
+    mailbox,
+    origin_of,
+    origins,
+    rate,
+    seconds,
+    url,
+)
 from chassis.settings.variables import setting
 
 
@@ -31,6 +43,75 @@ class AccountSettings:
     refresh_reuse_seconds: float = setting(
         10.0, seconds(0, 60), "How long a refresh whose answer was lost can be repeated; 0: never."
     )
+    rate_limit_password: str = setting(
+        "10/minute", rate(), "Requests of each user that bring the current password along."
+    )
+    rate_limit_recovery: str = setting(
+        "5/hour", rate(), "E-mails for each address whose password is forgotten; more are not sent."
+    )
+    rate_limit_recovery_client: str = setting(
+        "30/hour", rate(), "Requests of each client about forgotten passwords."
+    )
+    email_verification: str = setting(
+        "off",
+        choice("off", "optional"),
+        "Whether new addresses are confirmed by a link; off: they count at once.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkSettings:
+    """Pages of people: where they are, where links in e-mails lead, and how long they hold."""
+
+    cors_origins: frozenset[str] = setting(
+        frozenset(), origins(), "Web pages whose scripts may call the API; empty: none."
+    )
+
+    public_url: str = setting(
+        "", url("http", "https"), "Address under which people reach the service; empty: unknown."
+    )
+    account_url: str = setting(
+        "", url("http", "https"), "Page that links in e-mails lead to; empty: PUBLIC_URL/account."
+    )
+    reset_token_seconds: int = setting(
+        3600, integer(60, 604_800), "How long a link to reset a password holds."
+    )
+    invite_token_seconds: int = setting(
+        604_800, integer(60, 31_536_000), "How long an invitation holds."
+    )
+    email_token_seconds: int = setting(
+        259_200, integer(60, 2_592_000), "How long a link to confirm an address holds."
+    )
+
+    def account_page(self, *, default: str) -> str:
+        """Return the address of the page that links lead to; empty when it is unknown.
+
+        Args:
+            default: Taken when neither the page nor the service has a public address.
+        """
+        service = (self.public_url or default).rstrip("/")
+        return self.account_url or (f"{service}/account" if service else "")
+
+    def link_contradictions(self) -> dict[str, bool]:
+        """Return sentence -> whether it is broken."""
+        pages = (self.public_url, self.account_url)
+        return {
+            "PUBLIC_URL and ACCOUNT_URL must have no query, fragment or credentials": any(
+                re.search("[?#@]", each) for each in pages
+            ),
+            "ACCOUNT_URL must have the origin of PUBLIC_URL, or one in CORS_ORIGINS": (
+                bool(self.account_url)
+                and origin_of(self.account_url)
+                not in {origin_of(self.public_url), *self.cors_origins}
+            ),
+        }
+
+    def link_refusals(self) -> dict[str, bool]:
+        """Return sentence -> whether it is broken, for production."""
+        return {
+            f"{name} must begin with https:// in production": value.startswith("http:")
+            for name, value in (("PUBLIC_URL", self.public_url), ("ACCOUNT_URL", self.account_url))
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +190,7 @@ class MailSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceSettings(AccountSettings, TransferSettings, MailSettings):
+class ServiceSettings(AccountSettings, LinkSettings, TransferSettings, MailSettings):
     """All settings that belong to resources; a new class of them is added to the bases."""
 
     def contradictions(self) -> dict[str, bool]:
@@ -118,9 +199,10 @@ class ServiceSettings(AccountSettings, TransferSettings, MailSettings):
             "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
                 self.refresh_token_seconds <= self.access_token_seconds
             ),
+            **self.link_contradictions(),
             **self.mail_contradictions(),
         }
 
     def refusals(self) -> dict[str, bool]:
         """Return sentence -> whether it is broken, for settings that production must not have."""
-        return self.mail_refusals()
+        return self.link_refusals() | self.mail_refusals()

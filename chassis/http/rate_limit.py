@@ -151,6 +151,38 @@ def limit_address(name: str, address: str) -> None:
     _apply(name, lambda: f"address:{fingerprint(address.encode())}")
 
 
+def limit_caller(name: str) -> Callable[[View], View]:
+    """Limit how often each caller may call a route; nobody is exempt.
+
+    For routes at which a thief of somebody's token could guess on.
+    """
+
+    def mark(view: View) -> View:
+        @wraps(view)
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            caller = principal()
+            _count(name, f"caller:{caller.name if caller is not None else ''}")
+            return view(*args, **kwargs)
+
+        limited.__dict__["limit"] = name
+        return cast("View", limited)
+
+    return mark
+
+
+def is_within(name: str, address: str) -> bool:
+    """Count a request that names an e-mail address; return False beyond the limit.
+
+    The answer shows nothing of it: neither a status nor a header. Nobody is exempt.
+    """
+    limiter = web_context().rate_limiter
+    if limiter is None:
+        return True
+    verdict = limiter.hit(name, f"address:{fingerprint(address.encode())}")
+    instruments.count_rate_limit(name, is_allowed=verdict.is_allowed)
+    return verdict.is_allowed
+
+
 def client_network() -> str:
     """Return the client's name for a limit: its IPv4 address, or the /64 of its IPv6 address."""
     try:
@@ -163,11 +195,16 @@ def client_network() -> str:
 
 
 def _apply(name: str, make_key: Callable[[], str]) -> None:
-    limiter = web_context().rate_limiter
     caller = principal()
-    if limiter is None or (caller is not None and caller.is_administrator):
+    if caller is None or not caller.is_administrator:
+        _count(name, make_key())
+
+
+def _count(name: str, key: str) -> None:
+    limiter = web_context().rate_limiter
+    if limiter is None:
         return
-    verdict = limiter.hit(name, make_key())
+    verdict = limiter.hit(name, key)
     instruments.count_rate_limit(name, is_allowed=verdict.is_allowed)
     tightest = request.environ.get(_TIGHTEST)
     if tightest is None or verdict.remaining <= tightest[1].remaining:

@@ -186,6 +186,16 @@ def _origin(raw: str) -> str:
     return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}"
 
 
+def origin_of(address: str) -> str:
+    """Return the origin of a page as browsers write it; empty for the empty address.
+
+    Raises:
+        ValueError: it has none.
+    """
+    parts = urlsplit(address)
+    return _origin(f"{parts.scheme}://{parts.netloc}") if address else ""
+
+
 def _lookup(values: Mapping[str, Any]) -> Callable[[str], Any]:
     def parse(raw: str) -> Any:
         try:

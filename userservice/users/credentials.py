@@ -12,12 +12,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from chassis.security import PasswordHasher
 from chassis.signatures import AccessClaims
 from chassis.storage.database import DatabaseManager
 from chassis.telemetry.tracing import personal, set_attributes, trace_function
 from userservice.logins import queries as logins
 from userservice.users import credentials_queries as queries
-from userservice.users.credentials_queries import CredentialsRow
+from userservice.users.credentials_queries import Checked, CredentialsRow
+from userservice.users.errors import UserNotFound, WrongPassword
 
 
 def find_is_superuser(database: DatabaseManager, claims: AccessClaims) -> bool | None:
@@ -61,6 +63,28 @@ def store_password_hash(
         return queries.replace_password_hash(
             connection, user_id, old_hash=old_hash, new_hash=new_hash
         )
+
+
+def check_password(
+    database: DatabaseManager, hasher: PasswordHasher, user_id: UUID, password: str
+) -> Checked:
+    """Return a live user whose password this is, as the check found the user.
+
+    One password is verified in any case, so that the time does not tell whether there is one.
+
+    Raises:
+        WrongPassword: it is another one, or there is none.
+        UserNotFound: there is no such live user.
+        Unavailable: too many passwords are being hashed.
+    """
+    with database.connection() as connection:
+        found = queries.find_checked(connection, user_id)
+    is_right = hasher.verify(found.password_hash if found is not None else None, password)
+    if found is None:
+        raise UserNotFound
+    if not is_right:
+        raise WrongPassword
+    return found
 
 
 def holds_user(connection: Connection, user_id: UUID) -> bool:

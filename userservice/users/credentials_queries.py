@@ -23,6 +23,15 @@ class CredentialsRow(NamedTuple):
     password_hash: str | None
 
 
+class Checked(NamedTuple):
+    """A user as the check of the password found the row: what a change may rely on."""
+
+    id: UUID
+    email: str
+    password_hash: str | None
+    stamp: str | None
+
+
 _IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
 _GET_BY_SESSION = Prepared(
     _IS_SUPERUSER.where(users.c.id == owner_of(bindparam("session_id", type_=Uuid())))
@@ -51,6 +60,13 @@ def find_credentials(connection: AnyConnection, email: str) -> CredentialsRow | 
     if row is None or mailbox_key(row[2]) != parameters["mailbox"]:
         return None
     return CredentialsRow(*row[:2])
+
+
+def find_checked(connection: Connection, user_id: UUID) -> Checked | None:
+    """Return what is checked of a live user."""
+    columns = (users.c[name] for name in Checked._fields)
+    row = connection.execute(select(*columns).where(users.c.id == user_id, LIVE)).first()
+    return Checked(*row) if row is not None else None
 
 
 def find_is_superuser(connection: AnyConnection, user_id: UUID, *, session_id: UUID) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chassis.errors import Conflict, NotFound
+from chassis.errors import Conflict, Forbidden, NotFound
 
 
 class EmailTaken(Conflict):
@@ -18,3 +18,11 @@ class UserNotFound(NotFound):
 
     code = "user_not_found"
     title = "User not found"
+
+
+class WrongPassword(Forbidden):
+    """The current password that came along is not the user's."""
+
+    code = "wrong_password"
+    title = "The current password is wrong"
+    remedy = "Send the present password of the user who calls."

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Index, String, Text, text
+from sqlalchemy import JSON, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.storage.columns import Base
@@ -14,10 +14,17 @@ from chassis.storage.columns import Base
 EMAIL_LENGTH = 254
 NAME_LENGTH = 200
 LABEL_LENGTH = 64
+STAMP_LENGTH = 32  # hexadecimal digits
+REASON_LENGTH = 200
 
 
 # Columns that are NULL in the row of a new user, and so in no INSERT.
-LATER = frozenset({"sessions_ended_at"})
+LATER = frozenset(
+    {
+        *("sessions_ended_at", "stamp", "verified_key", "pending_email", "password_changed_at"),
+        *("suspended_at", "suspension_reason", "roles"),
+    }
+)
 
 
 class Status(StrEnum):
@@ -49,6 +56,18 @@ class User(Base):
     updated_at: Mapped[datetime]
     # When all log-ins of the user were ended, by the database's clock; ends tokens without `sid`.
     sessions_ended_at: Mapped[datetime | None]
+    # Replaced with every change of password, address or suspension, which voids all links. None
+    # until the first link is made; no link holds for such a row.
+    stamp: Mapped[str | None] = mapped_column(String(STAMP_LENGTH))
+    # The key of the address that its owner has confirmed. It counts while it is that of `email`,
+    # which the release before may change without a look at this.
+    verified_key: Mapped[str | None] = mapped_column(Text)
+    # The address that shall be in force once it is confirmed; gone with the stamp.
+    pending_email: Mapped[str | None] = mapped_column(String(EMAIL_LENGTH))
+    password_changed_at: Mapped[datetime | None]
+    suspended_at: Mapped[datetime | None]
+    suspension_reason: Mapped[str | None] = mapped_column(String(REASON_LENGTH))
+    roles: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (
         # The service folds case, not SQL's lower(): databases disagree about letters beyond

@@ -70,6 +70,8 @@ _INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
 # Never before the creation, of which a host's clock tells the time.
 _NOW = database_time()
 _CHANGED_AT = case((users.c.updated_at > _NOW, users.c.updated_at), else_=_NOW)
+# Goes with each change that a user's document shows.
+NEXT_VERSION = {"version": users.c.version + 1, "updated_at": _CHANGED_AT}
 
 _GET = Prepared(select(*_COLUMNS).where(users.c.id == bindparam("user_id"), LIVE))
 
@@ -147,7 +149,7 @@ def update_user(
     statement = update(users).where(users.c.id == user_id, LIVE)
     if versions is not None:
         statement = statement.where(users.c.version.in_(versions))
-    statement = statement.values(**values, version=users.c.version + 1, updated_at=_CHANGED_AT)
+    statement = statement.values(**values, **NEXT_VERSION)
     row = connection.execute(statement.returning(*_COLUMNS)).first()
     return UserRow(*row) if row is not None else None
 

@@ -1,0 +1,52 @@
+"""Passwords, addresses and standing of users; all of it is absent for users from before.
+
+The release before reads and writes none of these columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+from chassis.storage.columns import UtcDateTime
+from chassis.storage.migrations import outside_transaction
+
+revision = "0008"
+down_revision = "0007"
+
+ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
+    "users": {
+        "stamp": sa.String(32),
+        "verified_key": sa.Text(),
+        "pending_email": sa.String(254),
+        "password_changed_at": UtcDateTime(),
+        "suspended_at": UtcDateTime(),
+        "suspension_reason": sa.String(200),
+        "roles": sa.JSON(),
+    },
+    "idempotency_keys": {"subject_id": sa.Uuid()},
+}
+
+
+def upgrade() -> None:
+    # Each table in a transaction of its own: to lock both would be to wait for who waits for us.
+    _add_columns("users")
+    with outside_transaction():
+        pass  # the first is committed
+    _add_columns("idempotency_keys")
+
+
+def downgrade() -> None:
+    for table, columns in ADDED.items():
+        for name in columns:
+            op.drop_column(table, name)
+
+
+def _add_columns(table: str) -> None:
+    # A first attempt may have come this far.
+    there = {each["name"] for each in sa.inspect(op.get_bind()).get_columns(table)}
+    for name, kind in ADDED[table].items():
+        if name not in there:
+            op.add_column(table, sa.Column(name, kind, nullable=True))
