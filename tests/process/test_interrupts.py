@@ -41,3 +41,37 @@ def test_a_process_goes_on_without_its_terminal_where_nohup_said_so():
 
     assert ended.returncode == 0
     assert (ended.stdout, ended.stderr) == ("went on\ncleaned up\n", "")
+
+
+DROPPING = """
+import os, signal, time, weakref
+from chassis.process import interrupts
+
+class Referent:
+    pass
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+interrupts.end_in_order()
+try:
+    {place}
+    time.sleep(60)
+    print("went on")
+finally:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("cleaned up")
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["weakref.ref(Referent(), lambda _: os.kill(os.getpid(), signal.SIGTERM))", "Finalized()"],
+    ids=["callback", "finalizer"],
+)
+def test_a_signal_within_a_callback_whose_exceptions_are_dropped_is_heard(place):
+    ended = processes.run(sys.executable, "-c", DROPPING.format(place=place))
+
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert (ended.stdout, ended.stderr) == ("cleaned up\n", "")
