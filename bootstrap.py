@@ -75,6 +75,7 @@ def make_links(config: AppConfig) -> Links:
             invite_seconds=config.invite_token_seconds,
             email_seconds=config.email_token_seconds,
         ),
+        unmailed=config.unmailed_links if config.environment is Environment.PRODUCTION else "",
     )
 
 

@@ -45,11 +45,19 @@ class Links:
         secrets: The first one signs, all of them verify.
         page: Address of the page that links lead to; empty: there is none.
         lifetimes: Purpose -> time for which a link holds.
+        unmailed: Why no e-mail may hold a link; empty: each may.
     """
 
-    def __init__(self, *secrets: str, page: str, lifetimes: Mapping[str, timedelta]) -> None:
+    def __init__(
+        self,
+        *secrets: str,
+        page: str,
+        lifetimes: Mapping[str, timedelta],
+        unmailed: str = "",
+    ) -> None:
         self._keys = [_derived(secret) for secret in secrets if secret]
         self._page = page
+        self._unmailed = unmailed
         self._lifetimes = dict(lifetimes)
 
     def make(self, purpose: str, subject: UUID, *bound: str, made_at: datetime) -> str:
@@ -65,14 +73,16 @@ class Links:
         code = _code(self._keys[0], _content(purpose, subject, expires_at), bound)
         return f"{purpose}.{subject.hex}.{expires_at}.{code}"
 
-    def address(self, token: str) -> str:
+    def address(self, token: str, *, is_mailed: bool = True) -> str:
         """Return the address of a link; browsers send what follows the # to no server.
 
         Raises:
-            Undeliverable: there is no page.
+            Undeliverable: there is no page, or the link must not leave in an e-mail.
         """
         if not self._page:
             raise Undeliverable("ACCOUNT_URL and PUBLIC_URL are not set")
+        if is_mailed and self._unmailed:
+            raise Undeliverable(self._unmailed)
         return f"{self._page}#{token}"
 
     def read(self, token: str) -> Link:

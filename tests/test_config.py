@@ -906,3 +906,24 @@ def test_links_lead_to_the_page_of_the_service_or_to_another(variables, page):
     else:
         with pytest.raises(Undeliverable):
             make_links(config).address(link)
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_mailed"),
+    [
+        (PRODUCTION | {"EMAIL_SERVICE_URL": "http://mails"}, False),
+        (PRODUCTION | {"EMAIL_SERVICE_URL": "https://mails"}, True),
+        (PRODUCTION | {"EMAIL_SERVICE_URL": "smtps://mails", **MAIL_SERVER}, True),
+        ({"EMAIL_SERVICE_URL": "http://mails"}, True),
+    ],
+)
+def test_in_production_links_leave_encrypted_alone(variables, is_mailed):
+    links = make_links(AppConfig.from_env({"PUBLIC_URL": "https://a.example", **variables}))
+    token = links.make("reset", UUID(int=1), made_at=datetime.now(UTC))
+
+    assert links.address(token, is_mailed=False) == f"https://a.example/account#{token}"
+    if is_mailed:
+        assert links.address(token) == links.address(token, is_mailed=False)
+    else:
+        with pytest.raises(Undeliverable, match="https"):
+            links.address(token)

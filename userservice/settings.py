@@ -159,6 +159,12 @@ class MailSettings:
         """Whether e-mails go to a mail server."""
         return self.email_service_url.startswith("smtp")
 
+    @property
+    def unmailed_links(self) -> str:
+        """Why e-mails with links must not leave a production; empty if they may."""
+        is_plain = self.email_service_url.startswith("http:")
+        return "Links leave by an EMAIL_SERVICE_URL of https:// or SMTP alone" if is_plain else ""
+
     def mail_contradictions(self) -> dict[str, bool]:
         """Return sentence -> whether it is broken."""
         has_password = urlsplit(self.email_service_url).password is not None
