@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
 from mimetypes import guess_type
@@ -18,6 +17,7 @@ from chassis.http.context import web_context
 from chassis.http.openapi import build_document
 from chassis.http.web import JSON, address, empty_response
 from chassis.once import once, once_property
+from chassis.security import fingerprint
 
 blueprint = Blueprint("openapi", __name__)
 _KEY = "description"
@@ -120,7 +120,7 @@ def _unless_known(response: Response, etag: str, *, caching: str = "public, no-c
 
 
 def _name_content(content: bytes) -> str:
-    return sha256(content).hexdigest()[:32]
+    return fingerprint(content)[:32]
 
 
 @once
