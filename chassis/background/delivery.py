@@ -12,7 +12,7 @@ from uuid import UUID
 
 from opentelemetry import context, propagate
 
-from chassis.background import outbox
+from chassis.background import outbox, redaction
 from chassis.background.dispatch import Dispatcher
 from chassis.background.outbox import Message, MessageStatus, Settlement
 from chassis.background.read_ahead import ReadAhead, Reader, fresh
@@ -196,6 +196,7 @@ class Delivery:
             return
         with self._services.database.transaction() as connection:
             outbox.settle(connection, self._done)
+            redaction.redact(connection, self._done)
         for each in self._done:
             self._claimed.pop(each.id, None)
             self._ends_at.pop(each.id, None)
@@ -214,10 +215,11 @@ class Delivery:
     def _deliver(self, message: Message) -> None:
         self._claimed[message.id] = message
         try:
-            self._results.put(self._attempt_in_context(message))
+            settlement = self._attempt_in_context(message)
         except Exception as error:  # or it would count as in the works for good
             logger.exception("Delivery broke; it goes on")
-            self._results.put(self._failed(message, error))
+            settlement = self._failed(message, error)
+        self._results.put(settlement._replace(payload=message.payload))
 
     def _attempt_in_context(self, message: Message) -> Settlement:
         token = context.attach(propagate.extract(message.trace))

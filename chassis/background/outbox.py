@@ -102,6 +102,7 @@ class Settlement(NamedTuple):
     """The outcome of a claimed message.
 
     Its new due time is `due_in` from now by the database's clock, unless `due_at` is given.
+    `payload` is that of the message, whose personal data go when it is settled; see `redaction`.
     """
 
     id: UUID
@@ -111,6 +112,7 @@ class Settlement(NamedTuple):
     last_error: str | None = None
     is_tried: bool = True
     due_in: timedelta = NO_TIME
+    payload: Mapping[str, Any] | None = None
 
 
 messages: Table = OutboxMessage.__table__  # type: ignore[assignment]  # a Table, declared wider
