@@ -47,6 +47,7 @@ from userservice.jobs.transfers import Transfers
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
+from userservice.users.policy import EmailPolicy
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -132,8 +133,15 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
             timeout=timedelta(seconds=config.ready_timeout_seconds),
         ),
         page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
-        parts={TokenIssuer: issuer, Transfers: transfers},
+        parts={TokenIssuer: issuer, Transfers: transfers, EmailPolicy: make_email_policy(config)},
     )
+
+
+def make_email_policy(config: AppConfig) -> EmailPolicy:
+    """Make the rules about addresses; where nothing is set, no e-mail leaves beside welcome."""
+    confirms = config.email_verification != "off"
+    is_public = bool(config.account_url or config.public_url)
+    return EmailPolicy(confirms=confirms, announces=confirms or is_public)
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:

@@ -9,6 +9,7 @@ from chassis.resource import Resource, merge
 from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
+from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.tokens.errors import oauth_members
@@ -23,6 +24,7 @@ RESOURCES = (
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
     SESSIONS,
+    EMAILS,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

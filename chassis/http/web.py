@@ -20,6 +20,8 @@ FORM = "application/x-www-form-urlencoded"
 MERGE_PATCH = "application/merge-patch+json"
 # Cache-Control of answers for one caller: only that caller keeps them, and asks again each time.
 PRIVATE = "private, no-cache"
+# Headers of answers that nobody keeps, such as those with tokens (RFC 6749, section 5.1).
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 MAX_BODY_BYTES = 64 * 1024
 
 

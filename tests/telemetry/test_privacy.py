@@ -111,6 +111,7 @@ def drive(  # noqa: PLR0915 - one line a call
     call("PATCH", path, json={"email": OTHER}, headers=merge)
     call("PATCH", path, json={EMAIL: NAME}, headers=merge)
     call("PATCH", path, json={"name": NAME}, headers=merge | {"If-Match": f'"{EMAIL}"'})
+    drive_email(call, path, bearer)
     call("GET", f"{path}/sessions{query}", headers=bearer)
     call("DELETE", f"{path}/sessions/{NOBODY[7:]}", headers=bearer)
     call("DELETE", f"{path}/sessions?keep={quote(EMAIL)}", headers=bearer)
@@ -137,6 +138,17 @@ def drive(  # noqa: PLR0915 - one line a call
     call("POST", "/users", json={"email": EMAIL * 4000, "name": NAME})
     fail_inside(url, lambda: call("POST", "/users", json=body | {"email": f"x{EMAIL}"}))
     return set(answers)
+
+
+def drive_email(call, path, bearer):
+    """Call the routes of addresses, with success and without."""
+    wish = {"email": OTHER, "current_password": PASSWORD}
+    call("PATCH", path, json={"email": EMAIL}, headers=bearer)
+    call("POST", f"{path}/email", json=wish | {"current_password": NAME}, headers=bearer)
+    call("POST", f"{path}/email", json=wish, headers=bearer)
+    call("POST", f"{path}/email/verification", headers=bearer)
+    for token in (EMAIL, f"change.{NOBODY[7:]}.1.{NAME}"):
+        call("POST", "/auth/email/confirm", json={"token": token}, headers=bearer)
 
 
 def fail_inside(url, call):

@@ -13,7 +13,7 @@ from chassis.http.auth import public
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit, limit_address
-from chassis.http.web import FORM, empty_response, json_response, read_input
+from chassis.http.web import FORM, NO_STORE, empty_response, json_response, read_input
 from chassis.schemas import Schema
 from userservice.logins.labels import label_of
 from userservice.tokens import service
@@ -36,7 +36,6 @@ from userservice.users.addresses import mailbox_key
 blueprint = Blueprint("tokens", __name__, url_prefix="/auth")
 FormType = TypeVar("FormType", bound=Schema)
 JWT_DOTS = 2
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 @blueprint.post("/token")

@@ -13,6 +13,14 @@ class EmailTaken(Conflict):
     remedy = "Log in as that user, or send another address."
 
 
+class ConfirmationRequired(Forbidden):
+    """A user's own address is not changed by PATCH: an access token alone moves no account."""
+
+    code = "confirmation_required"
+    title = "A change of the address has to be confirmed"
+    remedy = "Send the address with the current password to /users/{id}/email."
+
+
 class UserNotFound(NotFound):
     """There is no live user with this id."""
 

@@ -17,6 +17,7 @@ from chassis.links import InvalidLink, Link
 from chassis.storage.ids import moment_of
 from userservice.users import links_queries as queries
 from userservice.users.addresses import mailbox_key
+from userservice.users.credentials_queries import Checked
 from userservice.users.links_queries import Holder
 
 
@@ -90,8 +91,11 @@ def check_link(services: BackingServices, token: str, *purposes: Purpose) -> tup
     return link, holder
 
 
-def spend(connection: Connection, holder: Holder, values: Mapping[str, Any]) -> bool:
-    """Change a user by a link, which voids all links; return False if the link is void already.
+def spend(connection: Connection, holder: Holder | Checked, values: Mapping[str, Any]) -> bool:
+    """Change a user by a link or the password, which voids all links.
+
+    Returns:
+        False, and nothing changed, when the user is no longer as the check saw it.
 
     Raises:
         IntegrityError: the new address belongs to another live user.

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select, update
 
 from userservice.users.addresses import mailbox_key
+from userservice.users.credentials_queries import Checked
 from userservice.users.models import STAMP_LENGTH
 from userservice.users.queries import LIVE, NEXT_VERSION, users
 
@@ -54,7 +55,9 @@ def give_stamp(connection: Connection, user_id: UUID) -> None:
     connection.execute(statement.values(stamp=new_stamp()))
 
 
-def change_holder(connection: Connection, holder: Holder, values: Mapping[str, Any]) -> bool:
+def change_holder(
+    connection: Connection, holder: Holder | Checked, values: Mapping[str, Any]
+) -> bool:
     """Change a user who is still as `holder` says; return False otherwise.
 
     Raises:

@@ -99,6 +99,11 @@ def insert_user(
         connection.execute(outbox.INSERT, message)
 
 
+def set_verified(connection: Connection, user_id: UUID, key: str) -> None:
+    """Note the key of the address that a new user has verified."""
+    connection.execute(update(users).where(users.c.id == user_id).values(verified_key=key))
+
+
 def find_user(connection: AnyConnection, user_id: UUID) -> UserRow | None:
     """Return a live user."""
     row = _GET.first(connection, {"user_id": user_id})
@@ -132,6 +137,13 @@ def list_users(
     parameters = mailbox_parameters(email) if email is not None else {}
     rows = connection.execute(statement.order_by(users.c.id).limit(limit), parameters)
     return [UserRow(*row) for row in rows]
+
+
+def lock_email(connection: Connection, user_id: UUID) -> str | None:
+    """Lock the row of a live user as an UPDATE does, and return the address in force."""
+    statement = select(users.c.email).where(users.c.id == user_id, LIVE)
+    email: str | None = connection.scalar(statement.with_for_update(key_share=True))
+    return email
 
 
 def update_user(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -18,7 +18,7 @@ from chassis.storage.ids import uuid7
 from chassis.telemetry.instruments import bounded
 from chassis.telemetry.log_event import LogEvent
 from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
-from userservice.users import queries, service
+from userservice.users import messages, queries, service
 from userservice.users.errors import EmailTaken
 from userservice.users.metrics import SIGNUP_SOURCES, count_user_created
 from userservice.users.models import Status
@@ -31,6 +31,27 @@ _created = LogEvent(logger, "User created successfully")
 USER_REGISTERED = "user.registered"
 
 InTransaction = Callable[[Connection, UserRow], None]
+
+
+class Register(Protocol):
+    """Stores a user. Calls `in_transaction` first, in the same transaction."""
+
+    def __call__(self, *, in_transaction: InTransaction | None) -> UserRow:
+        """Store the user and return it."""
+
+
+def verifying(register: Register) -> Register:
+    """Let a registration also send an e-mail by which its user verifies the address."""
+
+    def both(*, in_transaction: InTransaction | None) -> UserRow:
+        def work(connection: Connection, user: UserRow) -> None:
+            if in_transaction is not None:
+                in_transaction(connection, user)
+            messages.request_verification(connection, user.id)
+
+        return register(in_transaction=work)
+
+    return both
 
 
 @trace_function("create_user_record")
@@ -48,7 +69,7 @@ def register_user(
         database: The database that stores the user.
         hasher: Hashes the password, if there is one.
         new: The validated input.
-        is_superuser: Whether the user may administer others.
+        is_superuser: Whether the user may administer others; the address counts as verified.
         in_transaction: Work to do first, in the transaction of the insert.
 
     Raises:
@@ -92,7 +113,7 @@ def _save_user(
 ) -> None:
     message = outbox.new_message(USER_REGISTERED, {"user_id": str(user.id)})
     try:
-        if in_transaction is None and not database.is_sqlite:
+        if in_transaction is None and not values["is_superuser"] and not database.is_sqlite:
             # One statement is one transaction, and one round trip.
             with database.prepared() as connection:
                 queries.insert_user(connection, values, message)
@@ -101,6 +122,8 @@ def _save_user(
                 if in_transaction is not None:
                     in_transaction(connection, user)
                 queries.insert_user(connection, values, message)
+                if values["is_superuser"]:
+                    queries.set_verified(connection, user.id, values["mailbox_key"])
     except IntegrityError as error:
         raise service.conflict(error) from error
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chassis.errors import AppError, PreconditionFailed
-from chassis.http.auth import Guard, caller_id, requires
+from chassis.http.auth import Guard, caller_id, principal, requires
 from chassis.http.conditions import (
     CHANGE_CONDITIONS,
     CONDITIONS,
@@ -17,7 +17,7 @@ from chassis.http.conditions import (
     expected_versions,
     versioned_response,
 )
-from chassis.http.context import backing_services
+from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.rate_limit import limit, limit_address
@@ -27,8 +27,9 @@ from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.users import registration, service
 from userservice.users.addresses import mailbox_key
-from userservice.users.errors import EmailTaken, UserNotFound
+from userservice.users.errors import ConfirmationRequired, EmailTaken, UserNotFound
 from userservice.users.models import Status
+from userservice.users.policy import EmailPolicy
 from userservice.users.queries import UserRow
 from userservice.users.schemas import UserCreate, UserPage, UserQuery, UserRead, UserUpdate
 
@@ -54,6 +55,8 @@ def create_user() -> Response:
     limit_address("registration", mailbox_key(new.email))
     services = backing_services()
     register = partial(registration.register_user, services.database, services.hasher, new)
+    if _policy().confirms:
+        return create_once(registration.verifying(register), _created)
     return create_once(register, _created)
 
 
@@ -119,16 +122,24 @@ def get_user(user_id: UUID) -> Response:
     body=UserUpdate,
     media_types=(MERGE_PATCH, JSON),
     returns={200: UserRead},
-    raises=(UserNotFound, EmailTaken, PreconditionFailed),
+    raises=(UserNotFound, EmailTaken, PreconditionFailed, ConfirmationRequired),
     request_headers=CHANGE_CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified")},
 )
 def update_user(user_id: UUID) -> Response:
-    """A JSON merge patch: members that are absent stay as they are. Unknown members are refused."""
+    """A JSON merge patch: members that are absent stay as they are. Unknown members are refused.
+
+    `email` is for administrators, and for users other than themselves: users change their own
+    address with their password, at /users/{id}/email.
+    """
     changes = read_body(UserUpdate, MERGE_PATCH, JSON)
+    if "email" in changes.model_fields_set and _is_own(user_id):
+        raise ConfirmationRequired
     database = backing_services().database
     versions = expected_versions(partial(service.get_user, database, user_id))
-    user = service.update_user(database, user_id, changes, versions=versions)
+    user = service.update_user(
+        database, user_id, changes, versions=versions, is_announced=_policy().announces
+    )
     return versioned_response(UserRead, user)
 
 
@@ -147,6 +158,15 @@ def delete_user(user_id: UUID) -> Response:
     versions = expected_versions(partial(service.get_user, database, user_id))
     service.delete_user(database, user_id, versions=versions)
     return empty_response(HTTPStatus.NO_CONTENT)
+
+
+def _policy() -> EmailPolicy:
+    return web_context().part(EmailPolicy)
+
+
+def _is_own(user_id: UUID) -> bool:
+    caller = principal()
+    return caller is not None and caller.user_id == user_id
 
 
 @trace_function("validate_user_data", {"validation.fields": "email,name,password,source,tier"})

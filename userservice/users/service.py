@@ -13,7 +13,7 @@ from chassis.errors import AppError, PreconditionFailed
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
 from userservice.logins.endings import Reason, report_ended
-from userservice.users import credentials, queries
+from userservice.users import credentials, links, messages, queries
 from userservice.users.addresses import keys_of
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
@@ -68,11 +68,13 @@ def update_user(
     changes: UserUpdate,
     *,
     versions: Collection[int] | None = None,
+    is_announced: bool = False,
 ) -> UserRow:
     """Change the members that `changes` brings along.
 
     Args:
         versions: Versions the caller may have seen; None when any will do.
+        is_announced: Whether the address that was in force before is told of another one.
 
     Raises:
         UserNotFound: there is no such live user.
@@ -82,9 +84,10 @@ def update_user(
     values: dict[str, Any] = changes.model_dump(exclude_unset=True)
     if not values:
         return _at_version(get_user(database, user_id), versions)
-    if "email" in values:
-        values |= key_columns(values["email"])
-    return _change(database, user_id, values, versions)
+    if "email" not in values:
+        return _change(database, user_id, values, versions)
+    values |= key_columns(values["email"]) | links.voided()
+    return _change(database, user_id, values, versions, is_announced=is_announced)
 
 
 def delete_user(
@@ -142,10 +145,15 @@ def _change(
     user_id: UUID,
     values: dict[str, Any],
     versions: Collection[int] | None,
+    *,
+    is_announced: bool = False,
 ) -> UserRow:
     try:
-        with database.connection() as connection:
+        with database.transaction() if is_announced else database.connection() as connection:
+            former = queries.lock_email(connection, user_id) if is_announced else None
             user = queries.update_user(connection, user_id, values, versions=versions)
+            if user is not None and former is not None:
+                messages.announce_change(connection, user_id, former=former, new=user.email)
     except IntegrityError as error:
         raise conflict(error) from error
     if user is None:

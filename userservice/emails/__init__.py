@@ -1,0 +1,1 @@
+"""Addresses of users: verified, changed with the password, confirmed from the new mailbox."""

@@ -1,0 +1,50 @@
+"""SQL about addresses; the caller owns the connection."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import Connection, select, update
+
+from userservice.users.addresses import mailbox_key
+from userservice.users.credentials_queries import Checked
+from userservice.users.links_queries import Holder
+from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
+
+
+def set_pending(connection: Connection, checked: Checked, email: str) -> bool:
+    """Note the address that a user wants; return False unless the user is as the check saw it."""
+    statement = update(users).where(
+        users.c.id == checked.id,
+        users.c.stamp == checked.stamp,
+        users.c.suspended_at.is_(None),
+        LIVE,
+    )
+    return bool(connection.execute(statement.values(pending_email=email)).rowcount)
+
+
+def clear_pending(connection: Connection, holder: Holder) -> None:
+    """Forget the address that a user wanted, unless it is another one by now."""
+    statement = update(users).where(
+        users.c.id == holder.id, users.c.pending_email == holder.pending_email, LIVE
+    )
+    connection.execute(statement.values(pending_email=None))
+
+
+def set_verified(connection: Connection, holder: Holder) -> bool:
+    """Note that the address in force is verified; return False if user or address changed."""
+    statement = update(users).where(
+        users.c.id == holder.id,
+        users.c.stamp == holder.stamp,
+        users.c.email == holder.email,
+        users.c.suspended_at.is_(None),
+        LIVE,
+    )
+    values = {"verified_key": mailbox_key(holder.email)}
+    return bool(connection.execute(statement.values(values)).rowcount)
+
+
+def is_taken(connection: Connection, email: str, *, but: UUID) -> bool:
+    """Tell whether a live user other than `but` has this mailbox, in any spelling."""
+    statement = select(users.c.id).where(HAS_MAILBOX, LIVE, users.c.id != but).limit(1)
+    return connection.execute(statement, mailbox_parameters(email)).first() is not None

@@ -1,0 +1,45 @@
+"""Messages that follow from registrations and from changes of an address; `emails` sends them.
+
+They are written in the transaction of what they follow from.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from chassis.background import outbox
+from chassis.background.redaction import PRIVATE
+from userservice.users.addresses import mailbox_key
+
+# To the address in force, by a link that verifies it.
+VERIFICATION_REQUESTED = "email.verification_requested"
+# To the address that waits for its confirmation, by a link that puts it in force.
+CHANGE_REQUESTED = "email.change_requested"
+# To the address that was in force before.
+EMAIL_CHANGED = "email.changed"
+
+
+def request_verification(connection: Connection, user_id: UUID) -> None:
+    """Have a user asked to verify the address."""
+    _write(connection, VERIFICATION_REQUESTED, user_id)
+
+
+def request_confirmation(connection: Connection, user_id: UUID) -> None:
+    """Have the pending address of a user asked to confirm itself."""
+    _write(connection, CHANGE_REQUESTED, user_id)
+
+
+def announce_change(connection: Connection, user_id: UUID, *, former: str, new: str) -> None:
+    """Have a former address told that the user has another one; no row has it any more.
+
+    Nothing is told where both are spellings of one mailbox.
+    """
+    if mailbox_key(former) != mailbox_key(new):
+        _write(connection, EMAIL_CHANGED, user_id, **{PRIVATE: {"former": former}})
+
+
+def _write(connection: Connection, topic: str, user_id: UUID, **more: object) -> None:
+    message = outbox.new_message(topic, {"user_id": str(user_id), **more})
+    connection.execute(outbox.INSERT, message)
