@@ -49,6 +49,16 @@ MATRIX = {
     ("DELETE", "/users/{id}/sessions"): (401, 401, 403, 204, 403, 403, 401),
     ("DELETE", "/users/{id}/sessions?keep=current"): (401, 401, 403, 204, 403, 403, 401),
     ("DELETE", "/users/{id}/sessions/{id}"): (401, 401, 404, 404, 403, 404, 401),
+    ("GET", "/users/{id}/account"): (401, 401, 200, 200, 403, 200, 401),
+    ("HEAD", "/users/{id}/account"): (401, 401, 200, 200, 403, 200, 401),
+    ("PUT", "/users/{id}/suspension"): (401, 401, 204, 403, 403, 204, 401),
+    ("DELETE", "/users/{id}/suspension"): (401, 401, 204, 403, 403, 204, 401),
+    ("PUT", "/users/{id}/superuser"): (401, 401, 403, 403, 403, 400, 401),
+    ("DELETE", "/users/{id}/superuser"): (401, 401, 403, 403, 403, 204, 401),
+    ("PUT", "/users/{id}/roles"): (401, 401, 400, 403, 403, 400, 401),
+    ("GET", "/users/{id}/export"): (401, 401, 200, 200, 403, 200, 401),
+    ("HEAD", "/users/{id}/export"): (401, 401, 200, 200, 403, 200, 401),
+    ("DELETE", "/users/{id}?erase=now"): (401, 401, 204, 403, 403, 204, 401),
     ("GET", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("DELETE", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/metrics"): (200,) * 7,
@@ -64,7 +74,7 @@ MATRIX = {
     ("GET", "/problems/<name>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
-BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}}
+BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}, "PUT": {}}
 
 
 @pytest.fixture
