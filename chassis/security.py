@@ -17,6 +17,9 @@ import argon2
 from chassis.errors import Unavailable
 from chassis.once import once_property
 
+# In front of a hash: then no hasher, of any release, takes a password for the hashed one.
+LOCK = "!"
+
 
 def same_secret(given: str, expected: str) -> bool:
     """Compare two secrets in constant time; an empty `expected` matches nothing."""
@@ -91,18 +94,18 @@ class PasswordHasher:
     def verify(self, password_hash: str | None, password: str) -> bool:
         """Tell whether the password is the hashed one.
 
-        Without a hash the answer is False after the same time, so that the time does not tell
-        whether there was one.
+        Without a hash, or behind a LOCK, the answer is False after the same time, so that the time
+        does not tell about either.
 
         Raises:
             Unavailable: too many passwords are being hashed, or there is no memory for one more.
         """
         # Older hashes are of the password as it was typed.
         forms = dict.fromkeys((composed(password), password))
+        known = (password_hash or "").removeprefix(LOCK)
         with self._slot():
-            known = password_hash or self._nobodys_hash
-            is_right = any(self._is_hashed(known, each) for each in forms)
-        return is_right and password_hash is not None
+            is_right = any(self._is_hashed(known or self._nobodys_hash, each) for each in forms)
+        return is_right and password_hash is not None and not password_hash.startswith(LOCK)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Tell whether the hash was made with other parameters than the current ones."""

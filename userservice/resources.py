@@ -11,7 +11,9 @@ from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
+from userservice.privacy.resource import RESOURCE as PRIVACY
 from userservice.sessions.resource import RESOURCE as SESSIONS
+from userservice.standing.resource import RESOURCE as STANDING
 from userservice.tokens.errors import oauth_members
 from userservice.tokens.resource import RESOURCE as TOKENS
 from userservice.tokens.routes import blueprint as tokens
@@ -25,6 +27,8 @@ RESOURCES = (
     TOKENS,
     SESSIONS,
     EMAILS,
+    STANDING,
+    PRIVACY,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, select, update
 
 from chassis.background.outbox import PATIENCE, MessageStatus, messages
 from chassis.storage.clock import database_time
@@ -44,6 +44,22 @@ def requeue(
     times = {"due_at": database_time(now=now), "expires_at": database_time(PATIENCE, now=now)}
     anew = statement.values(status=MessageStatus.QUEUED, attempts=0, last_error=None, **times)
     return connection.execute(anew).rowcount
+
+
+def list_about(connection: Connection, subject_id: UUID) -> Sequence[dict[str, Any]]:
+    """Return all that is stored of messages whose payload names a row, oldest first."""
+    statement = select(messages).where(_names(subject_id)).order_by(messages.c.id)
+    return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def forget(connection: Connection, subject_id: UUID) -> None:
+    """Remove the messages whose payload names a row, delivered or not; reads the whole table."""
+    connection.execute(delete(messages).where(_names(subject_id)))
+
+
+def _names(subject_id: UUID) -> ColumnElement[bool]:
+    # As text, under whichever name: comparing a member would parse each payload.
+    return cast(messages.c.payload, Text).contains(str(subject_id))
 
 
 def count_settled(database: DatabaseManager, *, before: datetime) -> int:

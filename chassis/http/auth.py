@@ -29,6 +29,7 @@ class Guard(StrEnum):
     SELF = "the user whom the path names, and nobody for that user"
     OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services with the API key"
+    SUPERUSER = "superusers, and no service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,8 @@ def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -
         raise Unauthenticated
     if guard is Guard.USER:
         is_allowed = caller.user_id is not None
+    elif guard is Guard.SUPERUSER:
+        is_allowed = caller.is_administrator and caller.user_id is not None
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:

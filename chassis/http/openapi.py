@@ -110,6 +110,7 @@ def _security(app: Flask) -> dict[Guard, list[dict[str, list[str]]]]:
         Guard.SELF: [bearer],
         Guard.OWNER: [key, bearer],
         Guard.ADMINISTRATOR: [key, bearer],
+        Guard.SUPERUSER: [bearer],
     }
 
 

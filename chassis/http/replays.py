@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from flask import Response, request
 from sqlalchemy import Connection
@@ -34,10 +35,19 @@ class Create(Protocol[RowType_co]):
         """Store the row and return it."""
 
 
-def create_once(create: Create[RowType], render: Callable[[RowType], Response]) -> Response:
+def create_once(
+    create: Create[RowType],
+    render: Callable[[RowType], Response],
+    subject: Callable[[RowType], UUID] | None = None,
+) -> Response:
     """Create the row of a request; if its Idempotency-Key was used, repeat the first answer.
 
     The answer is stored in the row's transaction. A failure leaves the key free.
+
+    Args:
+        create: Creates the row.
+        render: Renders the answer.
+        subject: Returns the id under which the stored answer is found, see `idempotency.forget`.
 
     Raises:
         InvalidRequest: the key is not 1 to 255 printable characters.
@@ -49,7 +59,9 @@ def create_once(create: Create[RowType], render: Callable[[RowType], Response]) 
         return render(create(in_transaction=None))
 
     def reserve(connection: Connection, row: RowType) -> None:
-        idempotency.reserve(connection, attempt, dump_response(render(row)))
+        subject_id = subject(row) if subject is not None else None
+        answer = dump_response(render(row))
+        idempotency.reserve(connection, attempt, answer, subject_id=subject_id)
 
     try:
         idempotency.recall(backing_services().database, attempt)

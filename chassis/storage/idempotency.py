@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Insert,
     String,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
     func,
+    or_,
     select,
     text,
 )
@@ -124,8 +127,10 @@ def recall(database: DatabaseManager, request: Request) -> None:
         _recall(connection, request)
 
 
-def reserve(connection: Connection, request: Request, answer: str) -> None:
-    """Store the answer in the transaction of the work that it reports.
+def reserve(
+    connection: Connection, request: Request, answer: str, *, subject_id: UUID | None = None
+) -> None:
+    """Store the answer in the transaction of the work; `subject_id` is the row that it tells of.
 
     A second request with the key waits here for the first one. If the first commits, both get
     the same answer; if it fails, the second does the work.
@@ -139,21 +144,51 @@ def reserve(connection: Connection, request: Request, answer: str) -> None:
         "request_hash": request.hash,
         "answer": answer,
         "created_at": database_time(),
+        "subject_id": subject_id,
     }
     # A row that outlived its retention counts as absent, even before it is purged.
     statement = insert(keys).values(id=request.id, **row)
     statement = statement.on_conflict_do_update(index_elements=["id"], set_=row, where=_expired())
+    if not _claim(connection, statement):
+        _recall(connection, request)
+        raise KeyInFlight(retry_after=timedelta(seconds=1))
+
+
+def _claim(connection: Connection, statement: Insert) -> bool:
+    """Insert a key; return False when it was used."""
     try:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-        claimed = connection.execute(statement).rowcount
+        return bool(connection.execute(statement).rowcount)
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) != LOCK_NOT_AVAILABLE:
             raise
         raise KeyInFlight(retry_after=timedelta(seconds=1)) from error
-    if not claimed:
-        _recall(connection, request)
-        raise KeyInFlight(retry_after=timedelta(seconds=1))
+
+
+class StoredAnswer(NamedTuple):
+    """An answer that is kept to be sent again."""
+
+    answer: str
+    created_at: datetime
+
+
+def list_answers(connection: Connection, subject_id: UUID) -> Sequence[StoredAnswer]:
+    """Return the answers that tell of a row, in no order; this reads the whole table."""
+    columns = (keys.c[name] for name in StoredAnswer._fields)
+    rows = connection.execute(select(*columns).where(_tells_of(subject_id)))
+    return [StoredAnswer(*row) for row in rows]
+
+
+def forget(connection: Connection, subject_id: UUID) -> None:
+    """Remove the answers that tell of a row; this reads the whole table, which keeps a day."""
+    connection.execute(delete(keys).where(_tells_of(subject_id)))
+
+
+def _tells_of(subject_id: UUID) -> ColumnElement[bool]:
+    # The release before stores no subject; its answers name the row.
+    is_named = and_(keys.c.subject_id.is_(None), keys.c.answer.contains(str(subject_id)))
+    return or_(keys.c.subject_id == subject_id, is_named)
 
 
 def count_expired_keys(database: DatabaseManager) -> int:

@@ -40,6 +40,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
         span = trace.get_current_span().get_span_context()
+        context = log_fields.get()
         entry: dict[str, object] = {
             "timestamp": self.formatTime(record),
             "level": record.levelname,
@@ -51,15 +52,17 @@ class JsonFormatter(logging.Formatter):
             "trace_id": trace.format_trace_id(span.trace_id),
             "span_id": trace.format_span_id(span.span_id),
             "trace_flags": f"{span.trace_flags:02x}",
-            **log_fields.get(),
+            **context,
         }
         for name, value in baggage.get_all().items():
             entry[f"baggage_{name}"] = value
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         for name, value in vars(record).items():
-            if name not in _OWN:
-                entry.setdefault(name, value)  # a field must not replace one of the line's own
+            # A field must not replace one of the line's own. That of the request gives way: a line
+            # about somebody names that one, and not the caller.
+            if name not in _OWN and (name in context or name not in entry):
+                entry[name] = value
         return f"{_dump(entry)[:-1]},{self._constants}}}"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name

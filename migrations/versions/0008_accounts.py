@@ -28,17 +28,34 @@ ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     },
     "idempotency_keys": {"subject_id": sa.Uuid()},
 }
+# Name -> condition, in the words of PostgreSQL and of SQLite.
+INDEXES = {
+    "ix_users_suspended": ("suspended_at IS NOT NULL", "suspended_at IS NOT NULL"),
+    "ix_users_superusers": ("is_superuser", "is_superuser = 1"),
+}
 
 
 def upgrade() -> None:
     # Each table in a transaction of its own: to lock both would be to wait for who waits for us.
     _add_columns("users")
     with outside_transaction():
-        pass  # the first is committed
+        for name, (on_postgresql, on_sqlite) in INDEXES.items():
+            # A first attempt may have come this far.
+            op.drop_index(name, "users", if_exists=True, postgresql_concurrently=True)
+            op.create_index(
+                name,
+                "users",
+                ["id"],
+                postgresql_where=sa.text(on_postgresql),
+                sqlite_where=sa.text(on_sqlite),
+                postgresql_concurrently=True,
+            )
     _add_columns("idempotency_keys")
 
 
 def downgrade() -> None:
+    for name in INDEXES:
+        op.drop_index(name, "users")
     for table, columns in ADDED.items():
         for name in columns:
             op.drop_column(table, name)

@@ -52,6 +52,16 @@ MATRIX = {
     ("POST", "/users/{id}/email"): (401, 401, 403, 400, 403, 403, 401),
     ("POST", "/users/{id}/email/verification"): (401, 401, 403, 202, 403, 403, 401),
     ("POST", "/auth/email/confirm"): (401, 401, 403, 415, 415, 415, 401),
+    ("GET", "/users/{id}/account"): (401, 401, 200, 200, 403, 200, 401),
+    ("HEAD", "/users/{id}/account"): (401, 401, 200, 200, 403, 200, 401),
+    ("PUT", "/users/{id}/suspension"): (401, 401, 204, 403, 403, 204, 401),
+    ("DELETE", "/users/{id}/suspension"): (401, 401, 204, 403, 403, 204, 401),
+    ("PUT", "/users/{id}/superuser"): (401, 401, 403, 403, 403, 400, 401),
+    ("DELETE", "/users/{id}/superuser"): (401, 401, 403, 403, 403, 204, 401),
+    ("PUT", "/users/{id}/roles"): (401, 401, 400, 403, 403, 400, 401),
+    ("GET", "/users/{id}/export"): (401, 401, 200, 200, 403, 200, 401),
+    ("HEAD", "/users/{id}/export"): (401, 401, 200, 200, 403, 200, 401),
+    ("DELETE", "/users/{id}?erase=now"): (401, 401, 204, 403, 403, 204, 401),
     ("GET", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("DELETE", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/metrics"): (200,) * 7,
@@ -67,7 +77,7 @@ MATRIX = {
     ("GET", "/problems/<name>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
-BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}}
+BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}, "PUT": {}}
 
 
 @pytest.fixture

@@ -335,7 +335,14 @@ def test_what_ended_is_logged_and_counted_without_personal_data(
     assert {each.user_id for each in told} == {str(user.id)}
     assert user.email not in caplog.text
     grown = {name: value - before[name] for name, value in counted(service_client).items()}
-    assert grown == {"log_out": 1, "request": 3, "reuse": 0, "limit": 0, "deletion": 1}
+    assert grown == {
+        "log_out": 1,
+        "request": 3,
+        "reuse": 0,
+        "limit": 0,
+        "suspension": 0,
+        "deletion": 1,
+    }
 
 
 def counted(client):

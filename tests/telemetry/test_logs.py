@@ -312,6 +312,19 @@ def test_fields_of_a_request_are_on_its_lines_and_no_others(log):
     assert not {"request_id", "user_id"} & after.keys()
 
 
+def test_a_line_about_a_user_names_that_one_and_not_the_caller(log):
+    written = log()
+    token = log_fields.set({"request_id": "r-1", "user_id": "caller"})
+
+    logging.getLogger("test").info("about another", extra={"user_id": "another"})
+    logging.getLogger("test").info("about nobody")
+    log_fields.reset(token)
+
+    about, plain = map(json.loads, written().splitlines())
+    assert (about["request_id"], about["user_id"]) == ("r-1", "another")
+    assert plain["user_id"] == "caller"
+
+
 def test_baggage_is_on_the_line(log):
     written = log()
     token = context.attach(baggage.set_baggage("user.signup_source", "web"))

@@ -342,7 +342,7 @@ def test_a_list_goes_on_behind_the_last_user_of_the_page_before(database):
 def test_statuses_without_users_are_counted_too(database):
     make_user(database)
 
-    assert service.count_users(database) == {"active": 1, "deleted": 0}
+    assert service.count_users(database) == {"active": 1, "suspended": 0, "deleted": 0}
 
 
 def test_a_registration_that_an_outage_prevents_is_an_error_in_the_log(services, caplog):

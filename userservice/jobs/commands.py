@@ -74,7 +74,8 @@ def import_users(
 def export_users(services: BackingServices, *, file: Path, upload_format: str) -> None:
     """Write all live users to FILE. One a line; - is standard output."""
     migrations.require_current(services.database)
-    number = users.count_users(services.database)["active"]
+    counts = users.count_users(services.database)
+    number = counts["active"] + counts["suspended"]
     with written_whole(file) as target, progress("Exporting", number) as bar:
         for piece in exports.export_users(services.database, UploadFormat(upload_format)):
             target.write(piece)

@@ -16,7 +16,8 @@ class Reason(StrEnum):
     REQUEST = "request"  # somebody looked at the list of them
     REUSE = "reuse"  # a spent token came back
     LIMIT = "limit"  # the user has too many
-    DELETION = "deletion"
+    SUSPENSION = "suspension"
+    DELETION = "deletion"  # or the erasure
 
 
 def count_ended(reason: Reason, number: int = 1) -> None:

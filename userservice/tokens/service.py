@@ -46,7 +46,8 @@ def log_in(
     """Exchange an address and a password for tokens.
 
     Raises:
-        InvalidGrant: the address is unknown, or its user has no password or another one.
+        InvalidGrant: the address is unknown, or its user has no password or another one, or is
+            suspended.
         Unavailable: there are too many log-ins at once, or the password changes all the time.
     """
     for _ in range(ATTEMPTS):
@@ -63,7 +64,8 @@ def _verify(
     """Verify a password, and renew its hash; return None if the hash changed meanwhile."""
     known = credentials.find_credentials(database, grant.email)
     known_hash = known.password_hash if known else None
-    if not hasher.verify(known_hash, grant.password) or known is None or known_hash is None:
+    is_right = hasher.verify(known_hash, grant.password)  # whoever it is: it takes the same time
+    if not is_right or known is None or known_hash is None or known.is_suspended:
         raise InvalidGrant
     if not hasher.is_outdated(known_hash):
         return _Verified(known.id, known_hash)
@@ -80,7 +82,7 @@ def _begin(
     with database.transaction() as connection:
         # Not only shared, as for a refresh: the oldest log-in may have to end.
         known = credentials.lock_user(connection, verified.user_id)
-        known_hash = known.password_hash if known else None
+        known_hash = known.password_hash if known and not known.is_suspended else None
         if known_hash is None or not same_secret(verified.password_hash, known_hash):
             return None
         pair = issuer.begin(connection, log_in)
@@ -96,7 +98,7 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
     a spent token comes back later, two parties have it, and one is a thief. So its family ends.
 
     Raises:
-        InvalidGrant: the token is unknown, expired or spent, or its user is gone.
+        InvalidGrant: the token is unknown, expired or spent, or its user is gone or suspended.
     """
     token_hash = fingerprint(refresh_token.encode())
     with database.transaction() as connection:

@@ -25,7 +25,7 @@ from userservice.users.errors import UserNotFound, WrongPassword
 def find_is_superuser(database: DatabaseManager, claims: AccessClaims) -> bool | None:
     """Tell whether the user of an access token is a superuser, in one statement.
 
-    None when there is no such live user, or when the token's log-in has ended.
+    None when there is no such live user, or a suspended one, or when the token's log-in has ended.
     """
     with database.prepared() as connection:
         if claims.session_id is not None:
@@ -88,7 +88,10 @@ def check_password(
 
 
 def holds_user(connection: Connection, user_id: UUID) -> bool:
-    """Tell whether a user is live; nobody ends its log-ins before the caller's transaction ends."""
+    """Tell whether a user is live and not suspended.
+
+    Nobody suspends the user or ends its log-ins before the caller's transaction ends.
+    """
     return queries.share_user(connection, user_id)
 
 

@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
+from sqlalchemy import Connection, Text, Uuid, and_, bindparam, or_, select, update
 
 from chassis.storage.clock import database_time
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
 from userservice.logins.queries import owner_of
 from userservice.users.addresses import mailbox_key
-from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
+from userservice.users.queries import HAS_MAILBOX, IS_SUSPENDED, LIVE, mailbox_parameters, users
 
 
 class CredentialsRow(NamedTuple):
@@ -21,6 +21,7 @@ class CredentialsRow(NamedTuple):
 
     id: UUID
     password_hash: str | None
+    is_suspended: bool = False
 
 
 class Checked(NamedTuple):
@@ -32,7 +33,10 @@ class Checked(NamedTuple):
     stamp: str | None
 
 
-_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), LIVE)
+# A suspended user is granted nothing, and no token of before works.
+_GRANTED = and_(LIVE, ~IS_SUSPENDED)
+_CREDENTIALS = (users.c.id, users.c.password_hash, IS_SUSPENDED)
+_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), _GRANTED)
 _GET_BY_SESSION = Prepared(
     _IS_SUPERUSER.where(users.c.id == owner_of(bindparam("session_id", type_=Uuid())))
 )
@@ -45,7 +49,7 @@ _GET_BY_ISSUE = Prepared(
     )
 )
 _GET_CREDENTIALS = Prepared(
-    select(users.c.id, users.c.password_hash, users.c.email)
+    select(*_CREDENTIALS, users.c.email)
     .where(HAS_MAILBOX, LIVE)
     # Before all addresses had one key, one mailbox could be several users; each by its spelling.
     .order_by((users.c.email_key == bindparam("as_typed", type_=Text)).desc(), users.c.id)
@@ -57,9 +61,9 @@ def find_credentials(connection: AnyConnection, email: str) -> CredentialsRow | 
     parameters = mailbox_parameters(email)
     row = _GET_CREDENTIALS.first(connection, parameters)
     # The release before changes an address without a look at the new key.
-    if row is None or mailbox_key(row[2]) != parameters["mailbox"]:
+    if row is None or mailbox_key(row[-1]) != parameters["mailbox"]:
         return None
-    return CredentialsRow(*row[:2])
+    return CredentialsRow(*row[:-1])
 
 
 def find_checked(connection: Connection, user_id: UUID) -> Checked | None:
@@ -70,7 +74,10 @@ def find_checked(connection: Connection, user_id: UUID) -> Checked | None:
 
 
 def find_is_superuser(connection: AnyConnection, user_id: UUID, *, session_id: UUID) -> bool | None:
-    """Tell whether a live user is a superuser; None without such a user, or a log-in that lives."""
+    """Tell whether a user is a superuser.
+
+    None without such a user, live and not suspended, or without a log-in that lives.
+    """
     parameters = {"user_id": user_id, "session_id": session_id}
     row = _GET_BY_SESSION.first(connection, parameters)
     return row[0] if row is not None else None
@@ -92,15 +99,14 @@ def find_is_superuser_since(
 
 
 def share_user(connection: Connection, user_id: UUID) -> bool:
-    """Keep a live user as it is until the transaction's end; return False without such a user."""
-    statement = select(users.c.id).where(users.c.id == user_id, LIVE)
+    """Keep a user as it is until the transaction's end; return False if it is granted nothing."""
+    statement = select(users.c.id).where(users.c.id == user_id, _GRANTED)
     return connection.execute(statement.with_for_update(read=True)).first() is not None
 
 
 def lock_user(connection: Connection, user_id: UUID) -> CredentialsRow | None:
     """Lock the row of a live user as an UPDATE does, and return its credentials."""
-    columns = (users.c.id, users.c.password_hash)
-    statement = select(*columns).where(users.c.id == user_id, LIVE)
+    statement = select(*_CREDENTIALS).where(users.c.id == user_id, LIVE)
     # Others may still refer to the row, as an INSERT of a token does.
     row = connection.execute(statement.with_for_update(key_share=True)).first()
     return CredentialsRow(*row) if row is not None else None

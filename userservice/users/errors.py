@@ -21,6 +21,22 @@ class ConfirmationRequired(Forbidden):
     remedy = "Send the address with the current password to /users/{id}/email."
 
 
+class UserSuspended(Conflict):
+    """The user is suspended, and this is for users who may log in."""
+
+    code = "user_suspended"
+    title = "User is suspended"
+    remedy = "Reinstate the user first: DELETE /users/{id}/suspension."
+
+
+class LastSuperuser(Conflict):
+    """No other superuser could log in: live, not suspended, with a password."""
+
+    code = "last_superuser"
+    title = "No other superuser could log in"
+    remedy = "Give another user with a password the rights of a superuser first."
+
+
 class UserNotFound(NotFound):
     """There is no live user with this id."""
 

@@ -28,9 +28,10 @@ LATER = frozenset(
 
 
 class Status(StrEnum):
-    """The status of a user."""
+    """The status of a user; nobody is SUSPENDED in the column, which the release before reads."""
 
     ACTIVE = "active"
+    SUSPENDED = "suspended"
     DELETED = "deleted"
 
 
@@ -85,6 +86,20 @@ class User(Base):
             unique=True,
             postgresql_where=text("status <> 'deleted'"),
             sqlite_where=text("status <> 'deleted'"),
+        ),
+        # Finds the few suspended users for a list of them, as the next one does the deleted users.
+        Index(
+            "ix_users_suspended",
+            "id",
+            postgresql_where=text("suspended_at IS NOT NULL"),
+            sqlite_where=text("suspended_at IS NOT NULL"),
+        ),
+        # Finds all superusers, whose rows are locked before one of them loses the rights.
+        Index(
+            "ix_users_superusers",
+            "id",
+            postgresql_where=text("is_superuser"),
+            sqlite_where=text("is_superuser = 1"),
         ),
         # Finds the few deleted users, which wait for the purge, without reading live ones.
         Index(

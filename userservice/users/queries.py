@@ -10,13 +10,16 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    String,
     Table,
     Text,
+    and_,
     bindparam,
     case,
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -43,9 +46,20 @@ class UserRow(NamedTuple):
 
 
 users: Table = User.__table__  # type: ignore[assignment]  # declared as FromClause, is a Table
-_COLUMNS = tuple(users.c[name] for name in UserRow._fields)
 # Constants are part of the text: a parameter costs more.
 LIVE = users.c.status != text("'deleted'")
+IS_SUSPENDED = users.c.suspended_at.is_not(None)
+# As documents show it. The column stays active, or the release before could not read the row.
+STATUS = case(
+    # Equal to itself unless it is NULL: in RETURNING, SQLite before 3.41 takes a column that a
+    # migration added for NOT NULL.
+    (
+        and_(LIVE, users.c.suspended_at == users.c.suspended_at),
+        literal_column("'suspended'", String()),
+    ),
+    else_=users.c.status,
+).label("status")
+_COLUMNS = tuple(STATUS if name == "status" else users.c[name] for name in UserRow._fields)
 
 # Rows of the release before have no mailbox_key, and an email_key that depends on the spelling.
 HAS_MAILBOX = or_(
@@ -119,17 +133,16 @@ def find_users(connection: Connection, ids: Collection[UUID]) -> Sequence[UserRo
 def list_users(
     connection: Connection,
     *,
-    status: Status,
+    status: Status | None,
     email: str | None,
     after: UUID | None,
     limit: int,
 ) -> Sequence[UserRow]:
     """Return at most `limit` users of one status in id order, beginning behind `after`.
 
-    With `email`, only users whose mailbox it names.
+    Without `status`, all who are live; with `email`, only users whose mailbox it names.
     """
-    # The status is part of the statement, not a parameter: it selects a partial index.
-    statement = select(*_COLUMNS).where(LIVE if status is Status.ACTIVE else _deleted())
+    statement = select(*_COLUMNS).where(_having(status))
     if email is not None:
         statement = statement.where(HAS_MAILBOX)
     if after is not None:
@@ -151,9 +164,12 @@ def update_user(
     user_id: UUID,
     values: Mapping[str, Any],
     *,
-    versions: Collection[int] | None,
+    versions: Collection[int] | None = None,
+    is_superuser: bool | None = None,
 ) -> UserRow | None:
     """Change a live user that has one of `versions` (None: any); return None without such a user.
+
+    With `is_superuser`, only one who is a superuser, or only one who is none.
 
     Raises:
         IntegrityError: the new address belongs to another live user.
@@ -161,6 +177,8 @@ def update_user(
     statement = update(users).where(users.c.id == user_id, LIVE)
     if versions is not None:
         statement = statement.where(users.c.version.in_(versions))
+    if is_superuser is not None:
+        statement = statement.where(users.c.is_superuser == is_superuser)
     statement = statement.values(**values, **NEXT_VERSION)
     row = connection.execute(statement.returning(*_COLUMNS)).first()
     return UserRow(*row) if row is not None else None
@@ -168,7 +186,7 @@ def update_user(
 
 def count_users(connection: Connection) -> dict[str, int]:
     """Return status -> number of users; reads the whole table."""
-    counts = connection.execute(select(users.c.status, func.count()).group_by(users.c.status))
+    counts = connection.execute(select(STATUS, func.count()).group_by(STATUS))
     return dict.fromkeys(map(str, Status), 0) | dict(counts.all())
 
 
@@ -184,5 +202,14 @@ def purge_users(connection: Connection, *, before: datetime, limit: int) -> int:
     return connection.execute(delete(users).where(users.c.id.in_(batch))).rowcount
 
 
+def _having(status: Status | None) -> ColumnElement[bool]:
+    """Return the condition on a status, as text, not as a parameter: it selects a partial index."""
+    if status is Status.DELETED:
+        return _deleted()
+    if status is None:
+        return LIVE
+    return and_(LIVE, IS_SUSPENDED if status is Status.SUSPENDED else ~IS_SUSPENDED)
+
+
 def _deleted() -> ColumnElement[bool]:
-    return users.c.status == Status.DELETED
+    return users.c.status == text("'deleted'")

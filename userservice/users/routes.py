@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
+from operator import attrgetter
 from uuid import UUID
 
 from flask import Blueprint, Response
@@ -22,7 +23,7 @@ from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.replays import REPLAYED, create_once
-from chassis.http.web import JSON, MERGE_PATCH, address, empty_response, read_body
+from chassis.http.web import JSON, MERGE_PATCH, address, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.users import registration, service
@@ -54,10 +55,12 @@ def create_user() -> Response:
     new = _read_user()
     limit_address("registration", mailbox_key(new.email))
     services = backing_services()
-    register = partial(registration.register_user, services.database, services.hasher, new)
+    register: registration.Register = partial(
+        registration.register_user, services.database, services.hasher, new
+    )
     if _policy().confirms:
-        return create_once(registration.verifying(register), _created)
-    return create_once(register, _created)
+        register = registration.verifying(register)
+    return create_once(register, _created, subject=attrgetter("id"))
 
 
 @blueprint.get("")
@@ -74,7 +77,7 @@ def list_users() -> Response:
     page = read_page(UserQuery)
     users = service.list_users(
         backing_services().database,
-        status=Status(page.query.status or Status.ACTIVE),
+        status=Status(page.query.status) if page.query.status else None,
         email=page.query.email,
         after=page.after,
         limit=page.limit,
@@ -141,23 +144,6 @@ def update_user(user_id: UUID) -> Response:
         database, user_id, changes, versions=versions, is_announced=_policy().announces
     )
     return versioned_response(UserRead, user)
-
-
-@blueprint.delete("/<uuid:user_id>")
-@requires(Guard.OWNER)
-@Operation(
-    "Delete a user",
-    tag="users",
-    returns={204: None},
-    raises=(UserNotFound, PreconditionFailed),
-    request_headers=CHANGE_CONDITIONS,
-)
-def delete_user(user_id: UUID) -> Response:
-    """The user is gone for every caller at once, and the row is purged later."""
-    database = backing_services().database
-    versions = expected_versions(partial(service.get_user, database, user_id))
-    service.delete_user(database, user_id, versions=versions)
-    return empty_response(HTTPStatus.NO_CONTENT)
 
 
 def _policy() -> EmailPolicy:

@@ -24,7 +24,7 @@ from chassis.schemas import Page, PageQuery, PageSize, Schema
 from chassis.security import composed
 from userservice import SERVICE_WORDS
 from userservice.users import addresses
-from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, Status
+from userservice.users.models import EMAIL_LENGTH, LABEL_LENGTH, NAME_LENGTH, REASON_LENGTH, Status
 
 # Control characters and line separators break a line in a log or a mail. Marks of direction and
 # letters without width hide text, or show it in another order than it has.
@@ -99,6 +99,13 @@ Label = Annotated[
         min_length=1, max_length=LABEL_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
     ),
 ]
+Reason = Annotated[
+    str,
+    AfterValidator(_label),
+    Field(
+        min_length=1, max_length=REASON_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
+    ),
+]
 Password = Annotated[
     SecretStr, BeforeValidator(_typed), Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)
 ]
@@ -151,7 +158,9 @@ class UserQuery(PageQuery):
     """Which users to list."""
 
     page_size: PageSize = Field(50, description="Users on a page.")
-    status: Literal["active", "deleted"] | None = Field(None, description="Default: the living.")
+    status: Literal["active", "suspended", "deleted"] | None = Field(
+        None, description="Default: the living, suspended or not."
+    )
     email: str | None = Field(
         None,
         max_length=EMAIL_LENGTH,

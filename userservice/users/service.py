@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from chassis.errors import AppError, PreconditionFailed
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
 from userservice.logins.endings import Reason, report_ended
-from userservice.users import credentials, links, messages, queries
+from userservice.users import credentials, links, messages, queries, superusers
 from userservice.users.addresses import keys_of
 from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
@@ -45,7 +46,7 @@ def get_users(database: DatabaseManager, ids: Collection[UUID]) -> dict[UUID, Us
 def list_users(
     database: DatabaseManager,
     *,
-    status: Status,
+    status: Status | None,
     email: str | None,
     after: UUID | None,
     limit: int,
@@ -53,7 +54,7 @@ def list_users(
     """Return one page of users in id order; fewer than `limit` means it is the last.
 
     Args:
-        status: Which users: the living or the deleted.
+        status: Which users; None: the living, suspended or not.
         email: Only users with this mailbox, in any spelling of its address.
         after: Id of the last user of the page before.
         limit: Largest number of users to return.
@@ -98,10 +99,10 @@ def delete_user(
     Raises:
         UserNotFound: there is no such live user, or no longer.
         PreconditionFailed: the user is at another version.
+        LastSuperuser: no other superuser could log in.
     """
-    values = {"status": Status.DELETED, "password_hash": None}
     with database.transaction() as connection:
-        user = queries.update_user(connection, user_id, values, versions=versions)
+        user = _delete(connection, user_id, versions)
         ended = credentials.delete_log_ins(connection, user_id) if user is not None else 0
     if user is None:
         raise _refusal(database, user_id)
@@ -159,6 +160,18 @@ def _change(
     if user is None:
         raise _refusal(database, user_id)
     return user
+
+
+def _delete(
+    connection: Connection, user_id: UUID, versions: Collection[int] | None
+) -> UserRow | None:
+    values = {"status": Status.DELETED, "password_hash": None}
+    user = queries.update_user(connection, user_id, values, versions=versions, is_superuser=False)
+    if user is not None:
+        return user
+    # Perhaps a superuser. Only then the rows of all superusers are locked.
+    superusers.spare_last(connection, user_id)
+    return queries.update_user(connection, user_id, values, versions=versions)
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:

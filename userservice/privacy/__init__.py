@@ -1,0 +1,1 @@
+"""Privacy: all that is stored of a person is handed out, deleted, erased."""

@@ -1,0 +1,1 @@
+"""Standing: suspension, the rights of superusers, roles, and an account at a glance."""
