@@ -60,7 +60,7 @@ def keys(database):
 def logs_in(database, email):
     """Return id and password hash of the user that an address logs in."""
     user = credentials.find_credentials(database, email)
-    return None if user is None else tuple(user)
+    return None if user is None else (user.id, user.password_hash)
 
 
 def found(database, email):
