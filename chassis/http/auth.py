@@ -136,6 +136,12 @@ def principal() -> Principal | None:
     return found
 
 
+def is_administrator() -> bool:
+    """Tell whether the caller of the guarded view is an administrator."""
+    caller = principal()
+    return caller is not None and caller.is_administrator
+
+
 def caller_id() -> UUID:
     """Return the id of the user who calls.
 

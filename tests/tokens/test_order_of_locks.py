@@ -18,6 +18,7 @@ from userservice.logins import queries
 from userservice.logins.queries import LogIn
 from userservice.sessions import service as sessions
 from userservice.sessions.errors import SessionNotFound
+from userservice.standing import service as standing
 from userservice.tokens import service
 from userservice.tokens.errors import InvalidGrant
 from userservice.tokens.service import PasswordGrant
@@ -76,6 +77,9 @@ class Case:
     def delete_user(self):
         users.delete_user(self.database, self.user.id)
 
+    def suspend(self):
+        standing.suspend(self.database, self.user.id)
+
     def change_password(self):
         known = credentials.find_credentials(self.database, self.user.email)
         assert known is not None
@@ -102,6 +106,7 @@ ENDS = (
     Case.end_session,
     Case.end_sessions,
     Case.delete_user,
+    Case.suspend,
     Case.change_password,
 )
 
@@ -130,7 +135,9 @@ def test_an_end_that_is_held_anywhere_leaves_no_refresh_behind(database, end):
     assert hold(database, end, Case.refresh) >= 3
 
 
-@pytest.mark.parametrize("end", [Case.delete_user, Case.change_password], ids=lambda e: e.__name__)
+@pytest.mark.parametrize(
+    "end", [Case.delete_user, Case.suspend, Case.change_password], ids=lambda e: e.__name__
+)
 def test_a_log_in_verified_with_the_hash_of_before_does_not_survive_an_end(database, end):
     assert hold(database, Case.log_in, end) >= 5
     assert hold(database, end, Case.log_in) >= 3

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chassis.errors import Forbidden, PreconditionFailed
-from chassis.http.auth import Guard, principal, requires
+from chassis.http.auth import Guard, is_administrator, principal, requires
 from chassis.http.conditions import CHANGE_CONDITIONS, expected_versions
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
@@ -34,8 +34,12 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
     response_headers={200: ("Content-Disposition",)},
 )
 def export_user(user_id: UUID) -> Response:
-    """Hashes of the password and of tokens are left out. The sessions are those that live."""
-    document = service.export_person(backing_services().database, user_id)
+    """Hashes of the password and of tokens are left out. The sessions are those that live.
+
+    The reason of a suspension is for administrators alone.
+    """
+    database = backing_services().database
+    document = service.export_person(database, user_id, with_reason=is_administrator())
     headers = {
         "Cache-Control": PRIVATE,
         "Content-Disposition": f'attachment; filename="user-{user_id}.json"',
@@ -70,7 +74,7 @@ def delete_user(user_id: UUID) -> Response:
 
 def _erase(database: DatabaseManager, user_id: UUID) -> None:
     caller = principal()
-    if caller is None or not caller.is_administrator:
+    if caller is None or not is_administrator():
         raise Forbidden
     versions = expected_versions(partial(service.find_version, database, user_id))
     is_person = caller.user_id is not None

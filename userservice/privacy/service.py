@@ -39,8 +39,12 @@ class Replayed(NamedTuple):
     spared: list[UUID]
 
 
-def export_person(database: DatabaseManager, user_id: UUID) -> ExportRead:
+def export_person(
+    database: DatabaseManager, user_id: UUID, *, with_reason: bool = True
+) -> ExportRead:
     """Return all that is stored of a live user, but secrets, at one moment.
+
+    The reason of a suspension is there `with_reason`, which administrators alone see.
 
     Raises:
         UserNotFound: there is no such live user.
@@ -50,7 +54,7 @@ def export_person(database: DatabaseManager, user_id: UUID) -> ExportRead:
         if person is None:
             raise UserNotFound
         return ExportRead.of(
-            person,
+            person if with_reason else {**person, "suspension_reason": None},
             logins.list_living(connection, user_id, limit=logins.MAX_LOG_INS),
             upkeep.list_about(connection, user_id),
             idempotency.list_answers(connection, user_id),

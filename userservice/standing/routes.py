@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from chassis.http.auth import Guard, caller_id, principal, requires
+from chassis.http.auth import Guard, caller_id, is_administrator, requires
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit_caller
@@ -37,9 +37,7 @@ blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 def get_account(user_id: UUID) -> Response:
     """Its password, its rights, its log-ins; administrators see the reason of a suspension."""
     row = service.read_account(backing_services().database, user_id)
-    caller = principal()
-    is_administrator = caller is not None and caller.is_administrator
-    schema = AdministeredAccountRead if is_administrator else AccountRead
+    schema = AdministeredAccountRead if is_administrator() else AccountRead
     document = schema.model_validate(row, from_attributes=True)
     return json_response(document, headers={"Cache-Control": PRIVATE})
 

@@ -27,10 +27,10 @@ class RightsRow(NamedTuple):
     is_able: bool
 
 
-_IS_ABLE = and_(LIVE, users.c.is_superuser, ~IS_SUSPENDED, users.c.password_hash.is_not(None))
+IS_ABLE = and_(LIVE, users.c.is_superuser, ~IS_SUSPENDED, users.c.password_hash.is_not(None))
 _COLUMNS = (
     *(users.c.id, LIVE.label("is_live"), IS_SUSPENDED.label("is_suspended")),
-    *(users.c.is_superuser, users.c.password_hash, users.c.version, _IS_ABLE.label("is_able")),
+    *(users.c.is_superuser, users.c.password_hash, users.c.version, IS_ABLE.label("is_able")),
 )
 
 

@@ -1,0 +1,106 @@
+"""The export of a person: all that is stored, but secrets."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+
+from chassis.background.outbox import messages
+from chassis.storage.idempotency import keys
+from tests.support.factories import bearer_of, make_user
+from userservice.logins.queries import tokens
+from userservice.privacy.queries import WITHHELD
+from userservice.privacy.schemas import AnswerRead, LogInRead, MessageRead, PersonRead
+from userservice.standing.service import set_roles, suspend
+from userservice.users.queries import users
+from userservice.users.service import delete_user
+
+PASSWORD = "correct horse battery"
+PERSON = {"email": "grace@example.org", "name": "Grace", "password": PASSWORD, "source": "web"}
+
+# Table -> columns that the export leaves out: secrets, keys that follow from others, and the user.
+LEFT_OUT = {
+    users: WITHHELD,
+    tokens: {"token_hash", "salt", "spent_at", "family_id", "user_id"},
+    keys: {"id", "request_hash", "subject_id"},
+    messages: set(),
+}
+SHOWN = {users: PersonRead, tokens: LogInRead, keys: AnswerRead, messages: MessageRead}
+
+
+def export(caller, user_id, headers=None):
+    response = caller.get(f"/users/{user_id}/export", headers=headers)
+    assert response.status_code == 200
+    return response
+
+
+@pytest.mark.parametrize("table", SHOWN, ids=str)
+def test_each_column_is_exported_or_left_out_on_purpose(table):
+    columns = {column.name for column in table.c}
+
+    assert columns - set(SHOWN[table].model_fields) == set(LEFT_OUT[table])
+
+
+def test_a_user_gets_all_that_is_stored(client, config, database):
+    headers = {"Idempotency-Key": "k", "User-Agent": "x"}
+    created = client.post("/users", json=PERSON, headers=headers).json
+    user = SimpleNamespace(id=UUID(created["id"]))
+    set_roles(database, user.id, ["navy:admiral"])
+    own = bearer_of(database, config, user)
+
+    response = export(client, user.id, own)
+
+    assert response.headers["Cache-Control"] == "private, no-cache"
+    assert response.headers["Content-Disposition"] == (
+        f'attachment; filename="user-{user.id}.json"'
+    )
+    told = response.json
+    assert told["user"].items() >= {**created, "signup_source": "web", "tier": "free"}.items()
+    assert (told["user"]["has_password"], told["user"]["roles"]) == (True, ["navy:admiral"])
+    assert [each["label"] for each in told["sessions"]] == [None]
+    assert [each["topic"] for each in told["messages"]] == ["user.registered"]
+    [answer] = told["answers"]
+    assert json.loads(json.loads(answer["answer"])[2]) == created
+
+
+def test_no_secret_is_in_it(service_client, config, database):
+    user = make_user(database, password=PASSWORD)
+    bearer_of(database, config, user)
+
+    text = export(service_client, user.id).text
+
+    with database.connection() as connection:
+        [row] = connection.execute(users.select()).all()
+        [token] = connection.execute(tokens.select()).all()
+    assert row.password_hash not in text
+    assert token.token_hash not in text
+    assert "$argon2" not in text
+
+
+def test_an_administrator_gets_the_reason_of_a_suspension(service_client, database):
+    user = make_user(database)
+    suspend(database, user.id, "Chargeback")
+
+    told = export(service_client, user.id).json["user"]
+
+    assert (told["status"], told["suspension_reason"]) == ("suspended", "Chargeback")
+    assert told["suspended_at"] is not None
+
+
+def test_nothing_of_others_is_in_it(service_client, database):
+    user, other = make_user(database), make_user(database)
+
+    text = export(service_client, user.id).text
+
+    assert str(other.id) not in text
+    assert other.email not in text
+
+
+def test_of_a_deleted_user_nothing_is_found(service_client, database):
+    user = make_user(database)
+    delete_user(database, user.id)
+
+    assert service_client.get(f"/users/{user.id}/export").json["code"] == "user_not_found"
