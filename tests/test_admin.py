@@ -388,7 +388,7 @@ def test_metrics_in_prometheus_format_can_be_parsed(run, database):
     by_status = {each.labels["status"]: each.value for each in families["users"].samples}
     sizes = families["database_table_size_bytes"].samples
     assert (result.exit_code, result.stderr) == (0, "")
-    assert by_status == {"active": 1, "deleted": 2}
+    assert by_status == {"active": 1, "suspended": 0, "deleted": 2}
     tables = {each.labels["table"] for each in sizes}
     assert tables == {"all"} if database.is_sqlite else tables >= {"users", "outbox_messages"}
     assert all(each.value > 0 for each in sizes)
@@ -400,7 +400,7 @@ def test_metrics_in_json_can_be_parsed(run, database):
     result = run("export-metrics", "--format", "json", "-")
 
     document = json.loads(result.stdout)
-    assert document["users"] == {"active": 1, "deleted": 0}
+    assert document["users"] == {"active": 1, "suspended": 0, "deleted": 0}
     assert all(size > 0 for size in document["table_bytes"].values())
 
 

@@ -127,8 +127,10 @@ def drive(  # noqa: PLR0915 - one line a call
     eventually(lambda: call("GET", progress, headers=SERVICE).json()["state"] == "succeeded")
     call("DELETE", progress, headers=SERVICE)
     call("GET", f"/users/export{query}", headers=SERVICE)
+    drive_standing(call, path, query, bearer)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
+    call("DELETE", f"{path}?erase=now", headers=SERVICE)
     for probe in ("/", "/health", "/ready", "/metrics", "/version", "/openapi.json", "/docs"):
         call("GET", f"{probe}{query}")
     call("GET", f"/docs/{EMAIL}")
@@ -149,6 +151,24 @@ def drive_email(call, path, bearer):
     call("POST", f"{path}/email/verification", headers=bearer)
     for token in (EMAIL, f"change.{NOBODY[7:]}.1.{NAME}"):
         call("POST", "/auth/email/confirm", json={"token": token}, headers=bearer)
+
+
+def drive_standing(call, path, query, bearer):
+    """Call the routes about standing and about a person's data."""
+    call("GET", f"{path}/account{query}", headers=bearer)
+    call("GET", f"{path}/export{query}", headers=bearer)
+    call("PUT", f"{path}/roles{query}", json={"roles": [EMAIL, NAME]}, headers=SERVICE)
+    call("PUT", f"{path}/roles{query}", json={"roles": ["a"]}, headers=SERVICE)
+    promotion = {"current_password": PASSWORD}
+    call("PUT", f"{path}/superuser{query}", json=promotion, headers=bearer)
+    call("DELETE", f"{path}/superuser{query}", headers=bearer)
+    suspension = {"reason": f"{NAME} {EMAIL}"}
+    call("PUT", f"{path}/suspension{query}", json={"reason": [EMAIL]}, headers=SERVICE)
+    call("PUT", f"{path}/suspension{query}", json=suspension, headers=SERVICE)
+    call("GET", f"{path}/account{query}", headers=SERVICE)
+    call("GET", f"{path}/export{query}", headers=SERVICE)
+    call("DELETE", f"{path}/suspension{query}", headers=SERVICE)
+    call("DELETE", f"{path}{query}&erase={quote(EMAIL)}", headers=SERVICE)
 
 
 def fail_inside(url, call):

@@ -228,7 +228,7 @@ def test_a_refused_user_leaves_no_row(client, database):
     client.post("/users", json=ADA | {"tier": ""})
 
     with database.connection() as connection:
-        assert queries.count_users(connection) == {"active": 0, "deleted": 0}
+        assert queries.count_users(connection) == {"active": 0, "suspended": 0, "deleted": 0}
 
 
 def test_a_body_may_have_64_kib_and_no_more(client):
@@ -664,7 +664,8 @@ def test_an_address_that_nobody_can_have_is_refused(service_client, email):
 def test_a_status_that_does_not_exist_is_refused(service_client, status):
     response = service_client.get("/users", query_string={"status": status})
 
-    assert_problem(response, 400, "invalid_request", "Status must be 'active' or 'deleted'")
+    detail = "Status must be 'active', 'suspended' or 'deleted'"
+    assert_problem(response, 400, "invalid_request", detail)
 
 
 def token_of_a_page(service_client, database, **query):

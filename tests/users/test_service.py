@@ -294,7 +294,7 @@ def test_users_deleted_long_ago_are_purged_and_no_others(database):
     purged = purge(database, days=30)
 
     assert purged == 1
-    assert service.count_users(database) == {"active": 1, "deleted": 1}
+    assert service.count_users(database) == {"active": 1, "suspended": 0, "deleted": 1}
     assert [each.id for each in list_all(database, Status.DELETED)] == [fresh.id]
 
 
@@ -317,7 +317,7 @@ def test_purging_goes_on_batch_by_batch_until_nothing_is_left(database, monkeypa
     batches = service.purge_deleted_users(database, before=datetime.now(UTC) + timedelta(days=1))
 
     assert list(batches) == [2, 2, 1]
-    assert service.count_users(database) == {"active": 0, "deleted": 0}
+    assert service.count_users(database) == {"active": 0, "suspended": 0, "deleted": 0}
 
 
 def test_the_address_of_a_purged_user_is_free(database):
