@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
+from sqlalchemy import Table
 
 from chassis.background.outbox import messages
+from chassis.schemas import Schema
 from chassis.storage.idempotency import keys
 from tests.support.factories import bearer_of, make_user
 from userservice.logins.queries import tokens
@@ -22,13 +25,18 @@ PASSWORD = "correct horse battery"
 PERSON = {"email": "grace@example.org", "name": "Grace", "password": PASSWORD, "source": "web"}
 
 # Table -> columns that the export leaves out: secrets, keys that follow from others, and the user.
-LEFT_OUT = {
+LEFT_OUT: dict[Table, Collection[str]] = {
     users: WITHHELD,
     tokens: {"token_hash", "salt", "spent_at", "family_id", "user_id"},
     keys: {"id", "request_hash", "subject_id"},
     messages: set(),
 }
-SHOWN = {users: PersonRead, tokens: LogInRead, keys: AnswerRead, messages: MessageRead}
+SHOWN: dict[Table, type[Schema]] = {
+    users: PersonRead,
+    tokens: LogInRead,
+    keys: AnswerRead,
+    messages: MessageRead,
+}
 
 
 def export(caller, user_id, headers=None):

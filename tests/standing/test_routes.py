@@ -165,8 +165,9 @@ def test_of_a_deleted_user_nothing_is_found(service_client, user, method):
     service_client.delete(f"/users/{user.id}")
     verb, name = method.split()
 
-    body = {"roles": []} if name == "roles" else {}
-    response = service_client.open(f"/users/{user.id}/{name}", method=verb, json=body)
+    response = service_client.open(
+        f"/users/{user.id}/{name}", method=verb, json={"roles": []} if name == "roles" else {}
+    )
 
     assert (response.status_code, response.json["code"]) == (404, "user_not_found")
 
