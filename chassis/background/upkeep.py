@@ -54,7 +54,10 @@ def list_about(connection: Connection, subject_id: UUID) -> Sequence[dict[str, A
 
 def forget(connection: Connection, subject_id: UUID) -> None:
     """Remove the messages whose payload names a row, delivered or not; reads the whole table."""
-    connection.execute(delete(messages).where(_names(subject_id)))
+    # Locked in one order, as where they are settled.
+    found = select(messages.c.id).where(_names(subject_id)).order_by(messages.c.id)
+    locked = found.with_for_update().cte("locked")
+    connection.execute(delete(messages).where(messages.c.id.in_(select(locked.c.id))))
 
 
 def _names(subject_id: UUID) -> ColumnElement[bool]:

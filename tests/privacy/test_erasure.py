@@ -253,7 +253,7 @@ def test_an_erasure_that_fails_halfway_has_erased_nothing(client, config, databa
     before = dump(database)
 
     def fail(_cursor, statement, _values, _context):
-        if statement.startswith("DELETE FROM outbox_messages"):
+        if "DELETE FROM outbox_messages" in statement:
             raise RuntimeError(statement)
 
     event.listen(database.engine, "do_execute", fail)

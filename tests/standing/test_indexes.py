@@ -28,8 +28,16 @@ def lock_superusers(database):
 def explained(database):
     """Call that does work among many users, and returns the plan of its statement about them."""
     now, seen = datetime.now(UTC), []
-    row = {"name": "Ada", "status": "active", "signup_source": "web", "tier": "free"}
-    row |= {"is_superuser": False, "version": 1, "created_at": now, "updated_at": now}
+    row = {
+        "name": "Ada",
+        "status": "active",
+        "signup_source": "web",
+        "tier": "free",
+        "is_superuser": False,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+    }
     rows = [{"id": uuid7(), "email": str(n), "email_key": str(n), **row} for n in range(3000)]
     with database.transaction() as connection:
         connection.execute(insert(users), rows)

@@ -16,6 +16,7 @@ from tests.support.factories import CHEAP_HASHER, begin_log_in, make_user
 from tests.support.orders import hold_everywhere
 from userservice.logins import queries
 from userservice.logins.queries import LogIn
+from userservice.privacy.service import erase
 from userservice.sessions import service as sessions
 from userservice.sessions.errors import SessionNotFound
 from userservice.standing import service as standing
@@ -77,6 +78,9 @@ class Case:
     def delete_user(self):
         users.delete_user(self.database, self.user.id)
 
+    def erase(self):
+        erase(self.database, self.user.id)
+
     def suspend(self):
         standing.suspend(self.database, self.user.id)
 
@@ -106,6 +110,7 @@ ENDS = (
     Case.end_session,
     Case.end_sessions,
     Case.delete_user,
+    Case.erase,
     Case.suspend,
     Case.change_password,
 )
@@ -136,7 +141,9 @@ def test_an_end_that_is_held_anywhere_leaves_no_refresh_behind(database, end):
 
 
 @pytest.mark.parametrize(
-    "end", [Case.delete_user, Case.suspend, Case.change_password], ids=lambda e: e.__name__
+    "end",
+    [Case.delete_user, Case.erase, Case.suspend, Case.change_password],
+    ids=lambda e: e.__name__,
 )
 def test_a_log_in_verified_with_the_hash_of_before_does_not_survive_an_end(database, end):
     assert hold(database, Case.log_in, end) >= 5

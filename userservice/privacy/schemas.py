@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from chassis.background.outbox import MessageStatus
 from chassis.schemas import Schema
@@ -100,8 +100,6 @@ class ExportRead(Schema):
 
 class DeletionQuery(Schema):
     """Whether the user's data go at once."""
-
-    model_config = ConfigDict(extra="ignore")
 
     erase: Literal["now"] | None = Field(
         None,
