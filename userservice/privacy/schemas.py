@@ -14,7 +14,7 @@ from chassis.schemas import Schema
 from chassis.storage.idempotency import StoredAnswer
 from chassis.storage.ids import moment_of
 from userservice.logins.queries import SessionRow
-from userservice.users.addresses import mailbox_key
+from userservice.users.addresses import is_verified
 
 
 class PersonRead(Schema):
@@ -88,8 +88,11 @@ class ExportRead(Schema):
         answers: Iterable[StoredAnswer],
     ) -> Self:
         """Make the document from rows."""
-        is_verified = person["verified_key"] == mailbox_key(person["email"])
-        told = {**person, "email_verified": is_verified, "roles": person["roles"] or []}
+        told = {
+            **person,
+            "email_verified": is_verified(person["email"], person["verified_key"]),
+            "roles": person["roles"] or [],
+        }
         return cls(
             user=PersonRead.model_validate(told),
             sessions=[LogInRead(**row._asdict(), created_at=moment_of(row.id)) for row in sessions],

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Text, case, func, literal, null, select, upda
 from chassis.security import LOCK
 from chassis.storage.clock import database_time
 from userservice.logins import queries as logins
-from userservice.users.addresses import mailbox_key
+from userservice.users.addresses import is_verified
 from userservice.users.queries import LIVE, STATUS, users
 
 
@@ -33,7 +33,7 @@ class AccountRow(NamedTuple):
     @property
     def email_verified(self) -> bool:
         """Whether the owner of the address in force has confirmed it."""
-        return self.verified_key == mailbox_key(self.email)
+        return is_verified(self.email, self.verified_key)
 
 
 _hash = users.c.password_hash

@@ -74,6 +74,11 @@ def mailbox_key(email: str) -> str:
     return keys_of(email).mailbox
 
 
+def is_verified(email: str, verified_key: str | None) -> bool:
+    """Tell whether the key that its owner has confirmed is that of the address in force."""
+    return verified_key == mailbox_key(email)
+
+
 def fold(text: str) -> str:
     """Fold the case of a text: the key that releases without `Keys.mailbox` give to a spelling."""
     if text.isascii():

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
-from userservice.users.addresses import mailbox_key
+from userservice.users.addresses import is_verified
 from userservice.users.credentials_queries import Checked
 from userservice.users.models import STAMP_LENGTH
 from userservice.users.queries import LIVE, NEXT_VERSION, users
@@ -29,7 +29,7 @@ class Holder(NamedTuple):
     @property
     def is_verified(self) -> bool:
         """Whether the owner of the address in force has confirmed it."""
-        return self.verified_key == mailbox_key(self.email)
+        return is_verified(self.email, self.verified_key)
 
 
 _MAY_HOLD = (LIVE, users.c.suspended_at.is_(None))
