@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
 from chassis.backing_services import BackingServices
 from chassis.links import InvalidLink
+from chassis.security import same_secret
 from chassis.storage.database import DatabaseManager
 from userservice.emails import queries
 from userservice.emails.metrics import Event
 from userservice.emails.reports import report
 from userservice.users import links, messages
 from userservice.users.links import Purpose
-from userservice.users.links_queries import Holder
+from userservice.users.links_queries import Holder, find_holder
+from userservice.users.models import STAMP_LENGTH
 from userservice.users.service import conflict, key_columns
+
+SALT_LENGTH = STAMP_LENGTH // 2  # hexadecimal digits
 
 
 def confirm(services: BackingServices, user_id: UUID, token: str) -> None:
-    """Do what a mailed link is for; a link that verifies may be used again.
+    """Do what a mailed link is for; followed again, a link that was followed changes nothing.
 
     Args:
         services: The attached resources.
@@ -30,13 +36,31 @@ def confirm(services: BackingServices, user_id: UUID, token: str) -> None:
         InvalidLink: the link does not hold, or is another user's.
         EmailTaken: another user has the address by now; nothing is pending any more.
     """
+    try:
+        _follow(services, user_id, token)
+    except InvalidLink:
+        # A client whose answer was lost asks again, and two clicks may come at once.
+        if not _was_followed(services.database, user_id, token):
+            raise
+
+
+def _follow(services: BackingServices, user_id: UUID, token: str) -> None:
     link, holder = links.check_link(services, token, Purpose.VERIFICATION, Purpose.CHANGE)
     if link.subject != user_id:
         raise InvalidLink
     if link.purpose == Purpose.CHANGE:
-        _move(services.database, holder)
+        _move(services.database, holder, token)
     elif not holder.is_verified:
         _verify(services.database, holder)
+
+
+def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
+    """Tell whether the user is as this very link, and nothing since, has left the row."""
+    with database.connection() as connection:
+        holder = find_holder(connection, user_id)
+    if holder is None or holder.stamp is None:
+        return False
+    return same_secret(holder.stamp, _stamp_by(token, holder.stamp[:SALT_LENGTH]))
 
 
 def _verify(database: DatabaseManager, holder: Holder) -> None:
@@ -47,11 +71,12 @@ def _verify(database: DatabaseManager, holder: Holder) -> None:
     report(Event.VERIFIED, holder.id)
 
 
-def _move(database: DatabaseManager, holder: Holder) -> None:
+def _move(database: DatabaseManager, holder: Holder, token: str) -> None:
     """Put the pending address in force, where the link was mailed; it is verified with that."""
     new = str(holder.pending_email)
     keys = key_columns(new)
-    values = keys | {"email": new, "verified_key": keys["mailbox_key"]}
+    stamp = _stamp_by(token, secrets.token_hex(SALT_LENGTH // 2))
+    values = keys | {"email": new, "verified_key": keys["mailbox_key"], "stamp": stamp}
     try:
         with database.transaction() as connection:
             if not links.spend(connection, holder, values):
@@ -62,3 +87,11 @@ def _move(database: DatabaseManager, holder: Holder) -> None:
             queries.clear_pending(connection, holder)
         raise conflict(error) from error
     report(Event.CHANGED, holder.id)
+
+
+def _stamp_by(token: str, salt: str) -> str:
+    """Return the stamp that a link leaves: half of it is random, and the other half knows the link.
+
+    So nobody who has the link knows the stamp, and no column is needed to know the link again.
+    """
+    return salt + hmac.digest(salt.encode(), token.encode(), "sha256").hex()[:SALT_LENGTH]

@@ -100,7 +100,7 @@ def spend(connection: Connection, holder: Holder | Checked, values: Mapping[str,
     Raises:
         IntegrityError: the new address belongs to another live user.
     """
-    return queries.change_holder(connection, holder, {**values, **voided()})
+    return queries.change_holder(connection, holder, {**voided(), **values})
 
 
 def voided() -> dict[str, str | None]:
