@@ -121,6 +121,18 @@ def test_links_of_before_do_not_hold_for_an_address_that_the_release_before_chan
     assert ada.read().json["email"] == NEW
 
 
+def test_a_link_that_moved_the_account_is_not_followed_again_after_the_release_before_moved_it(
+    ada, mails, services
+):
+    ada.change(NEWER)
+    token = mails.link()
+    ada.confirm(token)
+
+    patch_as_before(services, ada.id, NEW)
+
+    assert ada.confirm(token).status_code == 400
+
+
 def test_after_a_rollback_a_change_can_be_asked_for_anew(ada, mails, services):
     ada.change(NEWER)
     mails.link()

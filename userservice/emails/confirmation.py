@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
-import secrets
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
 from chassis.backing_services import BackingServices
 from chassis.links import InvalidLink
-from chassis.security import same_secret
 from chassis.storage.database import DatabaseManager
 from userservice.emails import queries
 from userservice.emails.metrics import Event
@@ -18,10 +15,7 @@ from userservice.emails.reports import report
 from userservice.users import links, messages
 from userservice.users.links import Purpose
 from userservice.users.links_queries import Holder, find_holder
-from userservice.users.models import STAMP_LENGTH
 from userservice.users.service import conflict, key_columns
-
-SALT_LENGTH = STAMP_LENGTH // 2  # hexadecimal digits
 
 
 def confirm(services: BackingServices, user_id: UUID, token: str) -> None:
@@ -58,9 +52,7 @@ def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
     """Tell whether the user is as this very link, and nothing since, has left the row."""
     with database.connection() as connection:
         holder = find_holder(connection, user_id)
-    if holder is None or holder.stamp is None:
-        return False
-    return same_secret(holder.stamp, _stamp_by(token, holder.stamp[:SALT_LENGTH]))
+    return holder is not None and holder.is_verified and links.was_left_by(holder, token)
 
 
 def _verify(database: DatabaseManager, holder: Holder) -> None:
@@ -75,11 +67,10 @@ def _move(database: DatabaseManager, holder: Holder, token: str) -> None:
     """Put the pending address in force, where the link was mailed; it is verified with that."""
     new = str(holder.pending_email)
     keys = key_columns(new)
-    stamp = _stamp_by(token, secrets.token_hex(SALT_LENGTH // 2))
-    values = keys | {"email": new, "verified_key": keys["mailbox_key"], "stamp": stamp}
+    left = {"verified_key": keys["mailbox_key"], "stamp": links.stamp_left_by(token)}
     try:
         with database.transaction() as connection:
-            if not links.spend(connection, holder, values):
+            if not links.spend(connection, holder, {"email": new, **keys, **left}):
                 raise InvalidLink
             messages.announce_change(connection, holder.id, former=holder.email, new=new)
     except IntegrityError as error:
@@ -87,11 +78,3 @@ def _move(database: DatabaseManager, holder: Holder, token: str) -> None:
             queries.clear_pending(connection, holder)
         raise conflict(error) from error
     report(Event.CHANGED, holder.id)
-
-
-def _stamp_by(token: str, salt: str) -> str:
-    """Return the stamp that a link leaves: half of it is random, and the other half knows the link.
-
-    So nobody who has the link knows the stamp, and no column is needed to know the link again.
-    """
-    return salt + hmac.digest(salt.encode(), token.encode(), "sha256").hex()[:SALT_LENGTH]
