@@ -97,7 +97,8 @@ class Links:
         except ValueError as error:
             raise InvalidLink from error
         # Numbers and ids have several spellings; a token has one.
-        if f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}" != token or not token.isascii():
+        spelled = f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}"
+        if not (token.isascii() and hmac.compare_digest(spelled.encode(), token.encode())):
             raise InvalidLink
         return link
 
