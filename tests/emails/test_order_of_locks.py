@@ -72,6 +72,17 @@ def test_no_address_that_was_asked_for_with_the_old_password_survives(services, 
     assert hold(services, end, Case.ask, has_nothing_pending) >= 2
 
 
+def test_a_first_link_that_is_made_meanwhile_costs_no_change(services):
+    def make_link(case):
+        links.make_link(services, Purpose.VERIFICATION, case.user.id, case.user.created_at)
+
+    def waits(case):
+        assert case.pending() == WANTED
+
+    assert hold(services, Case.ask, make_link, waits) >= 3
+    assert hold(services, make_link, Case.ask, waits) >= 2
+
+
 def ended_whether_it_moved_or_not(case):
     """Assert that the end holds; make room for the next order, which wants the same address."""
     email, hashed, pending = columns_of(

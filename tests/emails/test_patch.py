@@ -157,6 +157,18 @@ def test_the_former_address_is_the_only_one_in_a_payload_until_the_message_is_se
     assert payloads(database) == [user_id]
 
 
+def test_an_erasure_removes_the_former_address_before_it_was_told(
+    ada, mails, service_client, database
+):
+    patch(service_client, ada, {"email": NEW})
+
+    erased = service_client.delete(f"/users/{ada.id}?erase=now")
+
+    assert erased.status_code == 204
+    assert payloads(database) == []
+    assert mails.sent() == []
+
+
 def test_a_notice_that_was_given_up_cannot_be_tried_again(ada, mails, service_client, database):
     patch(service_client, ada, {"email": NEW})
     mails.deliver()
