@@ -49,6 +49,17 @@ def test_administrators_may(ada, service_client, superuser):
     assert ada.read().json["email"] == NEW
 
 
+def test_an_administrators_change_is_logged_without_the_address(ada, service_client, caplog):
+    caplog.set_level("INFO")
+
+    patch(service_client, ada, {"email": NEW})
+
+    [record] = [each for each in caplog.records if each.name == "userservice.users.service"]
+    assert record.msg == "E-mail address changed by an administrator"
+    assert record.user_id == str(ada.id)
+    assert NEW not in caplog.text
+
+
 def test_a_superusers_own_address_needs_the_password_as_that_of_any_user(client, config, database):
     superuser = make_user(database, is_superuser=True)
     headers = bearer_of(database, config, superuser)
