@@ -97,8 +97,8 @@ class Links:
         except ValueError as error:
             raise InvalidLink from error
         # Numbers and ids have several spellings; a token has one.
-        spelled = f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}"
-        if not (token.isascii() and hmac.compare_digest(spelled.encode(), token.encode())):
+        spelt = f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}"
+        if not token.isascii() or not hmac.compare_digest(spelt, token):
             raise InvalidLink
         return link
 
