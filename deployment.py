@@ -95,6 +95,12 @@ RULES = (
         is_note=True,
     ),
     Rule(
+        "unverified_addresses",
+        "nobody shows that an address is theirs; EMAIL_VERIFICATION=optional has them asked",
+        lambda config: config.email_verification == "off",
+        is_note=True,
+    ),
+    Rule(
         "personal_data",
         "turn TELEMETRY_PII off; traces hold e-mail addresses",
         lambda config: config.telemetry_pii,

@@ -47,7 +47,7 @@ class AccountSettings:
         "10/minute", rate(), "Requests of each user that bring the current password along."
     )
     rate_limit_recovery: str = setting(
-        "5/hour", rate(), "E-mails for each address whose password is forgotten; more are not sent."
+        "5/hour", rate(), "E-mails with a link for each address; more are not sent."
     )
     rate_limit_recovery_client: str = setting(
         "30/hour", rate(), "Requests of each client about forgotten passwords."

@@ -59,19 +59,19 @@ class Mails:
     """The e-mails of a service: delivered when asked for."""
 
     def __init__(self, services: BackingServices, provider: MailProvider) -> None:
-        self._services = services
+        self.services = services
         self._provider = provider
 
     def drop(self) -> None:
         """Forget the messages that wait."""
-        with self._services.database.connection() as connection:
+        with self.services.database.connection() as connection:
             connection.execute(delete(messages))
 
     def deliver(self) -> list[Mail]:
         """Deliver what waits; return the e-mails that were sent."""
         before = len(self._provider.taken)
-        with delivering(self._services, EVENT_HANDLERS):
-            eventually(lambda: not stored(self._services.database, status="queued"))
+        with delivering(self.services, EVENT_HANDLERS):
+            eventually(lambda: not stored(self.services.database, status="queued"))
         return self._provider.taken[before:]
 
     def link(self) -> str:

@@ -49,6 +49,17 @@ def test_administrators_may(ada, service_client, superuser):
     assert ada.read().json["email"] == NEW
 
 
+def test_an_administrators_change_is_logged_without_the_address(ada, service_client, caplog):
+    caplog.set_level("INFO")
+
+    patch(service_client, ada, {"email": NEW})
+
+    [record] = [each for each in caplog.records if each.name == "userservice.users.service"]
+    assert record.msg == "E-mail address changed by an administrator"
+    assert record.user_id == str(ada.id)
+    assert NEW not in caplog.text
+
+
 def test_a_superusers_own_address_needs_the_password_as_that_of_any_user(client, config, database):
     superuser = make_user(database, is_superuser=True)
     headers = bearer_of(database, config, superuser)
@@ -155,6 +166,18 @@ def test_the_former_address_is_the_only_one_in_a_payload_until_the_message_is_se
     user_id = {"user_id": str(ada.id)}
     assert before == [{**user_id, "private": {"former": ada.email}}]
     assert payloads(database) == [user_id]
+
+
+def test_an_erasure_removes_the_former_address_before_it_was_told(
+    ada, mails, service_client, database
+):
+    patch(service_client, ada, {"email": NEW})
+
+    erased = service_client.delete(f"/users/{ada.id}?erase=now")
+
+    assert erased.status_code == 204
+    assert payloads(database) == []
+    assert mails.sent() == []
 
 
 def test_a_notice_that_was_given_up_cannot_be_tried_again(ada, mails, service_client, database):

@@ -50,6 +50,7 @@ def variables(request, telemetry, postgresql_url):
         "DATABASE_URL": postgresql_url,
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": request.param,
+        "EMAIL_VERIFICATION": "optional",
     }
 
 

@@ -8,6 +8,7 @@ with it that its schema still serves this one; see docs/upgrades.md.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from app import create_app
 from bootstrap import open_backing_services
 from chassis.background import outbox
 from chassis.backing_services import BackingServices
+from chassis.errors import Undeliverable
 from chassis.storage import migrations
 from config import AppConfig
 from tests.support import servers
@@ -75,6 +77,7 @@ def act(client: Any) -> None:
     ask("GET", "/users/me", headers={"Authorization": f"Bearer {granted['access_token']}"})
     ask("POST", "/auth/revoke", data={"token": granted["refresh_token"]})
     end_sessions(client, user["id"])
+    change_email(client, user["id"])
     ask("DELETE", f"/users/{user['id']}", headers=KEY)
     for _ in range(2):
         lines = {"data": LINES, "content_type": "application/x-ndjson", "headers": KEY}
@@ -97,6 +100,18 @@ def end_sessions(client: Any, user_id: str) -> None:
     ask("DELETE", path, headers=bearer)
 
 
+def change_email(client: Any, user_id: str) -> None:
+    """Have the address verified, and change it."""
+    ask = partial(_ask, client)
+    form = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
+    granted = ask("POST", "/auth/token", data=form).json
+    bearer = {"Authorization": f"Bearer {granted['access_token']}"}
+    ask("POST", f"/users/{user_id}/email/verification", headers=bearer)
+    wish = {"email": "ada@example.org", "current_password": PASSWORD}
+    ask("POST", f"/users/{user_id}/email", json=wish, headers=bearer)
+    ask("PATCH", f"/users/{user_id}", json={"email": "ada@example.com"}, headers=KEY)
+
+
 def _ask(client: Any, method: str, path: str, **options: Any) -> Any:
     """Ask, and fail unless it is granted: of what is refused little is recorded."""
     answer = client.open(path, method=method, **options)
@@ -110,7 +125,8 @@ def deliver(services: BackingServices) -> None:
         outbox.backlog(connection)
         messages = outbox.claim(connection, limit=10, lease=timedelta(seconds=15))
     for each in messages:
-        EVENT_HANDLERS[each.topic](services, each)
+        with suppress(Undeliverable):  # the user is gone
+            EVENT_HANDLERS[each.topic](services, each)
         sent = outbox.Settlement(each.id, outbox.MessageStatus.SENT, each.attempts)
         with services.database.connection() as connection:
             outbox.settle(connection, [sent])

@@ -14,12 +14,12 @@ from userservice.emails.metrics import Event
 from userservice.emails.reports import report
 from userservice.users import links, messages
 from userservice.users.links import Purpose
-from userservice.users.links_queries import Holder
+from userservice.users.links_queries import Holder, find_holder
 from userservice.users.service import conflict, key_columns
 
 
 def confirm(services: BackingServices, user_id: UUID, token: str) -> None:
-    """Do what a mailed link is for; a link that verifies may be used again.
+    """Do what a mailed link is for; followed again, a link that was followed changes nothing.
 
     Args:
         services: The attached resources.
@@ -30,13 +30,29 @@ def confirm(services: BackingServices, user_id: UUID, token: str) -> None:
         InvalidLink: the link does not hold, or is another user's.
         EmailTaken: another user has the address by now; nothing is pending any more.
     """
+    try:
+        _follow(services, user_id, token)
+    except InvalidLink:
+        # A client whose answer was lost asks again, and two clicks may come at once.
+        if not _was_followed(services.database, user_id, token):
+            raise
+
+
+def _follow(services: BackingServices, user_id: UUID, token: str) -> None:
     link, holder = links.check_link(services, token, Purpose.VERIFICATION, Purpose.CHANGE)
     if link.subject != user_id:
         raise InvalidLink
     if link.purpose == Purpose.CHANGE:
-        _move(services.database, holder)
+        _move(services.database, holder, token)
     elif not holder.is_verified:
         _verify(services.database, holder)
+
+
+def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
+    """Tell whether the user is as this very link, and nothing since, has left the row."""
+    with database.connection() as connection:
+        holder = find_holder(connection, user_id)
+    return holder is not None and holder.is_verified and links.was_left_by(holder, token)
 
 
 def _verify(database: DatabaseManager, holder: Holder) -> None:
@@ -47,14 +63,14 @@ def _verify(database: DatabaseManager, holder: Holder) -> None:
     report(Event.VERIFIED, holder.id)
 
 
-def _move(database: DatabaseManager, holder: Holder) -> None:
+def _move(database: DatabaseManager, holder: Holder, token: str) -> None:
     """Put the pending address in force, where the link was mailed; it is verified with that."""
     new = str(holder.pending_email)
     keys = key_columns(new)
-    values = keys | {"email": new, "verified_key": keys["mailbox_key"]}
+    left = {"verified_key": keys["mailbox_key"], "stamp": links.stamp_left_by(token)}
     try:
         with database.transaction() as connection:
-            if not links.spend(connection, holder, values):
+            if not links.spend(connection, holder, {"email": new, **keys, **left}):
                 raise InvalidLink
             messages.announce_change(connection, holder.id, former=holder.email, new=new)
     except IntegrityError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,11 +16,15 @@ from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
 from chassis.errors import Undeliverable
 from chassis.links import InvalidLink, Link
+from chassis.security import same_secret
 from chassis.storage.ids import moment_of
 from userservice.users import links_queries as queries
 from userservice.users.addresses import mailbox_key
 from userservice.users.credentials_queries import Checked
 from userservice.users.links_queries import Holder
+from userservice.users.models import STAMP_LENGTH
+
+SALT_LENGTH = STAMP_LENGTH // 2  # hexadecimal digits
 
 
 class Purpose(StrEnum):
@@ -100,12 +106,33 @@ def spend(connection: Connection, holder: Holder | Checked, values: Mapping[str,
     Raises:
         IntegrityError: the new address belongs to another live user.
     """
-    return queries.change_holder(connection, holder, {**values, **voided()})
+    return queries.change_holder(connection, holder, {**voided(), **values})
 
 
 def voided() -> dict[str, str | None]:
     """Return the columns that void all links of a user, and a pending change of the address."""
     return {"stamp": queries.new_stamp(), "pending_email": None}
+
+
+def stamp_left_by(token: str, salt: str | None = None) -> str:
+    """Return a stamp that tells by which link its row was left so.
+
+    Half of it is random, and the other half is a code that the first one makes of the link. So a
+    link is known again without a column, and somebody who has the link does not know the stamp.
+    """
+    salt = salt or secrets.token_hex(SALT_LENGTH // 2)
+    return salt + hmac.digest(salt.encode(), token.encode(), "sha256").hex()[:SALT_LENGTH]
+
+
+def was_left_by(holder: Holder, token: str) -> bool:
+    """Tell whether this very link left a user's row as it is, and nothing has voided links since.
+
+    Args:
+        holder: The user.
+        token: The link; it was spent with `stamp_left_by`.
+    """
+    stamp = holder.stamp or ""
+    return same_secret(stamp_left_by(token, stamp[:SALT_LENGTH]), stamp)
 
 
 def _stamped(services: BackingServices, user_id: UUID) -> Holder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from userservice.users.errors import EmailTaken, UserNotFound
 from userservice.users.models import Status
 from userservice.users.queries import UserRow
 from userservice.users.schemas import UserUpdate
+
+logger = logging.getLogger(__name__)
 
 PURGE_BATCH = 1000
 
@@ -88,7 +91,9 @@ def update_user(
     if "email" not in values:
         return _change(database, user_id, values, versions)
     values |= key_columns(values["email"]) | links.voided()
-    return _change(database, user_id, values, versions, is_announced=is_announced)
+    user = _change(database, user_id, values, versions, is_announced=is_announced)
+    logger.info("E-mail address changed by an administrator", extra={"user_id": str(user_id)})
+    return user
 
 
 def delete_user(

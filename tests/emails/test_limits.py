@@ -1,0 +1,60 @@
+"""Limits at the routes of addresses: nobody is exempt who could guess on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import make_app
+from tests.emails.accounts import Account
+from tests.support.factories import make_user
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def limited(config, services):
+    """A caller of a service with its own limits, but for those of log-ins."""
+    limits = {"rate_limit_enabled": True, "rate_limit_login": "1000/minute"}
+    return make_app(replace(config, **limits), services).test_client()
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_a_password_can_be_guessed_ten_times_a_minute_by_nobody(limited, database, is_superuser):
+    user = make_user(database, password=PASSWORD, is_superuser=is_superuser)
+    thief = Account(limited, user, PASSWORD)
+
+    guesses = [thief.change(f"e{n}@example.com", f"guess {n}") for n in range(10)]
+    right = thief.change("eve@example.com")
+
+    assert {each.status_code for each in guesses} == {403}
+    assert right.status_code == 429
+    assert "Retry-After" in right.headers
+
+
+def test_one_user_does_not_use_up_what_another_may(limited, database):
+    ada, grace = (
+        Account(limited, make_user(database, password=PASSWORD), PASSWORD) for _ in range(2)
+    )
+    for n in range(11):
+        ada.change(f"e{n}@example.com", "guess")
+
+    assert grace.change("grace@example.com").status_code == 202
+
+
+def test_an_address_gets_five_mails_an_hour_from_whichever_users(limited, database):
+    statuses = [
+        Account(limited, make_user(database, password=PASSWORD), PASSWORD)
+        .change("victim@example.com")
+        .status_code
+        for _ in range(6)
+    ]
+
+    assert statuses == [202] * 5 + [429]
+
+
+def test_a_user_gets_five_links_an_hour(limited, database):
+    ada = Account(limited, make_user(database, password=PASSWORD), PASSWORD)
+
+    assert [ada.ask_to_verify().status_code for _ in range(6)] == [202] * 5 + [429]
