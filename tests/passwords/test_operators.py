@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chassis.errors import InvalidRequest
-from chassis.links import InvalidLink
+from chassis.links import InvalidLink, Links
 from chassis.storage.ids import uuid7
 from tests.support.factories import begin_log_in
 from tests.support.passwords import (
@@ -22,7 +22,11 @@ from tests.support.passwords import (
     write,
 )
 from userservice.passwords import recovery, service
+from userservice.users import links
 from userservice.users.errors import UserNotFound, UserSuspended
+
+PAGE = "https://accounts.example/account"
+LIFETIMES = links.lifetimes(reset_seconds=60, invite_seconds=60, email_seconds=60)
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +60,14 @@ def test_nobody_sets_a_password_for_who_is_gone_or_suspended(services, user):
     ):
         with pytest.raises(UserSuspended):
             work()
+
+
+def test_a_link_is_printed_where_none_may_be_mailed(services, config, user):
+    unmailed = Links(config.jwt_secret, page=PAGE, lifetimes=LIFETIMES, unmailed="Not encrypted")
+
+    address = recovery.make_printed_link(replace(services, links=unmailed), user.id)
+
+    assert address.startswith(f"{PAGE}#printed.")
 
 
 def test_a_printed_link_leads_to_the_page(services, config, user):

@@ -58,7 +58,7 @@ def make_printed_link(services: BackingServices, user_id: UUID) -> str:
     """
     get_standing(services, user_id)
     _, token = links.make_link(services, Purpose.PRINTED, user_id, datetime.now(UTC))
-    address = services.links.address(token)
+    address = services.links.address(token, is_mailed=False)
     logger.info("Link printed", extra={"user_id": str(user_id)})
     return address
 
