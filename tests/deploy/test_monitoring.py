@@ -201,8 +201,17 @@ def test_every_alert_has_a_runbook_that_says_what_to_do():
         assert alert["labels"]["severity"] in {"page", "ticket"}
 
 
-def test_every_runbook_belongs_to_an_alert():
-    assert {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")} == set(alerts())
+def test_every_runbook_belongs_to_an_alert_or_to_an_incident():
+    """An incident is told by people; operations.md lists them, in names of small letters."""
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    pages = {page.stem: page.read_text() for page in (ROOT / "docs" / "runbooks").glob("*.md")}
+    incidents = {name: text for name, text in pages.items() if name.islower()}
+
+    assert pages.keys() - incidents.keys() == set(alerts())
+    for name, text in incidents.items():
+        assert f"[{name}](runbooks/{name}.md)" in operations
+        assert text.startswith(f"# {name}\n")
+        assert re.findall(r"^## .*$", text, re.MULTILINE) == SECTIONS
 
 
 def test_every_alert_is_tested_to_fire_and_to_keep_quiet():
