@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chassis.errors import Unavailable
+from chassis.errors import Unavailable, Undeliverable
 from chassis.links import InvalidLink
 from chassis.storage.ids import uuid7
 from tests.support.factories import begin_log_in, make_user
@@ -25,10 +25,15 @@ from tests.support.passwords import (
     topics,
     write,
 )
+from userservice.passwords import recovery
 from userservice.passwords.errors import GuessablePassword
+from userservice.standing import service as standing
 from userservice.users import links
+from userservice.users import service as users_service
 from userservice.users.addresses import mailbox_key
+from userservice.users.errors import UserSuspended
 from userservice.users.links import Purpose
+from userservice.users.schemas import UserUpdate
 
 pytestmark = pytest.mark.integration
 
@@ -155,3 +160,34 @@ def test_a_user_without_a_password_gets_one_by_an_invitation(services, config):
     reset(services, make_token(services, user, Purpose.INVITATION))
 
     log_in(services, config, user, NEW)
+
+
+def to_and_fro(services, user):
+    """Change an address, and change it back, as an administrator does."""
+    for email in ("elsewhere@example.com", user.email):
+        users_service.update_user(services.database, user.id, UserUpdate(email=email))
+
+
+def suspend_and_reinstate(services, user):
+    standing.suspend(services.database, user.id)
+    standing.reinstate(services.database, user.id)
+
+
+@pytest.mark.parametrize("change_twice", [to_and_fro, suspend_and_reinstate])
+def test_a_change_there_and_back_leaves_no_link(services, user, change_twice):
+    token = make_token(services, user)
+
+    change_twice(services, user)
+
+    with pytest.raises(InvalidLink):
+        reset(services, token)
+    reset(services, make_token(services, user))
+
+
+def test_a_suspended_user_gets_no_link_by_email_or_paper(services, user):
+    standing.suspend(services.database, user.id)
+
+    with pytest.raises(Undeliverable):
+        make_token(services, user)
+    with pytest.raises(UserSuspended):
+        recovery.make_printed_link(services, user.id)
