@@ -97,7 +97,8 @@ class Links:
         except ValueError as error:
             raise InvalidLink from error
         # Numbers and ids have several spellings; a token has one.
-        if f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}" != token or not token.isascii():
+        spelt = f"{purpose}.{link.subject.hex}.{link.expires_at}.{code}"
+        if not token.isascii() or not hmac.compare_digest(spelt, token):
             raise InvalidLink
         return link
 
