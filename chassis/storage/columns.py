@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, exc
+from sqlalchemy import JSON, DateTime, Dialect, MetaData, exc
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 
@@ -48,6 +51,23 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012 - SQLAlchemy reads it off the class
+
+
+class json_object(FunctionElement[dict[str, Any]]):  # noqa: N801 - is called like a function of SQL
+    """A JSON object that the database makes, of names and values in turn."""
+
+    type = JSON()
+    inherit_cache = True
+
+
+@compiles(json_object)
+def _on_postgresql(element: json_object, compiler: Any, **options: Any) -> str:
+    return f"json_build_object({compiler.process(element.clauses, **options)})"
+
+
+@compiles(json_object, "sqlite")
+def _on_sqlite(element: json_object, compiler: Any, **options: Any) -> str:
+    return f"json_object({compiler.process(element.clauses, **options)})"
 
 
 def violates_unique(error: exc.IntegrityError, table: str, column: str) -> bool:

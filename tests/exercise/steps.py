@@ -42,9 +42,8 @@ EDITS = (
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
         "pyproject.toml",
-        'layers = ["resources | settings", "jobs", "sessions", "tokens", "users", "logins"]\n',
-        'layers = ["resources | settings", "teams", "jobs", "sessions", "tokens", "users",'
-        ' "logins"]\n',
+        '    "jobs",\n',
+        '    "teams",\n    "jobs",\n',
     ),
     Edit(
         "docs/architecture.md",

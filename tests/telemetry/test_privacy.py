@@ -116,6 +116,7 @@ def drive(  # noqa: PLR0915 - one line a call
     call("GET", f"{path}/sessions{query}", headers=bearer)
     call("DELETE", f"{path}/sessions/{NOBODY[7:]}", headers=bearer)
     call("DELETE", f"{path}/sessions?keep={quote(EMAIL)}", headers=bearer)
+    change_password(call, path, bearer)
     refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     call("POST", "/auth/token", data=refresh)
     call("POST", "/auth/token", data=refresh)
@@ -170,6 +171,18 @@ def drive_standing(call, path, query, bearer):
     call("GET", f"{path}/export{query}", headers=SERVICE)
     call("DELETE", f"{path}/suspension{query}", headers=SERVICE)
     call("DELETE", f"{path}{query}&erase={quote(EMAIL)}", headers=SERVICE)
+
+
+def change_password(call, path, bearer):
+    """Ask for new passwords in all ways, with success and without."""
+    wrong = {"current_password": EMAIL, "new_password": PASSWORD}
+    call("PUT", f"{path}/password", json=wrong, headers=bearer)
+    change = {"current_password": PASSWORD, "new_password": f"{PASSWORD} more"}
+    call("PUT", f"{path}/password", json=change, headers=bearer)
+    for each in (OTHER, EMAIL, NAME):
+        call("POST", "/auth/password/forgot", json={"email": each})
+        call("POST", "/auth/password/reset", json={"token": each, "new_password": PASSWORD})
+    call("POST", f"{path}/recovery", headers=SERVICE)
 
 
 def fail_inside(url, call):

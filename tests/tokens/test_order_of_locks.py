@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event, func, select
 
 from app import make_token_issuer
+from bootstrap import open_backing_services
+from chassis.links import InvalidLink
 from chassis.security import fingerprint
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from config import AppConfig
 from tests.support.factories import CHEAP_HASHER, begin_log_in, make_user
 from tests.support.orders import hold_everywhere
+from tests.support.passwords import NEW, OLD, change, make_token, reset
 from userservice.logins import queries
 from userservice.logins.queries import LogIn
+from userservice.passwords import service as passwords
 from userservice.privacy.service import erase
 from userservice.sessions import service as sessions
 from userservice.sessions.errors import SessionNotFound
@@ -23,13 +28,12 @@ from userservice.standing import service as standing
 from userservice.tokens import service
 from userservice.tokens.errors import InvalidGrant
 from userservice.tokens.service import PasswordGrant
-from userservice.users import credentials, credentials_queries
+from userservice.users import credentials
 from userservice.users import service as users
-from userservice.users.errors import UserNotFound
+from userservice.users.errors import UserNotFound, WrongPassword
 
-PASSWORD = "correct horse battery"
 CONFIG = AppConfig()
-EXPECTED = (InvalidGrant, SessionNotFound, UserNotFound)
+EXPECTED = (InvalidGrant, InvalidLink, SessionNotFound, UserNotFound, WrongPassword)
 
 
 class Case:
@@ -37,12 +41,15 @@ class Case:
 
     def __init__(self, database):
         self.database = database
+        opened = open_backing_services(CONFIG)
+        self.services = replace(opened, database=database, hasher=CHEAP_HASHER)
         self.issuer = make_token_issuer(CONFIG)
-        self.user = make_user(database, password=PASSWORD)
+        self.user = make_user(database, password=OLD)
         self.first = begin_log_in(database, CONFIG, self.user)
         self.pair = service.refresh(database, self.issuer, self.first.refresh_token)
         self.session_id = self.claims(self.pair).session_id
         self.granted = [self.pair]
+        self.token = make_token(self.services, self.user)
 
     def claims(self, pair):
         return self.issuer.access_tokens.read(pair.access_token)
@@ -54,7 +61,7 @@ class Case:
         self.granted.append(pair)
 
     def log_in(self):
-        grant = PasswordGrant(self.user.email, PASSWORD)
+        grant = PasswordGrant(self.user.email, OLD)
         self.granted.append(service.log_in(self.database, CHEAP_HASHER, self.issuer, grant))
 
     # Ends.
@@ -85,15 +92,13 @@ class Case:
         standing.suspend(self.database, self.user.id)
 
     def change_password(self):
-        known = credentials.find_credentials(self.database, self.user.email)
-        assert known is not None
-        assert known.password_hash is not None
-        new_hash = CHEAP_HASHER.hash("another sentence of length")
-        with self.database.transaction() as connection:
-            credentials_queries.replace_password_hash(
-                connection, self.user.id, old_hash=known.password_hash, new_hash=new_hash
-            )
-            credentials.end_log_ins(connection, self.user.id)
+        change(self.services, self.user)
+
+    def reset_password(self):
+        reset(self.services, self.token)
+
+    def set_password(self):
+        passwords.set_password(self.services, self.user.id, NEW)
 
     def check(self):
         """Assert that nothing works any more."""
@@ -104,6 +109,7 @@ class Case:
             assert credentials.find_is_superuser(self.database, self.claims(pair)) is None
 
 
+NEW_PASSWORDS = (Case.change_password, Case.reset_password, Case.set_password)
 ENDS = (
     Case.log_out,
     Case.come_back_spent,
@@ -112,7 +118,7 @@ ENDS = (
     Case.delete_user,
     Case.erase,
     Case.suspend,
-    Case.change_password,
+    *NEW_PASSWORDS,
 )
 
 
@@ -142,7 +148,7 @@ def test_an_end_that_is_held_anywhere_leaves_no_refresh_behind(database, end):
 
 @pytest.mark.parametrize(
     "end",
-    [Case.delete_user, Case.erase, Case.suspend, Case.change_password],
+    [Case.delete_user, Case.erase, Case.suspend, *NEW_PASSWORDS],
     ids=lambda e: e.__name__,
 )
 def test_a_log_in_verified_with_the_hash_of_before_does_not_survive_an_end(database, end):

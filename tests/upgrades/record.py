@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,22 @@ KEY = {"X-API-Key": "recording"}
 LINES = b'{"email": "c@example.com", "name": "Ada"}\nno user\n'
 
 
+class Outgoing:
+    """Takes e-mails, and keeps the tokens of their links, with which a client can go on."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def send(self, template: str, *, to: str, variables: dict[str, str], key: str) -> bool:  # noqa: ARG002
+        """Take an e-mail."""
+        if "link" in variables:
+            self.tokens.append(variables["link"].partition("#")[2])
+        return True
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
 def record(url: str, folder: Path) -> Path:
     """Write the statements of all that a client can do, in their order; return the file.
 
@@ -46,10 +63,14 @@ def record(url: str, folder: Path) -> Path:
         rate_limit_enabled=False,
         web_concurrency=1,
     )
-    services = open_backing_services(config)
+    outgoing = Outgoing()
+    services = replace(open_backing_services(config), mailer=outgoing)
     migrations.upgrade(services.database)
     with recording(services.database.engine) as statements:
-        act(create_app(config, services).test_client())
+        client = create_app(config, services).test_client()
+        act(client)
+        deliver(services)
+        reset(client, outgoing.tokens[-1])
         deliver(services)
         AdminCommands(config, services).cleanup_old_data(days=0)
     services.close()
@@ -65,7 +86,8 @@ def act(client: Any) -> None:
     ask = partial(_ask, client)
     ada = {"email": "ada@example.com", "name": "Ada", "password": PASSWORD, "source": "web"}
     user = ask("POST", "/users", json=ada).json
-    ask("POST", "/users", json=ada | {"email": "b@example.com"}, headers={"Idempotency-Key": "b"})
+    keyed = {"Idempotency-Key": "b"}
+    other = ask("POST", "/users", json=ada | {"email": "b@example.com"}, headers=keyed).json
     ask("GET", f"/users/{user['id']}", headers=KEY)
     ask("GET", "/users?page_size=1", headers=KEY)
     ask("GET", "/users?status=deleted", headers=KEY)
@@ -78,6 +100,7 @@ def act(client: Any) -> None:
     ask("POST", "/auth/revoke", data={"token": granted["refresh_token"]})
     end_sessions(client, user["id"])
     change_email(client, user["id"])
+    change_password(client, other["id"])
     ask("DELETE", f"/users/{user['id']}", headers=KEY)
     for _ in range(2):
         lines = {"data": LINES, "content_type": "application/x-ndjson", "headers": KEY}
@@ -85,6 +108,24 @@ def act(client: Any) -> None:
         ask("GET", job, headers=KEY)
     ask("DELETE", job, headers=KEY)
     ask("GET", "/users/export", headers=KEY, buffered=True)
+
+
+def change_password(client: Any, user_id: str) -> None:
+    """Change the password, and ask for links to a new one."""
+    ask, path = partial(_ask, client), f"/users/{user_id}"
+    form = {"grant_type": "password", "username": "b@example.com", "password": PASSWORD}
+    granted = ask("POST", "/auth/token", data=form).json
+    bearer = {"Authorization": f"Bearer {granted['access_token']}"}
+    change = {"current_password": PASSWORD, "new_password": f"{PASSWORD} more"}
+    ask("PUT", f"{path}/password", json=change, headers=bearer)
+    ask("POST", "/auth/password/forgot", json={"email": "nobody@example.com"})
+    ask("POST", "/auth/password/forgot", json={"email": "b@example.com"})
+    ask("POST", f"{path}/recovery", headers=KEY)
+
+
+def reset(client: Any, token: str) -> None:
+    """Set a password by the link of an e-mail."""
+    _ask(client, "POST", "/auth/password/reset", json={"token": token, "new_password": PASSWORD})
 
 
 def end_sessions(client: Any, user_id: str) -> None:
@@ -123,9 +164,9 @@ def deliver(services: BackingServices) -> None:
     """Do what a worker does, once for each message."""
     with services.database.connection() as connection:
         outbox.backlog(connection)
-        messages = outbox.claim(connection, limit=10, lease=timedelta(seconds=15))
+        messages = outbox.claim(connection, limit=100, lease=timedelta(seconds=15))
     for each in messages:
-        with suppress(Undeliverable):  # the user is gone
+        with suppress(Undeliverable):
             EVENT_HANDLERS[each.topic](services, each)
         sent = outbox.Settlement(each.id, outbox.MessageStatus.SENT, each.attempts)
         with services.database.connection() as connection:

@@ -46,7 +46,7 @@ def database(postgresql_url):
 CLOCKED = {
     "idempotency_keys": {"created_at"},
     "outbox_messages": {"due_at", "expires_at"},
-    "users": {"sessions_ended_at", "updated_at"},
+    "users": {"password_changed_at", "sessions_ended_at", "updated_at"},
 }
 
 

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     LIMIT = "limit"  # the user has too many
     SUSPENSION = "suspension"
     DELETION = "deletion"  # or the erasure
+    PASSWORD = "password"  # noqa: S105 - the user got a new one
 
 
 def count_ended(reason: Reason, number: int = 1) -> None:

@@ -1,0 +1,1 @@
+"""Passwords: changed, forgotten, and set by the link of an e-mail."""
