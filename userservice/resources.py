@@ -12,6 +12,7 @@ from userservice import SERVICE_NAME
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.passwords.resource import RESOURCE as PASSWORDS
+from userservice.operators.resource import RESOURCE as OPERATORS
 from userservice.privacy.resource import RESOURCE as PRIVACY
 from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.standing.resource import RESOURCE as STANDING
@@ -31,6 +32,7 @@ RESOURCES = (
     STANDING,
     PRIVACY,
     PASSWORDS,
+    OPERATORS,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),
