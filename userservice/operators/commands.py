@@ -18,15 +18,15 @@ from chassis.cli.options import (
     with_services,
 )
 from chassis.storage import migrations
-from userservice.operators import service
+from userservice.operators import service, standing_commands
 from userservice.operators.documents import document_of, line_of, lines_of
 from userservice.operators.queries import Filter
+from userservice.operators.standing_commands import the_user
 from userservice.sessions.service import end_sessions
 
 as_personal = click.option(
     "--personal", "is_personal", is_flag=True, help="Address, name and reasons, too."
 )
-the_user = click.argument("named", metavar="USER")
 
 
 @click.group("users", invoke_without_command=True)
@@ -126,4 +126,6 @@ def end_all(services: BackingServices, *, is_all: bool, is_sure: bool, is_json: 
     click.echo(json.dumps({"sessions": ended}) if is_json else f"Ended {ended} log-ins")
 
 
+for each in standing_commands.COMMANDS:
+    users_group.add_command(each)
 COMMANDS = (users_group, sessions_group)
