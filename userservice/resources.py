@@ -11,8 +11,8 @@ from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
-from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.operators.resource import RESOURCE as OPERATORS
+from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.privacy.resource import RESOURCE as PRIVACY
 from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.standing.resource import RESOURCE as STANDING

@@ -18,7 +18,7 @@ from chassis.cli.options import (
     with_services,
 )
 from chassis.storage import migrations
-from userservice.operators import service, standing_commands
+from userservice.operators import password_commands, service, standing_commands
 from userservice.operators.documents import document_of, line_of, lines_of
 from userservice.operators.queries import Filter
 from userservice.operators.standing_commands import the_user
@@ -126,6 +126,6 @@ def end_all(services: BackingServices, *, is_all: bool, is_sure: bool, is_json: 
     click.echo(json.dumps({"sessions": ended}) if is_json else f"Ended {ended} log-ins")
 
 
-for each in standing_commands.COMMANDS:
+for each in (*standing_commands.COMMANDS, *password_commands.COMMANDS):
     users_group.add_command(each)
 COMMANDS = (users_group, sessions_group)
