@@ -228,7 +228,7 @@ def createsuperuser(  # noqa: PLR0913 - one argument for each option
     if is_stdin:
         password = read_password(password)
     elif password is None:
-        password = ask_for_password()
+        password = ask_for_password("use --password-stdin, or ADMIN_PASSWORD")
     user = commands.create_superuser(email, password, name)
     click.echo(json.dumps({"id": str(user.id)}) if is_json else f"Created superuser {user.id}")
 

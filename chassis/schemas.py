@@ -132,6 +132,8 @@ _PREDICATES = {
     "extra_forbidden": "is unknown or cannot be changed",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import argon2
 
+from chassis import hashes
 from chassis.errors import Unavailable
 from chassis.once import once_property
 
@@ -92,7 +93,7 @@ class PasswordHasher:
                 raise Unavailable from error
 
     def verify(self, password_hash: str | None, password: str) -> bool:
-        """Tell whether the password is the hashed one.
+        """Tell whether the password is the hashed one; `hashes` of other programs hold as well.
 
         Without a hash, or behind a LOCK, the answer is False after the same time, so that the time
         does not tell about either.
@@ -109,9 +110,11 @@ class PasswordHasher:
 
     def is_outdated(self, password_hash: str) -> bool:
         """Tell whether the hash was made with other parameters than the current ones."""
-        return self._argon2.check_needs_rehash(password_hash)
+        return hashes.is_foreign(password_hash) or self._argon2.check_needs_rehash(password_hash)
 
     def _is_hashed(self, password_hash: str, password: str) -> bool:
+        if hashes.is_foreign(password_hash):
+            return hashes.verify(password_hash, password)
         try:
             return self._argon2.verify(password_hash, password)
         except (argon2.exceptions.VerifyMismatchError, argon2.exceptions.InvalidHashError):

@@ -65,12 +65,12 @@ WALLS = {
     ),
     "SQL, which is for queries, and for rules that read its failures": Wall(
         r"sqlalchemy",
-        RESOURCE + r"(?:routes|commands|events|resource|schemas|metrics|errors)\.py",
+        RESOURCE + r"(?:routes|(?:\w+_)?commands|events|resource|schemas|metrics|errors)\.py",
         {},
     ),
     "click, which is for commands": Wall(
         r"click",
-        RESOURCE + r"(?!commands\.py|resource\.py)|chassis/(?!cli/|resource\.py)",
+        RESOURCE + r"(?!(?:\w+_)?commands\.py|resource\.py)|chassis/(?!cli/|resource\.py)",
         {},
     ),
 }

@@ -11,6 +11,7 @@ from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
+from userservice.operators.resource import RESOURCE as OPERATORS
 from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.privacy.resource import RESOURCE as PRIVACY
 from userservice.sessions.resource import RESOURCE as SESSIONS
@@ -31,6 +32,7 @@ RESOURCES = (
     STANDING,
     PRIVACY,
     PASSWORDS,
+    OPERATORS,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from chassis.cli.group import operator_of
+from chassis.cli.streams import standard_input
 
 PROGRAM = "python app.py admin"
 SOME_ID = "0197f6a0-5b7c-7d3e-9a41-2f6c8b1d0e55"
@@ -17,6 +18,7 @@ SOME_ID = "0197f6a0-5b7c-7d3e-9a41-2f6c8b1d0e55"
 FC = TypeVar("FC", bound=Callable[..., Any])
 
 as_json = click.option("--json", "is_json", is_flag=True, help="For machines.")
+as_sure = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 
 
 def examples(*commands: str) -> str:
@@ -41,6 +43,25 @@ def version_option(name: str) -> Callable[[FC], FC]:
         callback=show,
         help="Print the version that runs.",
     )
+
+
+def require_sure(question: str, *, is_sure: bool) -> None:
+    """Ask before work that cannot be undone.
+
+    Args:
+        question: What is about to be done.
+        is_sure: Whether the operator has said so already, by --yes.
+
+    Raises:
+        click.UsageError: there is no terminal to ask at.
+        click.ClickException: the answer was no.
+    """
+    if is_sure:
+        return
+    if not standard_input().isatty():
+        raise click.UsageError("There is no terminal to ask at: use --yes")
+    if not click.confirm(question, err=True):
+        raise click.ClickException("Nothing was done")
 
 
 def with_services(command: Callable[..., None]) -> Callable[..., None]:

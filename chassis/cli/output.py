@@ -18,12 +18,15 @@ PUBLIC = 0o666  # less the umask, as for any file
 
 
 @contextmanager
-def written_whole(path: Path, *, mode: int = PRIVATE) -> Iterator[BinaryIO]:
+def written_whole(
+    path: Path, *, mode: int = PRIVATE, keeps_mode: bool = True
+) -> Iterator[BinaryIO]:
     """Open a file that appears, or replaces an older one, only when the block succeeds.
 
     Args:
         path: The file; - is standard output.
-        mode: Permissions of a new file, less the umask. One that is replaced hands on its own.
+        mode: Permissions of a new file, less the umask.
+        keeps_mode: Whether a file that is replaced hands on its own.
     """
     if str(path) == "-":
         yield sys.stdout.buffer
@@ -33,16 +36,29 @@ def written_whole(path: Path, *, mode: int = PRIVATE) -> Iterator[BinaryIO]:
             yield file
     else:
         # A symbolic link stays, and leads to the new file.
-        with _replacing(path.resolve(), mode) as file:
+        with _replacing(path.resolve(), mode, keeps_mode=keeps_mode) as file:
             yield file
 
 
 @contextmanager
-def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+def written_secretly(path: Path) -> Iterator[BinaryIO]:
+    """Do as `written_whole`, for secrets: only the owner may read the file, from its first byte.
+
+    Raises:
+        click.UsageError: the file is a terminal, which would show them.
+    """
+    with written_whole(path, keeps_mode=False) as file:
+        if file.isatty():
+            raise click.UsageError("The output holds password hashes: write it into a file")
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path, mode: int, *, keeps_mode: bool) -> Iterator[BinaryIO]:
     partial_file = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(partial_file, "xb", opener=partial(os.open, mode=mode)) as file:
-            if path.exists():
+            if keeps_mode and path.exists():
                 os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()

@@ -27,8 +27,11 @@ def read_password(given: str | None) -> str:
     return standard_input().readline().rstrip("\r\n")
 
 
-def ask_for_password() -> str:
+def ask_for_password(instead: str) -> str:
     """Prompt for a password twice, without showing it.
+
+    Args:
+        instead: Advice where there is no terminal.
 
     Raises:
         click.UsageError: there is no terminal to ask at.
@@ -40,7 +43,5 @@ def ask_for_password() -> str:
                 "Password", hide_input=True, confirmation_prompt=True, err=True
             )
         except GetPassWarning as error:
-            raise click.UsageError(
-                "There is no terminal to ask at: use --password-stdin, or ADMIN_PASSWORD"
-            ) from error
+            raise click.UsageError(f"There is no terminal to ask at: {instead}") from error
     return answer

@@ -27,6 +27,7 @@ ADDED: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
         "roles": sa.JSON(),
     },
     "idempotency_keys": {"subject_id": sa.Uuid()},
+    "jobs": {"ignored": sa.JSON()},
 }
 # Name -> condition, in the words of PostgreSQL and of SQLite.
 INDEXES = {
@@ -36,7 +37,7 @@ INDEXES = {
 
 
 def upgrade() -> None:
-    # Each table in a transaction of its own: to lock both would be to wait for who waits for us.
+    # Each table in a transaction of its own: to lock two would be to wait for who waits for us.
     _add_columns("users")
     with outside_transaction():
         for name, (on_postgresql, on_sqlite) in INDEXES.items():
@@ -51,6 +52,9 @@ def upgrade() -> None:
                 postgresql_concurrently=True,
             )
     _add_columns("idempotency_keys")
+    with outside_transaction():
+        pass  # the second is committed
+    _add_columns("jobs")
 
 
 def downgrade() -> None:

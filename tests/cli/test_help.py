@@ -52,7 +52,7 @@ def test_each_command_shows_an_example_of_itself(path):
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_examples_are_taken_as_they_stand(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("users.ndjson", "erased.txt"):
+    for name in ("users.ndjson", "users.full", "erased.txt"):
         (tmp_path / name).touch()
     words = shlex.split(example.partition("<")[0].partition(">")[0].removeprefix(PROGRAM))
     command: click.Command = cli

@@ -173,7 +173,9 @@ def test_an_upload_of_a_host_whose_clock_is_ahead_is_not_taken_for_one_that_brok
 @pytest.mark.parametrize("wrong", [HOUR, -HOUR])
 def test_users_are_changed_and_imported_by_the_databases_clock(database, host_clock, wrong):
     user = make_user(database)
-    new = transfer.pack_users([UserCreate(email="b@example.com", name="B")], [None])
+    new = transfer.pack_users(
+        [UserCreate(email="b@example.com", name="B")], [transfer.Known(None, is_verified=False)]
+    )
     host_clock(wrong)
 
     changed = users.update_user(database, user.id, UserUpdate(name="Other"))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import click
@@ -16,14 +16,17 @@ import click
 from chassis.backing_services import BackingServices
 from chassis.cli.group import require_command
 from chassis.cli.options import SOME_ID, as_json, examples, with_services
-from chassis.cli.output import progress, written_whole
+from chassis.cli.output import progress, written_secretly, written_whole
 from chassis.cli.streams import InputFile
 from chassis.storage import migrations
 from userservice.jobs import exports, imports, service, uploads
 from userservice.jobs.models import OPEN, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
+from userservice.jobs.records import MAX_LINE_BYTES
 from userservice.jobs.rows import Refusal
+from userservice.users import backups
 from userservice.users import service as users
+from userservice.users.stored import Header
 
 POLL_SECONDS = 0.1
 
@@ -37,24 +40,49 @@ as_format = click.option(
 
 
 @click.command(
-    "import", epilog=examples("import users.ndjson", "import --format csv - < users.csv")
+    "import",
+    epilog=examples(
+        "import users.ndjson", "import --format csv - < users.csv", "import --restore users.full"
+    ),
 )
 @click.argument("file", type=InputFile())
 @as_format
+@click.option("--restore", "is_restore", is_flag=True, help="From an export --full, with ids.")
 @as_json
 @with_services
 def import_users(
-    services: BackingServices, *, file: BinaryIO, upload_format: str, is_json: bool
+    services: BackingServices,
+    *,
+    file: BinaryIO,
+    upload_format: str,
+    is_restore: bool,
+    is_json: bool,
 ) -> None:
-    """Create the users in FILE. One a line; - is standard input. Exit 1 when lines were refused."""
+    """Create the users in FILE. One a line; - is standard input. Exit 1 when lines were refused.
+
+    With --restore, users who are there already stay as they are, and lines about others who differ
+    are refused; do it again after a break.
+    """
+    _refuse_csv(upload_format, is_whole=is_restore)
     migrations.require_current(services.database)
+    if is_restore:
+        _restore(services, file, is_json=is_json)
+    else:
+        _import(services, file, upload_format, is_json=is_json)
+
+
+def _import(
+    services: BackingServices, file: BinaryIO, upload_format: str, *, is_json: bool
+) -> None:
     pieces = iter(partial(file.read, uploads.CHUNK_BYTES), b"")
     job = uploads.start_import(services.database, UploadFormat(upload_format), pieces)
     with _going_on(job), progress("Importing", job.total_bytes) as bar:
         job = _finish(services, job, bar.update)
     _, refusals = service.get_job(services.database, job.id)
     _show_refusals(job, refusals)
+    _show_ignored(job)
     summary = {"job": str(job.id), "state": job.state, "created": job.created, "failed": job.failed}
+    summary |= {"ignored": dict(job.ignored or {})}
     text = f"Created {job.created} users, refused {job.failed} lines"
     click.echo(json.dumps(summary) if is_json else text)
     if job.state != JobState.SUCCEEDED:
@@ -65,15 +93,47 @@ def import_users(
         click.get_current_context().exit(1)
 
 
+def _restore(services: BackingServices, file: BinaryIO, *, is_json: bool) -> None:
+    lines = iter(partial(file.readline, MAX_LINE_BYTES), b"")
+    header = Header.read(next(lines, b""))
+    restored = unchanged = refused = 0
+    with progress("Restoring", header.users) as bar:
+        for each in backups.restore_users(services.database, header, lines):
+            for line in each.refused[: max(0, service.SHOWN_ERRORS - refused)]:
+                click.echo(f"line {line.line}: {line.reason}", err=True)
+            restored, unchanged = restored + each.created, unchanged + each.unchanged
+            refused += len(each.refused)
+            bar.update(each.created + each.unchanged + len(each.refused))
+    summary = {"restored": restored, "unchanged": unchanged, "refused": refused}
+    text = f"Restored {restored} users, {unchanged} were there, refused {refused} lines"
+    click.echo(json.dumps(summary) if is_json else text)
+    if refused:
+        click.get_current_context().exit(1)
+
+
 @click.command(
-    "export", epilog=examples("export users.ndjson", "export --format csv - > users.csv")
+    "export",
+    epilog=examples(
+        "export users.ndjson", "export --format csv - > users.csv", "export --full users.full"
+    ),
 )
 @click.argument("file", type=click.Path(allow_dash=True, path_type=Path))
 @as_format
+@click.option("--full", "is_full", is_flag=True, help="All columns of all users; holds secrets.")
 @with_services
-def export_users(services: BackingServices, *, file: Path, upload_format: str) -> None:
-    """Write all live users to FILE. One a line; - is standard output."""
+def export_users(
+    services: BackingServices, *, file: Path, upload_format: str, is_full: bool
+) -> None:
+    """Write all live users to FILE. One a line; - is standard output.
+
+    With --full also deleted users, with ids, dates, password hashes, rights and standing, for
+    import --restore; only the owner may read the file, and a terminal is refused.
+    """
+    _refuse_csv(upload_format, is_whole=is_full)
     migrations.require_current(services.database)
+    if is_full:
+        _export_full(services, file)
+        return
     counts = users.count_users(services.database)
     number = counts["active"] + counts["suspended"]
     with written_whole(file) as target, progress("Exporting", number) as bar:
@@ -102,8 +162,8 @@ def list_jobs(services: BackingServices, *, state: str | None, limit: int, is_js
         click.echo(json.dumps([_document(job) for job in found]))
         return
     for job in found:
-        line = "  ".join(str(value) for value in _document(job).values() if value is not None)
-        click.echo(line)
+        told = (value for name, value in _document(job).items() if name != "ignored")
+        click.echo("  ".join(str(value) for value in told if value is not None))
 
 
 @jobs_group.command("cancel", epilog=examples(f"jobs cancel {SOME_ID}"))
@@ -123,7 +183,7 @@ def cancel_job(services: BackingServices, *, job_id: UUID, is_json: bool) -> Non
 COMMANDS = (import_users, export_users, jobs_group)
 
 
-def _document(job: JobRow) -> dict[str, str | int | None]:
+def _document(job: JobRow) -> dict[str, Any]:
     return {
         "id": str(job.id),
         "state": job.state,
@@ -133,7 +193,21 @@ def _document(job: JobRow) -> dict[str, str | int | None]:
         "created": job.created,
         "failed": job.failed,
         "reason": job.reason,
+        "ignored": dict(job.ignored or {}) or None,
     }
+
+
+def _refuse_csv(upload_format: str, *, is_whole: bool) -> None:
+    if is_whole and UploadFormat(upload_format) is UploadFormat.CSV:
+        raise click.UsageError("A full export is JSON: leave --format csv out")
+
+
+def _export_full(services: BackingServices, file: Path) -> None:
+    number = sum(users.count_users(services.database).values())
+    with written_secretly(file) as target, progress("Exporting", number) as bar:
+        for piece in backups.export_all(services.database):
+            target.write(piece)
+            bar.update(piece.count(b"\n"))
 
 
 def _finish(services: BackingServices, job: JobRow, advance: Callable[[int], None]) -> JobRow:
@@ -173,3 +247,8 @@ def _show_refusals(job: JobRow, refusals: Sequence[Refusal]) -> None:
         click.echo(f"line {each.line}: {each.reason}", err=True)
     if job.failed > len(refusals):
         click.echo(f"and {job.failed - len(refusals)} more lines", err=True)
+
+
+def _show_ignored(job: JobRow) -> None:
+    for name, number in (job.ignored or {}).items():
+        click.echo(f"ignored: {name} in {number} lines", err=True)

@@ -19,7 +19,7 @@ from userservice.jobs.metrics import count_import
 from userservice.jobs.models import OPEN, UNFINISHED, JobState, UploadFormat
 from userservice.jobs.queries import JobRow
 from userservice.jobs.records import Piece
-from userservice.jobs.rows import Batch, Refusal, parse
+from userservice.jobs.rows import Batch, Refusal, merge_ignored, parse
 from userservice.users import transfer
 from userservice.users.metrics import count_user_created
 
@@ -101,6 +101,7 @@ def _progress(job: JobRow, batch: Batch) -> JobRow:
         done_bytes=done,
         line=batch.next_line,
         header=batch.header,
+        ignored=merge_ignored(job.ignored or {}, batch.ignored) or None,
     )
 
 
@@ -148,6 +149,7 @@ def _tell(job: JobRow, created: Mapping[str, str], *, refused: int) -> None:
     count_import(created=len(created), refused=refused)
     if job.state not in OPEN:
         outcome = {"state": job.state, "users": job.created, "refused": job.failed}
+        outcome["ignored"] = dict(job.ignored or {})
         logger.info("Import ended", extra={"job_id": str(job.id), **outcome})
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.storage.columns import Base
@@ -55,6 +55,8 @@ class Job(Base):
     reason: Mapped[str | None] = mapped_column(String(REASON_LENGTH))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    # Member that no user has -> number of lines with it; None for none, and in older rows.
+    ignored: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class JobChunk(Base):

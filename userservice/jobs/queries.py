@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -42,6 +42,7 @@ class JobRow(NamedTuple):
     reason: str | None
     created_at: datetime
     updated_at: datetime
+    ignored: Mapping[str, int] | None = None
 
 
 jobs: Table = Job.__table__  # type: ignore[assignment]  # Tables, declared wider
@@ -91,7 +92,7 @@ def update_job(connection: Connection, job_id: UUID, **values: Any) -> None:
 
 def update_progress(connection: Connection, job: JobRow) -> None:
     """Store the progress of a job."""
-    moving = ("state", "done_bytes", "line", "header", "created", "failed", "reason")
+    moving = ("state", "done_bytes", "line", "header", "created", "failed", "reason", "ignored")
     values = {name: value for name, value in job._asdict().items() if name in moving}
     update_job(connection, job.id, **values)
 

@@ -41,7 +41,11 @@ READ_BYTES = 64 * 1024
     response_headers={202: ("Location",)},
 )
 def import_users() -> Response:
-    """One user a line, as POST /users takes them. A refused line stops no other."""
+    """One user a line, as POST /users takes them. A refused line stops no other.
+
+    A line may bring a `password_hash` of another service instead of a password, and
+    `email_verified`. Members that no user has are ignored, and counted by their names.
+    """
     job = _receive(_upload_format())
     return json_response(
         _document(job, ()), HTTPStatus.ACCEPTED, {"Location": address(f"/jobs/{job.id}")}
@@ -144,6 +148,7 @@ def _document(job: JobRow, refusals: Sequence[Refusal]) -> JobRead:
         created=job.created,
         failed=job.failed,
         errors=[JobLineError.model_validate(each, from_attributes=True) for each in refusals],
+        ignored=dict(job.ignored or {}),
         created_at=job.created_at,
         updated_at=job.updated_at,
     )

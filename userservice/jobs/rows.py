@@ -6,7 +6,8 @@ import csv
 import json
 import re
 import time
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Self
 
@@ -15,8 +16,8 @@ from chassis.schemas import MALFORMED, NOT_AN_OBJECT
 from chassis.security import Hashing, PasswordHasher
 from userservice.jobs.models import UploadFormat
 from userservice.jobs.records import MAX_LINE_BYTES, Piece, read_csv, split
-from userservice.users.schemas import UserCreate
-from userservice.users.transfer import pack_users
+from userservice.jobs.schemas import UserLine
+from userservice.users.transfer import Known, pack_users
 from userservice.users.transfer_queries import NewUsers
 
 # A batch ends after this time, even within a piece. So it takes far less than
@@ -27,6 +28,11 @@ _OF_A_LINE = {
     MALFORMED: "The line is not valid JSON",
     NOT_AN_OBJECT: "The line must be a JSON object",
 }
+# A job names so many members that no user has, and counts the others together.
+SHOWN_MEMBERS = 20
+OTHERS = "(others)"
+# Names that are shown; any other text may be data in a wrong place.
+_MEMBER = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # The same in a cell that only some spreadsheets see: behind another separator, with quotes or
@@ -49,6 +55,8 @@ class Batch(NamedTuple):
     users: NewUsers
     lines: list[int]
     refusals: list[Refusal]
+    ignored: Mapping[str, int]
+    """Member that no user has -> number of lines with it."""
     next_line: int
     consumed: int
     header: str | None
@@ -79,16 +87,27 @@ def parse(piece: Piece, hashing: Hashing, *, seconds: float = BATCH_SECONDS) -> 
                     header = _check_header(record.raw)
                     continue
                 document = _document(record.raw, piece.format, header)
-                candidates.add(record.line, UserCreate.load(document))
+                candidates.add(record.line, UserLine.load(document))
             except InvalidRequest as error:
                 pointer = error.errors[0].pointer if error.errors else ""
                 reason = _OF_A_LINE.get(error.detail, error.detail)
                 refusals.append(Refusal(record.line, pointer, reason))
                 if header is None and piece.format is UploadFormat.CSV:
                     return Batch(
-                        pack_users([], []), [], refusals, line, consumed, None, is_hopeless=True
+                        *candidates.collect(), refusals, {}, line, consumed, None, is_hopeless=True
                     )
-        return Batch(*candidates.collect(), refusals, line, consumed, header)
+        users, lines = candidates.collect()
+        ignored = merge_ignored({}, candidates.ignored)
+        return Batch(users, lines, refusals, ignored, line, consumed, header)
+
+
+def merge_ignored(known: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Add up how many lines have which member; names beyond SHOWN_MEMBERS become one."""
+    merged = Counter(known)
+    for name, number in more.items():
+        is_shown = name in merged or len(merged) < SHOWN_MEMBERS
+        merged[name if is_shown and _MEMBER.fullmatch(name) else OTHERS] += number
+    return dict(merged)
 
 
 class _Candidates:
@@ -100,19 +119,21 @@ class _Candidates:
         self._threads = ThreadPoolExecutor(hashing.parallel)
         self._in_works: deque[Future[str]] = deque()
         self._lines: list[int] = []
-        self._users: list[UserCreate] = []
+        self._users: list[UserLine] = []
         self._hashes: list[Future[str] | None] = []
+        self.ignored: Counter[str] = Counter()
 
-    def add(self, line: int, new: UserCreate) -> None:
+    def add(self, line: int, new: UserLine) -> None:
         """Add a user; wait while the largest number of passwords is being hashed."""
         self._lines.append(line)
         self._users.append(new)
         self._hashes.append(self._hash(new.password.get_secret_value()) if new.password else None)
+        self.ignored.update((new.model_extra or {}).keys())
 
     def collect(self) -> tuple[NewUsers, list[int]]:
         """Return all users, once their passwords are hashed, and their lines."""
-        hashes = [each.result() if each else None for each in self._hashes]
-        return pack_users(self._users, hashes), self._lines
+        hashed = [each.result() if each else None for each in self._hashes]
+        return pack_users(self._users, map(_known, self._users, hashed)), self._lines
 
     def _hash(self, password: str) -> Future[str]:
         if len(self._in_works) == self._parallel:
@@ -125,6 +146,11 @@ class _Candidates:
 
     def __exit__(self, *_exception: object) -> None:
         self._threads.shutdown(cancel_futures=True)
+
+
+def _known(new: UserLine, hashed: str | None) -> Known:
+    given = new.password_hash.get_secret_value() if new.password_hash else None
+    return Known(hashed or given, is_verified=bool(new.email_verified))
 
 
 def _document(raw: bytes, upload_format: UploadFormat, header: str | None) -> bytes:

@@ -35,7 +35,7 @@ MAX_LOG_INS = 100
 tokens: Table = RefreshToken.__table__  # type: ignore[assignment]  # a Table, declared wider
 UNSPENT = tokens.c.spent_at.is_(None)
 _EXPIRED = tokens.c.expires_at <= database_time()
-_LIVING = and_(UNSPENT, ~_EXPIRED)
+LIVING = and_(UNSPENT, ~_EXPIRED)
 
 
 class LogIn(NamedTuple):
@@ -66,7 +66,7 @@ def owner_of(family_id: ColumnElement[Any]) -> ScalarSelect[Any]:
 
     A condition on the user inside would tempt a planner without statistics to the user's tokens.
     """
-    one = select(tokens.c.user_id).where(tokens.c.family_id == family_id, _LIVING)
+    one = select(tokens.c.user_id).where(tokens.c.family_id == family_id, LIVING)
     return one.scalar_subquery()
 
 
@@ -96,7 +96,7 @@ def insert_token(
 
 def spend_token(connection: Connection, token_hash: str, salt: str) -> bool:
     """Mark a token as spent; return False when it is unknown, expired or spent already."""
-    statement = update(tokens).where(tokens.c.token_hash == token_hash, _LIVING)
+    statement = update(tokens).where(tokens.c.token_hash == token_hash, LIVING)
     values = {"spent_at": database_time(), "salt": salt}
     return bool(connection.execute(statement.values(values)).rowcount)
 
@@ -115,7 +115,7 @@ def find_spending(connection: Connection, token_hash: str, *, within: timedelta)
 
 def find_is_living(connection: Connection, token_hash: str) -> bool | None:
     """Tell whether a token can be used; None when it is unknown."""
-    row = connection.execute(select(_LIVING).where(tokens.c.token_hash == token_hash)).first()
+    row = connection.execute(select(LIVING).where(tokens.c.token_hash == token_hash)).first()
     return bool(row[0]) if row is not None else None
 
 
@@ -124,7 +124,7 @@ def list_living(connection: Connection, user_id: UUID, *, limit: int) -> Sequenc
     columns = (tokens.c.refreshed_at, tokens.c.expires_at, tokens.c.label)
     statement = (
         select(tokens.c.family_id, *columns)
-        .where(tokens.c.user_id == user_id, _LIVING)
+        .where(tokens.c.user_id == user_id, LIVING)
         .order_by(tokens.c.family_id.desc())
         .limit(limit)
     )
@@ -133,7 +133,7 @@ def list_living(connection: Connection, user_id: UUID, *, limit: int) -> Sequenc
 
 def count_living(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> int:
     """Count the living log-ins of a user, but for one."""
-    statement = select(func.count()).where(tokens.c.user_id == user_id, _LIVING)
+    statement = select(func.count()).where(tokens.c.user_id == user_id, LIVING)
     if but is not None:
         statement = statement.where(tokens.c.family_id != but)
     return connection.execute(statement).scalar_one()
@@ -163,7 +163,7 @@ def delete_oldest(connection: Connection, log_in: LogIn, *, beside: int) -> int:
     # Ids are in the order of the clocks of hosts; a log-in on a host that is late stays, too.
     oldest = (
         select(tokens.c.family_id)
-        .where(tokens.c.user_id == log_in.user_id, tokens.c.family_id != log_in.family_id, _LIVING)
+        .where(tokens.c.user_id == log_in.user_id, tokens.c.family_id != log_in.family_id, LIVING)
         .order_by(tokens.c.family_id.desc())
         .offset(beside)
     )

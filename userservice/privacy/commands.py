@@ -8,7 +8,7 @@ from typing import BinaryIO
 import click
 
 from chassis.backing_services import BackingServices
-from chassis.cli.options import as_json, examples, with_services
+from chassis.cli.options import as_json, as_sure, examples, require_sure, with_services
 from chassis.cli.streams import InputFile
 from chassis.storage import migrations
 from userservice.privacy import service
@@ -26,7 +26,7 @@ from userservice.privacy.ledger import read_ids
     required=True,
     help="Ids of users, one a line, or log lines; - is standard input.",
 )
-@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@as_sure
 @as_json
 @with_services
 def erase_users(services: BackingServices, *, file: BinaryIO, is_sure: bool, is_json: bool) -> None:
@@ -36,8 +36,7 @@ def erase_users(services: BackingServices, *, file: BinaryIO, is_sure: bool, is_
     """
     migrations.require_current(services.database)
     ids = list(dict.fromkeys(read_ids(file)))
-    if not is_sure:
-        click.confirm(f"Erase {len(ids)} users for good?", abort=True, err=True)
+    require_sure(f"Erase {len(ids)} users for good?", is_sure=is_sure)
     done = service.replay(services.database, ids)
     spared = [str(each) for each in done.spared]
     told = {"erased": done.erased, "absent": done.absent, "spared": spared}

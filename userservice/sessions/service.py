@@ -41,8 +41,10 @@ def end_session(database: DatabaseManager, user_id: UUID, session_id: UUID) -> N
     report_ended(user_id, 1, Reason.REQUEST)
 
 
-def end_sessions(database: DatabaseManager, user_id: UUID, *, keep: UUID | None = None) -> None:
-    """End all log-ins of a user, but for `keep`; access tokens that name no log-in end as well.
+def end_sessions(database: DatabaseManager, user_id: UUID, *, keep: UUID | None = None) -> int:
+    """End all log-ins of a user, but for `keep`; return how many.
+
+    Access tokens that name no log-in end as well.
 
     Raises:
         UserNotFound: there is no such live user.
@@ -52,3 +54,4 @@ def end_sessions(database: DatabaseManager, user_id: UUID, *, keep: UUID | None 
     if ended is None:
         raise UserNotFound
     report_ended(user_id, ended, Reason.REQUEST)
+    return ended

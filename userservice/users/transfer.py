@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -26,9 +26,18 @@ def stream_users(database: DatabaseManager) -> Iterator[Sequence[Sequence[Any]]]
         yield from queries.stream_users(connection)
 
 
-def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None]) -> NewUsers:
+class Known(NamedTuple):
+    """Facts about a new user beside its document."""
+
+    password_hash: str | None
+    is_verified: bool
+    """Whether the address is known to be the user's own."""
+
+
+def pack_users(new: Sequence[UserCreate], known: Iterable[Known]) -> NewUsers:
     """Turn users into columns to be stored, with ascending new ids; works in any process."""
     keys = [keys_of(each.email) for each in new]
+    facts = list(known)
     return NewUsers(
         id=uuid7_batch(len(new)),
         email=[each.email for each in new],
@@ -37,7 +46,10 @@ def pack_users(new: Sequence[UserCreate], password_hashes: Sequence[str | None])
         name=[each.name for each in new],
         signup_source=[each.source or "import" for each in new],
         tier=[each.tier or "free" for each in new],
-        password_hash=password_hashes,
+        password_hash=[each.password_hash for each in facts],
+        verified_key=[
+            key.mailbox if each.is_verified else None for key, each in zip(keys, facts, strict=True)
+        ],
     )
 
 

@@ -30,6 +30,7 @@ class NewUsers(NamedTuple):
     signup_source: Sequence[str]
     tier: Sequence[str]
     password_hash: Sequence[str | None]
+    verified_key: Sequence[str | None]
 
     def rows(self) -> list[tuple[str | None, ...]]:
         """Return the rows, one for each user."""
