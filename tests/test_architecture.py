@@ -32,6 +32,8 @@ UNDESCRIBED = {
     "/docs": "a page for people, which shows the description",
     "/docs/<asset>": "a part of that page",
     "/problems/<name>": "pages for people, to which the type of a problem leads",
+    "/account": "a page for people, to which the links in e-mails lead",
+    "/account/<asset>": "a part of that page",
     "/metrics": "Prometheus knows what it reads, and is told by the deployment where",
 }
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
