@@ -89,7 +89,7 @@ def test_the_script_asks_below_its_mount_alone():
 
     assert sorted(set(paths)) == [
         *("auth/email/confirm", "auth/password/forgot", "auth/password/reset"),
-        *("auth/revoke", "auth/token"),
+        *("auth/revoke", "auth/token", "users/me"),
     ]
     assert SCRIPT.count("fetch(") == 1
     assert "://" not in SCRIPT

@@ -101,10 +101,14 @@ function giveUp(purpose, reason) {
     show("forgot", ...known, again);
     byId("forgot-address").focus({ preventScroll: true });
   } else {
-    view = purpose;
-    close(words.views[purpose].title, "");
-    complain(...known, again_elsewhere);
+    stop(purpose, ...known, again_elsewhere);
   }
+}
+
+function stop(purpose, ...alert) {
+  view = purpose;
+  close(words.views[purpose].title, "");
+  complain(...alert);
 }
 
 // An alert is read aloud when its text changes.
@@ -122,28 +126,23 @@ function complainOf(field, ...texts) {
   field.focus({ preventScroll: true });
 }
 
-// Return the answer, or null where none came. Paths begin where this page is mounted.
+// Return an answer with its document; its status is 0 where none came. Paths begin where this
+// page is mounted.
 async function send(path, options) {
   try {
     const signal = AbortSignal.timeout?.(TIMEOUT_MS);
-    return await fetch(path, { method: "POST", cache: "no-store", signal, ...options });
+    const answer = await fetch(path, { method: "POST", cache: "no-store", signal, ...options });
+    const document = await answer.json().catch(() => ({}));
+    return { ...document, ok: answer.ok, status: answer.status, headers: answer.headers };
   } catch {
     wasLost = true;
-    return null;
+    return { ok: false, status: 0 };
   }
 }
 
 function sendJson(path, body, headers) {
   const type = { "Content-Type": "application/json" };
   return send(path, { body: JSON.stringify(body), headers: { ...type, ...headers } });
-}
-
-async function documentOf(answer) {
-  try {
-    return await answer.json();
-  } catch {
-    return {};
-  }
 }
 
 function waitOf(answer) {
@@ -157,50 +156,46 @@ function waitOf(answer) {
 }
 
 // The service's own reason, such as that a password is easy to guess.
-function reasonOf(problem) {
-  const details = (problem.errors ?? []).map((each) => `${each.detail}.`);
-  return details.join(" ") || problem.detail;
+function reasonOf({ errors = [], detail }) {
+  return errors.map((each) => `${each.detail}.`).join(" ") || detail;
 }
 
 // Failures that any request may have.
-function complainOfService(answer, problem) {
+function complainOfService(answer) {
   const { offline, too_many, busy, failed } = words.messages;
-  if (answer === null) {
+  if (answer.status === 0) {
     complain(offline);
   } else if (answer.status === 429) {
     complain(too_many.replace("{time}", () => waitOf(answer)));
   } else if (answer.status === 503) {
     complain(busy.replace("{time}", () => waitOf(answer)));
   } else {
-    const id = problem.request_id ?? answer.headers.get("X-Request-ID") ?? answer.status;
-    complain(failed.replace("{id}", () => id));
+    complain(failed.replace("{id}", () => answer.headers.get("X-Request-ID") ?? answer.status));
   }
 }
 
 async function forgot({ email }) {
   const answer = await sendJson("auth/password/forgot", { email: email.value });
-  const problem = answer && !answer.ok ? await documentOf(answer) : {};
-  if (answer?.ok) {
+  if (answer.ok) {
     succeed();
-  } else if (answer?.status === 400) {
-    complainOf(email, reasonOf(problem));
+  } else if (answer.status === 400) {
+    complainOf(email, reasonOf(answer));
   } else {
-    complainOfService(answer, problem);
+    complainOfService(answer);
   }
 }
 
 async function choose({ new_password }) {
   const body = { token, new_password: new_password.value };
   const answer = await sendJson("auth/password/reset", body);
-  const problem = answer && !answer.ok ? await documentOf(answer) : {};
-  if (answer?.ok) {
+  if (answer.ok) {
     succeed();
-  } else if (problem.code === "invalid_token") {
+  } else if (answer.code === "invalid_token") {
     giveUp(view, words.messages.dead);
-  } else if (answer?.status === 400) {
-    complainOf(new_password, reasonOf(problem));
+  } else if (answer.status === 400) {
+    complainOf(new_password, reasonOf(answer));
   } else {
-    complainOfService(answer, problem);
+    complainOfService(answer);
   }
 }
 
@@ -208,22 +203,29 @@ async function confirm(fields) {
   if (!(await logIn(fields))) {
     return;
   }
-  const bearer = { Authorization: `Bearer ${session.access_token}` };
-  const answer = await sendJson("auth/email/confirm", { token }, bearer);
+  const headers = { Authorization: `Bearer ${session.access_token}` };
+  const answer = await sendJson("auth/email/confirm", { token }, headers);
+  const isDead = answer.code === "invalid_token";
+  const isForeign = isDead && (await isOfAnother(headers));
   logOut();
-  const problem = answer && !answer.ok ? await documentOf(answer) : {};
   const { dead, foreign, taken } = words.messages;
-  if (answer?.ok) {
+  if (answer.ok) {
     succeed();
-  } else if (problem.code === "invalid_token") {
-    giveUp(view, dead);
-  } else if (answer?.status === 403) {
+  } else if (isForeign) {
     complainOf(fields.username, foreign);
-  } else if (answer?.status === 409) {
-    giveUp(view, taken);
+  } else if (isDead) {
+    giveUp(view, dead);
+  } else if (answer.status === 409) {
+    stop(view, taken);
   } else {
-    complainOfService(answer, problem);
+    complainOfService(answer);
   }
+}
+
+// Tell whether the link belongs to another user than the one who has logged in.
+async function isOfAnother(headers) {
+  const { ok, id } = await send("users/me", { method: "GET", headers });
+  return ok && id.replaceAll("-", "") !== token.split(".")[1];
 }
 
 // Tell whether there is a session now.
@@ -234,18 +236,15 @@ async function logIn({ username, password }) {
     password: password.value,
   });
   const answer = await send("auth/token", { body });
-  const found = answer ? await documentOf(answer) : {};
-  if (answer?.ok && found.access_token) {
-    session = found;
-    return true;
-  }
   const { wrong, maybe_done } = words.messages;
-  if (found.code === "invalid_grant") {
+  if (answer.access_token) {
+    session = answer;
+  } else if (answer.code === "invalid_grant") {
     complainOf(password, wrong, ...(wasLost ? [maybe_done] : []));
   } else {
-    complainOfService(answer, found);
+    complainOfService(answer);
   }
-  return false;
+  return session !== null;
 }
 
 // Also while the page is being left: keepalive lets the request outlive it.
