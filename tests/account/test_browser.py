@@ -82,6 +82,7 @@ def test_a_token_is_in_no_address_and_no_request_but_the_one_that_spends_it(tab,
     assert not [each for each in tab.asked if token in each.url]
     assert [each.path for each in tab.asked if token in each.body] == ["/auth/password/reset"]
     assert asked(tab) == [*FILES, ("POST", "/auth/password/reset")]
+    assert {each.headers.get("referer", "") for each in tab.asked} == {""}
     assert tab.evaluate(STORES) == ["", 0, 0, 0, 0]
 
 

@@ -58,6 +58,7 @@ def test_the_page_may_run_its_own_script_and_ask_its_own_service_and_no_more(cli
     assert response.status_code == 200
     assert response.content_type == "text/html; charset=utf-8"
     assert response.headers["Content-Security-Policy"] == POLICY
+    assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
 def test_nobody_keeps_the_page_learns_its_address_or_gets_a_cookie(client):

@@ -22,6 +22,7 @@ class Asked(NamedTuple):
     path: str
     body: str
     url: str
+    headers: dict[str, str]
 
 
 class Tab:
@@ -126,7 +127,13 @@ class Tab:
         """The requests that pages in this tab made, in order."""
         sent = [each["request"] for each in self.events("Network.requestWillBeSent")]
         return [
-            Asked(each["method"], urlsplit(each["url"]).path, each.get("postData", ""), each["url"])
+            Asked(
+                each["method"],
+                urlsplit(each["url"]).path,
+                each.get("postData", ""),
+                each["url"],
+                {name.lower(): value for name, value in each["headers"].items()},
+            )
             for each in sent
         ]
 

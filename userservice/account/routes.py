@@ -12,12 +12,16 @@ from userservice.account.page import render_page
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 ASSETS = Assets("userservice.account", "static")
 
-# The page loads its own files, and asks its own service. It is never kept (no-store), and no other
-# page learns its address (no-referrer): each answer has these headers.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
+# The page loads its own files, and asks its own service. The window that opened it cannot lead it
+# elsewhere. It is never kept (no-store), and no other page learns its address (no-referrer), as all
+# answers of the service.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 
 @blueprint.get("")
@@ -25,8 +29,7 @@ CONTENT_SECURITY_POLICY = (
 def get_account_page() -> Response:
     """Show the page. A link's token stands behind a #, which browsers send to nobody."""
     page = render_page(web_context().about.service)
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-    return Response(page, headers=headers, mimetype="text/html")
+    return Response(page, headers=HEADERS, mimetype="text/html")
 
 
 @blueprint.get("/<asset>")

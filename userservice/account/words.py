@@ -28,6 +28,14 @@ LABELS: Mapping[str, str] = {
     "hide": "Hide",
 }
 
+_RESET = {
+    "title": "Choose a new password",
+    "lead": "All log-ins of your account end then, on every device.",
+    "button": "Set the password",
+    "done": "Your password is set",
+    "after": "Log in with it wherever you use your account. You can close this page.",
+}
+
 # Purpose of a link, or "forgot" without one -> title, lead, button; and what is said when it is
 # done.
 VIEWS: Mapping[str, Mapping[str, str]] = {
@@ -40,13 +48,7 @@ VIEWS: Mapping[str, Mapping[str, str]] = {
         "after": "If this address belongs to an account, an e-mail is on its way. That can take "
         "some minutes; look into the folder for spam as well.",
     },
-    "reset": {
-        "title": "Choose a new password",
-        "lead": "All log-ins of your account end then, on every device.",
-        "button": "Set the password",
-        "done": "Your password is set",
-        "after": "Log in with it wherever you use your account. You can close this page.",
-    },
+    "reset": _RESET,
     "invite": {
         "title": "Choose your password",
         "lead": "An account has been made for you. With a password of your own you can log in.",
@@ -54,13 +56,7 @@ VIEWS: Mapping[str, Mapping[str, str]] = {
         "done": "Your password is set",
         "after": "You can log in with it now, and close this page.",
     },
-    "printed": {
-        "title": "Choose a new password",
-        "lead": "All log-ins of your account end then, on every device.",
-        "button": "Set the password",
-        "done": "Your password is set",
-        "after": "Log in with it wherever you use your account. You can close this page.",
-    },
+    "printed": _RESET,
     "verify": {
         "title": "Confirm your e-mail address",
         "lead": "Log in to confirm that the address is yours.",
