@@ -12,7 +12,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
+.PHONY: help setup run test browser screenshot chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-test image-report
 .PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
@@ -30,6 +30,12 @@ run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redi
 
 test: $(DEV)/stamp ## Run the tests, in random order on every core
 	$(DEV)/bin/python -m pytest -n logical
+
+browser: $(DEV)/stamp ## Drive the page /account in Chromium, where one is installed
+	$(DEV)/bin/python -m pytest -m browser tests/account
+
+screenshot: $(DEV)/stamp ## Photograph that page for the documentation
+	$(DEV)/bin/python -m tests.account.screenshot
 
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1; help=1 lists the faults
 	$(DEV)/bin/python -m tests.support.chaos $(if $(help),--help) $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))

@@ -130,6 +130,7 @@ def check(config: AppConfig, services: BackingServices, *, is_deploy: bool) -> I
     """Check what the service needs; with `is_deploy` also what nobody should deploy."""
     per_process = config.database_pool_size + config.database_max_overflow
     yield Finding("configuration", passed=True)  # a wrong one would have raised before
+    yield from check_link_page(config)
     yield from checks.check_services(
         services,
         advice=ADVICE,
@@ -138,6 +139,17 @@ def check(config: AppConfig, services: BackingServices, *, is_deploy: bool) -> I
     )
     if is_deploy:
         yield from check_deployment(config, os.environ)
+
+
+def check_link_page(config: AppConfig) -> Iterator[Finding]:
+    """Check that links in e-mails lead somewhere; in development that is this machine."""
+    if config.environment is not Environment.DEVELOPMENT:
+        yield Finding(
+            "link_page",
+            passed=bool(config.account_page(default="")),
+            advice="set PUBLIC_URL, or ACCOUNT_URL; without one no e-mail with a link is sent, so "
+            "that nobody can replace a forgotten password",
+        )
 
 
 def check_deployment(config: AppConfig, variables: Mapping[str, str]) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pytest
 from chassis.http.auth import guard_of
 from chassis.http.operation import operation_of
 from tests.support.processes import ROOT, run
+from tests.support.routes import UNDESCRIBED
 
 SHELL = sorted(ROOT.glob("*.py"))
 PACKAGES = ("chassis", "userservice")
@@ -25,15 +26,6 @@ MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 35
 # Path -> why it may be longer, and its functions, too.
 LONG: dict[str, str] = {}
-# Rule -> why the description of the API does not have it.
-UNDESCRIBED = {
-    "/openapi.json": "it is the description",
-    "/": "leads people to that page",
-    "/docs": "a page for people, which shows the description",
-    "/docs/<asset>": "a part of that page",
-    "/problems/<name>": "pages for people, to which the type of a problem leads",
-    "/metrics": "Prometheus knows what it reads, and is told by the deployment where",
-}
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as lint; lint()"
 PROBES = {"/health", "/ready", "/version"}
 CONTRACTS = {

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tokenize
 from dataclasses import fields
 from pathlib import Path
@@ -20,19 +16,14 @@ from chassis.errors import AppError
 from chassis.http.problem_pages import meaning_of
 from config import AppConfig
 from docs import generate
-from tests.support.ports import free_port, is_served_by
-from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 ADRS = ROOT / "docs" / "adr"
-MARK = "-- end of an answer --"
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# A command, over as many lines as end in a backslash, and all up to the next one.
-STEP = re.compile(r"^\$ ((?:.*\\\n)*.*\n)((?:(?!\$ ).*\n)*)", re.MULTILINE)
 # An entry of a drawn tree: four characters for each folder that it lies in.
 BRANCH = re.compile(r"(?P<branch>(?:(?:│   |    )*[├└]── )?)(?P<name>[\w.]+/?)")
 # A statement that begins with What or Who names no thing; a question may. A line or a cell of a
@@ -41,77 +32,6 @@ RIDDLE = re.compile(
     r"(?:^|[.!?|])[\W\d_]*\b((?:What|Who)(?:ever|se|m)?\b(?![^.?!]*\?)[^.?!|\n]*)", re.MULTILINE
 )
 HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
-# Texts that differ from one run to the next.
-CHANGING = (
-    (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<id>"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "<time>"),
-    (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "<date>"),
-    (re.compile(r"\b[0-9a-f]{32}\b"), "<request or trace>"),
-    (re.compile(r"(?<=;t=)\d+"), "<seconds>"),
-)
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Address of a service that runs the way `make run` starts it."""
-    port = free_port()
-    log = tmp_path / "log"
-    variables = {
-        "PATH": os.environ["PATH"],
-        "PORT": str(port),
-        "DATABASE_URL": f"sqlite:///{tmp_path}/app.db",
-        "REDIS_URL": "",
-        "API_KEY": "development-key",
-    }
-    command = [sys.executable, "app.py"]
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output) as process,
-    ):
-        try:
-            eventually(lambda: is_served(process, port, log))
-            yield f"http://localhost:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(DEADLINE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="the session is held with curl")
-def test_the_service_answers_as_the_session_in_the_readme_shows(server):
-    session = read_session(README)
-
-    answers = run([command for command, _ in session], server)
-
-    assert answers == [(command, mask(shown)) for command, shown in session]
-
-
-def test_the_session_in_the_readme_shows_each_thing_a_client_does():
-    commands = "\n".join(command for command, _ in read_session(README))
-
-    missing = [
-        part
-        for part in (
-            "-d '{",
-            "Idempotency-Key",
-            "/auth/token",
-            "Bearer",
-            "If-None-Match",
-            "page_size",
-            "PATCH",
-            "If-Match",
-            "DELETE",
-            "/users/import",
-            "/users/export",
-            "/ready",
-            "/metrics",
-        )
-        if part not in commands
-    ]
-
-    assert not missing
 
 
 def test_generated_documentation_is_current():
@@ -299,44 +219,6 @@ def test_docstrings_and_comments_are_the_words_of_a_file():
     code = 'x = "What?"  # a comment\n\ndef f():\n    """A docstring."""\n'
 
     assert words_of(code).split("\n") == ["A docstring.", "a comment"]
-
-
-def is_served(process, port, log):
-    """Tell whether a service takes connections; fail with its log when it has ended."""
-    assert process.poll() is None, read(log)
-    return is_served_by(process.pid, port)
-
-
-def read_session(file):
-    """Return the commands of a document's `console` blocks, each with what it shows below."""
-    blocks = [body for language, body in BLOCK.findall(read(file)) if language == "console"]
-    return [
-        (command.strip(), shown.strip()) for body in blocks for command, shown in STEP.findall(body)
-    ]
-
-
-def run(commands, address):
-    """Run commands in one shell; return each with its answer, masked."""
-    script = "".join(f"{command}\nprintf '\\n{MARK}\\n'\n" for command in commands)
-    done = subprocess.run(
-        ["sh", "-e", "-c", script.replace("http://localhost:8080", address)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = done.stdout.split(f"\n{MARK}\n")[:-1]
-    return [
-        (command, mask(answer).strip()) for command, answer in zip(commands, answers, strict=True)
-    ]
-
-
-def mask(text):
-    """Replace what no two runs have in common."""
-    for pattern, name in CHANGING:
-        text = pattern.sub(name, text)
-    return text
 
 
 def python_files(*patterns):

@@ -17,7 +17,7 @@ OLD = re.compile(r"\buser[-_ ]?service|cloud[-_ ]?native", re.IGNORECASE)
 SPANS = re.compile(r"\buser_service\.(\w+|\*)")
 RECORDED = ("benchmarks/results/", "LICENSE")
 MEASURED = re.compile(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", re.DOTALL)
-QUICK = ("tests/test_docs.py", "tests/test_passwords.py", "tests/deploy")
+QUICK = ("tests/test_docs.py", "tests/test_tour.py", "tests/test_passwords.py", "tests/deploy")
 # Tests of what finds faults in manifests, and of the bridge, for which names make no difference.
 ELSEWHERE = "a_fault_is_found or bridge"
 

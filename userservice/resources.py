@@ -9,6 +9,7 @@ from chassis.resource import Resource, merge
 from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
+from userservice.account.resource import RESOURCE as ACCOUNT
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.operators.resource import RESOURCE as OPERATORS
@@ -38,6 +39,7 @@ RESOURCES = (
     Resource(name="metrics", blueprint=metrics.blueprint),
     Resource(name="docs", blueprint=docs.blueprint),
     Resource(name="problems", blueprint=problem_pages.blueprint),
+    ACCOUNT,
 )
 
 BLUEPRINTS = tuple(each.blueprint for each in RESOURCES if each.blueprint is not None)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from importlib.resources import files
-from mimetypes import guess_type
 from typing import cast
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app
 from flask.blueprints import BlueprintSetupState
-from werkzeug.exceptions import NotFound
 
+from chassis.http.assets import Assets, name_content, unless_known
 from chassis.http.auth import public
 from chassis.http.context import web_context
 from chassis.http.openapi import build_document
 from chassis.http.web import JSON, address, empty_response
-from chassis.once import once, once_property
-from chassis.security import fingerprint
+from chassis.once import once_property
 
 blueprint = Blueprint("openapi", __name__)
 _KEY = "description"
+ASSETS = Assets("flask_swagger_ui", "dist", caching="public, max-age=86400")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -64,7 +62,7 @@ class Description:
     @once_property
     def etag(self) -> str:
         """Names this text, in all processes that run this release with these settings."""
-        return _name_content(self.text.encode())
+        return name_content(self.text.encode())
 
 
 @blueprint.record
@@ -79,9 +77,9 @@ def get_openapi() -> Response:
     prefix = address("")
     if prefix:  # rare, and of any text, so it is not kept
         text = json.dumps(build_document(current_app, prefix))
-        return _unless_known(Response(text, mimetype=JSON), _name_content(text.encode()))
+        return unless_known(Response(text, mimetype=JSON), name_content(text.encode()))
     description: Description = current_app.extensions[_KEY]
-    return _unless_known(Response(description.text, mimetype=JSON), description.etag)
+    return unless_known(Response(description.text, mimetype=JSON), description.etag)
 
 
 @blueprint.get("/")
@@ -106,35 +104,4 @@ def get_docs_asset(asset: str) -> Response:
     """Serve a file of Swagger UI."""
     if asset == "start.js":
         return Response(START, mimetype="text/javascript")
-    content, media_type, etag = _read_asset(asset)
-    response = Response(content, mimetype=media_type)
-    return _unless_known(response, etag, caching="public, max-age=86400")
-
-
-def _unless_known(response: Response, etag: str, *, caching: str = "public, no-cache") -> Response:
-    """Turn an answer into 304 for a caller who has it; by default caches ask each time."""
-    response.headers["Cache-Control"] = caching
-    response.set_etag(etag)
-    response.make_conditional(request)
-    return response
-
-
-def _name_content(content: bytes) -> str:
-    return fingerprint(content)[:32]
-
-
-@once
-def _read_asset(name: str) -> tuple[bytes, str, str]:
-    """Return a file, its type and its ETag. All answers share one copy in memory.
-
-    Names of no file are not remembered, so the files bound the memory.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    assets = {each.name: each for each in (files("flask_swagger_ui") / "dist").iterdir()}
-    if name not in assets:
-        raise NotFound
-    content = assets[name].read_bytes()
-    media_type = guess_type(name)[0] or "application/octet-stream"
-    return content, media_type, _name_content(content)
+    return ASSETS.respond(asset)

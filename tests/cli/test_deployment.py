@@ -131,7 +131,27 @@ def test_every_finding_is_explained_where_its_link_leads(config, services):
     codes = {each.check for each in commands.check(is_deploy=True)}
 
     explained = set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
-    assert codes | {"redis", "external_apis", "read_only"} == explained
+    assert codes | {"link_page", "redis", "external_apis", "read_only"} == explained
+
+
+@pytest.mark.parametrize(
+    ("config", "passed"),
+    [
+        (SOUND, [False]),
+        (replace(SOUND, environment=Environment.STAGING), [False]),
+        (replace(SOUND, public_url="https://users.example.com"), [True]),
+        (
+            replace(SOUND, public_url="https://example.com", account_url="https://example.com/me"),
+            [True],
+        ),
+        (DEVELOPMENT, []),
+    ],
+)
+def test_links_that_lead_nowhere_are_noticed_outside_development(config, passed):
+    found = list(deployment.check_link_page(config))
+
+    assert [each.passed for each in found] == passed
+    assert all(each.check == "link_page" and not each.is_note for each in found)
 
 
 def check(**variables):
@@ -163,6 +183,13 @@ def manifests(postgresql_url, redis_url):
 
 def test_our_manifests_pass(manifests):
     assert check(**manifests) == (0, {"open_registration", "unverified_addresses", "no_email"})
+
+
+def test_manifests_without_a_public_address_fail(manifests):
+    status, found = check(**manifests | {"PUBLIC_URL": ""})
+
+    assert status == 1
+    assert "link_page" in found
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ MATRIX = {
     ("GET", "/docs"): (200,) * 7,
     ("GET", "/docs/<asset>"): (404,) * 7,
     ("GET", "/problems/<name>"): (404,) * 7,
+    ("GET", "/account"): (200,) * 7,
+    ("GET", "/account/<asset>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
 BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}, "PUT": {}}

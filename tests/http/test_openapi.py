@@ -25,6 +25,7 @@ from config import AppConfig
 from tests.conftest import API_KEY, make_app
 from tests.support import processes
 from tests.support.factories import make_user
+from tests.support.routes import UNDESCRIBED
 
 # The format "email" allows more than the library accepts, such as reserved domains.
 WORD = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
@@ -93,8 +94,7 @@ def test_the_description_is_a_valid_openapi_3_1_document(client):
 
 
 def test_every_route_of_the_api_is_described(app, client):
-    undescribed = {"/", "/openapi.json", "/docs", "/docs/<asset>", "/problems/<name>", "/metrics"}
-    rules = {rule.rule for rule in app.url_map.iter_rules()} - undescribed
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - set(UNDESCRIBED)
 
     paths = client.get("/openapi.json").json["paths"]
 

@@ -1,0 +1,1 @@
+"""The page /account, to which the links in e-mails lead: new password, confirmed address."""
