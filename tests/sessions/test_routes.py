@@ -340,7 +340,6 @@ def test_what_ended_is_logged_and_counted_without_personal_data(
         "request": 3,
         "reuse": 0,
         "limit": 0,
-        "suspension": 0,
         "password": 0,
         "suspension": 0,
         "deletion": 1,
