@@ -80,7 +80,7 @@ def test_the_methods_are_those_that_some_route_has(client):
     response = client.options("/users", headers={"Origin": ORIGIN} | ASKED)
 
     methods = response.headers["Access-Control-Allow-Methods"].split(", ")
-    assert methods == ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"]
+    assert methods == ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
 
 @pytest.mark.parametrize("wanted", ["a b", "a,,b", "<x>", "é", ""])
