@@ -313,17 +313,17 @@ def test_a_line_that_is_none_of_a_ledger_erases_nobody_and_is_not_repeated(run, 
     assert len(dump(database)["users"]) == 1
 
 
-def test_a_replay_asks_before_it_erases(run, database, tmp_path):
+def test_a_replay_asks_before_it_erases_and_needs_a_terminal_for_that(run, database, tmp_path):
     user = make_user(database)
     ledger = tmp_path / "erased.txt"
     ledger.write_text(f"{user.id}\n", encoding="utf-8")
 
-    refused = run("--replay", str(ledger), input="n\n")
-    assert (refused.exit_code, len(dump(database)["users"])) == (1, 1)
-    sure = run("--replay", str(ledger), input="y\n")
+    refused = run("--replay", str(ledger), input="y\n")
+    assert (refused.exit_code, len(dump(database)["users"])) == (2, 1)
+    sure = run("--replay", str(ledger), "--yes")
 
     assert (sure.exit_code, dump(database)["users"]) == (0, [])
-    assert "Erase 1 users for good?" in sure.stderr
+    assert refused.stderr.endswith("Error: There is no terminal to ask at: use --yes\n")
 
 
 def test_lines_about_others_are_left_out():

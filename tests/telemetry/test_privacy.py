@@ -133,9 +133,11 @@ def drive(  # noqa: PLR0915 - one line a call
     call("DELETE", path, headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", f"{path}?erase=now", headers=SERVICE)
-    for probe in ("/", "/health", "/ready", "/metrics", "/version", "/openapi.json", "/docs"):
+    for probe in ("/", "/health", "/ready", "/metrics", "/version", "/openapi.json"):
         call("GET", f"{probe}{query}")
-    call("GET", f"/docs/{EMAIL}")
+    for page in ("/docs", "/account"):
+        call("GET", f"{page}{query}")
+        call("GET", f"{page}/{EMAIL}")
     call("GET", f"/problems/{EMAIL}{query}")
     call("GET", f"/{quote(NAME)}/{EMAIL}{query}")
     call("PUT", f"/users{query}", json=body)
