@@ -27,6 +27,7 @@ from tests.support.passwords import (
     write,
 )
 from userservice.passwords import service
+from userservice.standing.service import suspend
 from userservice.tokens import service as tokens
 from userservice.tokens.errors import InvalidGrant
 from userservice.users import links
@@ -85,6 +86,18 @@ def test_a_new_password_voids_every_link_and_pending_change(services, user, purp
     write(services, user, pending_email="new@example.com")
     with pytest.raises(InvalidLink):
         links.check_link(services, token, purpose)
+
+
+@pytest.mark.parametrize("current", [OLD, NEW])
+def test_a_user_suspended_meanwhile_learns_of_no_more_than_a_wrong_password(
+    services, user, current
+):
+    suspend(services.database, user.id)
+
+    with pytest.raises(WrongPassword):
+        change(services, user, current)
+
+    assert not topics(services).count(service.PASSWORD_CHANGED)
 
 
 def told(services):

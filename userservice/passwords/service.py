@@ -59,11 +59,11 @@ def change_password(
     Raises:
         UserNotFound: there is no such live user.
         GuessablePassword: the new one is weak.
-        WrongPassword: the present one is another.
+        WrongPassword: the present one is another, or the user is suspended, who learns no more.
         Unavailable: too many passwords are being hashed, or this one changes all the time.
     """
     new_password, new_hash = change.new_password.get_secret_value(), None
-    _refuse_guessable(new_password, get_standing(services, user_id))
+    _refuse_guessable(new_password, _find_standing(services, user_id))
     for _ in range(ATTEMPTS):
         checked = credentials.check_password(
             services.database, services.hasher, user_id, change.current_password.get_secret_value()
@@ -122,12 +122,17 @@ def get_standing(services: BackingServices, user_id: UUID) -> Standing:
         UserNotFound: there is no such live user.
         UserSuspended: the user gets none.
     """
+    standing = _find_standing(services, user_id)
+    if standing.is_suspended:
+        raise UserSuspended
+    return standing
+
+
+def _find_standing(services: BackingServices, user_id: UUID) -> Standing:
     with services.database.connection() as connection:
         standing = queries.find_standing(connection, user_id)
     if standing is None:
         raise UserNotFound
-    if standing.is_suspended:
-        raise UserSuspended
     return standing
 
 
