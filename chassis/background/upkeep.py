@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, or_, select, update
 
 from chassis.background.outbox import PATIENCE, MessageStatus, messages
 from chassis.storage.clock import database_time
@@ -61,8 +61,10 @@ def forget(connection: Connection, subject_id: UUID) -> None:
 
 
 def _names(subject_id: UUID) -> ColumnElement[bool]:
-    # As text, under whichever name: comparing a member would parse each payload.
-    return cast(messages.c.payload, Text).contains(str(subject_id))
+    # As text, under whichever name: comparing a member would parse each payload. An id that SQLite
+    # itself wrote into a payload is without hyphens there, as it is in the column.
+    payload = cast(messages.c.payload, Text)
+    return or_(payload.contains(str(subject_id)), payload.contains(subject_id.hex))
 
 
 def count_settled(database: DatabaseManager, *, before: datetime) -> int:

@@ -118,6 +118,7 @@ def test_the_outbox_holds_no_address(ada, database):
 
     with database.connection() as connection:
         [payload] = connection.scalars(select(messages.c.payload)).all()
+    assert payload.pop("private").keys() == {"mailbox"}  # a digest, while the message waits
     assert payload == {"user_id": str(ada.id)}
 
 
@@ -207,3 +208,20 @@ def test_a_change_at_once_voids_links_and_what_is_pending(ada, off_app, mails):
 
     assert ada.confirm(first).status_code == 400
     assert ada.read().json["email"] == NEW
+
+
+def test_an_export_does_not_tell_whether_another_user_has_an_address(
+    ada, make_account, service_client, mails
+):
+    grace = make_account("grace@example.com")
+    mails.drop()
+    for wish in (grace.email, "nobody@example.com"):
+        ada.change(wish)
+        mails.deliver()
+    path = f"/users/{ada.id}/export"
+
+    own = ada.client.get(path, headers=ada.bearer).json
+    whole = service_client.get(path).json
+
+    assert own["messages"] == []
+    assert [each["status"] for each in whole["messages"]] == ["skipped", "sent"]

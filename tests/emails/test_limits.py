@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
 from tests.conftest import make_app
 from tests.emails.accounts import Account
 from tests.support.factories import make_user
+from userservice.users.service import delete_user, get_user
 
 PASSWORD = "correct horse battery"
 
@@ -58,3 +60,47 @@ def test_a_user_gets_five_links_an_hour(limited, database):
     ada = Account(limited, make_user(database, password=PASSWORD), PASSWORD)
 
     assert [ada.ask_to_verify().status_code for _ in range(6)] == [202] * 5 + [429]
+
+
+def test_an_address_gets_five_links_an_hour_however_often_it_is_registered(
+    limited, database, mails
+):
+    document = {"email": "victim@example.com", "name": "Eve", "password": PASSWORD}
+    templates = []
+    for _ in range(4):
+        user_id = UUID(limited.post("/users", json=document).json["id"])
+        squatter = Account(limited, get_user(database, user_id), PASSWORD)
+        for _ in range(3):
+            squatter.ask_to_verify()
+        templates += [template for template, _to in mails.sent()]
+        delete_user(database, user_id)
+
+    assert templates.count("verify_email") == 5
+
+
+def test_a_registration_beyond_the_limit_is_answered_like_any_other(limited):
+    for _ in range(5):
+        limited.post("/auth/password/forgot", json={"email": "victim@example.com"})
+    document = {"name": "Ada", "password": PASSWORD}
+
+    beyond = limited.post("/users", json={**document, "email": "victim@example.com"})
+    within = limited.post("/users", json={**document, "email": "victim2@example.com"})
+
+    assert (beyond.status_code, beyond.json["status"]) == (201, "active")
+    assert set(beyond.headers.keys()) == set(within.headers.keys())
+
+
+def test_wishes_that_wait_are_not_all_mailed_to_the_last_one(ada, mails):
+    for n in range(3):
+        ada.change(f"a{n}@example.net")
+    ada.change("victim@example.com")
+
+    assert mails.sent() == [("change_email", "victim@example.com")]
+
+
+def test_links_for_an_address_are_not_mailed_to_the_next_one(ada, off_app, mails):
+    for _ in range(3):
+        ada.ask_to_verify()
+    ada.change("victim@example.com", client=off_app.test_client())
+
+    assert mails.sent() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -26,10 +27,12 @@ from tests.support.passwords import (
     write,
 )
 from userservice.passwords import service
+from userservice.standing.service import suspend
 from userservice.tokens import service as tokens
 from userservice.tokens.errors import InvalidGrant
 from userservice.users import links
 from userservice.users import service as users_service
+from userservice.users.addresses import mailbox_key
 from userservice.users.errors import WrongPassword
 from userservice.users.links import Purpose
 
@@ -83,6 +86,50 @@ def test_a_new_password_voids_every_link_and_pending_change(services, user, purp
     write(services, user, pending_email="new@example.com")
     with pytest.raises(InvalidLink):
         links.check_link(services, token, purpose)
+
+
+@pytest.mark.parametrize("current", [OLD, NEW])
+def test_a_user_suspended_meanwhile_learns_of_no_more_than_a_wrong_password(
+    services, user, current
+):
+    suspend(services.database, user.id)
+
+    with pytest.raises(WrongPassword):
+        change(services, user, current)
+
+    assert not topics(services).count(service.PASSWORD_CHANGED)
+
+
+def told(services):
+    return topics(services).count(service.PASSWORD_CHANGED)
+
+
+def test_a_stranger_is_not_told_of_each_change_back_and_forth(services, user):
+    for current, new in ((OLD, NEW), (NEW, OLD), (OLD, NEW)):
+        change(services, user, current, new)
+    assert told(services) == 1
+
+    write(services, user, password_changed_at=datetime.now(UTC) - service.QUIET)
+    change(services, user, NEW, OLD)
+    assert told(services) == 2
+
+
+def test_the_owner_of_a_verified_address_is_told_of_each_change(services, user):
+    write(services, user, verified_key=mailbox_key(user.email))
+
+    for current, new in ((OLD, NEW), (NEW, OLD)):
+        change(services, user, current, new)
+
+    assert told(services) == 2
+
+
+def test_a_reset_and_an_operator_are_told_in_any_case(services, user):
+    change(services, user)
+    reset(services, make_token(services, user), OLD)
+    write(services, user, verified_key=None)
+    service.set_password(services, user.id, NEW)
+
+    assert told(services) == 3
 
 
 def test_a_new_password_is_told_by_email(services, user):

@@ -157,6 +157,19 @@ def test_a_message_whose_link_is_dead_is_skipped(mailing, provider, user, way):
     assert provider.attempts == []
 
 
+def test_what_is_queued_again_after_a_new_password_is_skipped(mailing, provider):
+    user = make_user(mailing.database)
+    asked_at = datetime.now(UTC) - timedelta(days=2)
+    message = asked(user.id, at=asked_at, purpose=Purpose.INVITATION.value)
+    write(mailing, user, password_changed_at=asked_at + timedelta(days=1))
+    anew = datetime.now(UTC)
+
+    with pytest.raises(Undeliverable, match="changed since"):
+        send_recovery(mailing, message._replace(due_at=anew, expires_at=anew + PATIENCE))
+
+    assert provider.attempts == []
+
+
 def test_a_message_that_is_sent_too_late_is_skipped(mailing, provider, user):
     for purpose, lifetime in ((Purpose.RESET, timedelta(hours=1)), ("invite", timedelta(days=7))):
         late = asked(user.id, at=datetime.now(UTC) - lifetime, purpose=purpose)

@@ -20,6 +20,7 @@ from chassis.storage.columns import Base
 from chassis.storage.idempotency import keys
 from chassis.telemetry.logs import JsonFormatter
 from tests.support.factories import bearer_of, begin_log_in, make_user
+from userservice.passwords.recovery import ask_for_recovery
 from userservice.privacy import service
 from userservice.privacy.ledger import read_ids
 from userservice.standing.service import set_roles, suspend
@@ -67,6 +68,7 @@ def register(client, **headers):
 
 def fill(database, config, user_id):
     """Give a user whatever a user can have; return texts that tell of the person."""
+    ask_for_recovery(database, PERSON["email"])
     with database.transaction() as connection:
         connection.execute(
             update(users)

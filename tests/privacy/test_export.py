@@ -15,6 +15,7 @@ from chassis.schemas import Schema
 from chassis.storage.idempotency import keys
 from tests.support.factories import bearer_of, make_user
 from userservice.logins.queries import tokens
+from userservice.passwords.recovery import ask_for_recovery
 from userservice.privacy.queries import WITHHELD
 from userservice.privacy.schemas import AnswerRead, LogInRead, MessageRead, PersonRead
 from userservice.standing.service import set_roles, suspend
@@ -57,6 +58,7 @@ def test_a_user_gets_all_that_is_stored(client, config, database):
     created = client.post("/users", json=PERSON, headers=headers).json
     user = SimpleNamespace(id=UUID(created["id"]))
     set_roles(database, user.id, ["navy:admiral"])
+    ask_for_recovery(database, PERSON["email"])
     own = bearer_of(database, config, user)
 
     response = export(client, user.id, own)
@@ -69,7 +71,10 @@ def test_a_user_gets_all_that_is_stored(client, config, database):
     assert told["user"].items() >= {**created, "signup_source": "web", "tier": "free"}.items()
     assert (told["user"]["has_password"], told["user"]["roles"]) == (True, ["navy:admiral"])
     assert [each["label"] for each in told["sessions"]] == [None]
-    assert [each["topic"] for each in told["messages"]] == ["user.registered"]
+    assert [each["topic"] for each in told["messages"]] == [
+        "user.registered",
+        "user.recovery_requested",
+    ]
     [answer] = told["answers"]
     assert json.loads(json.loads(answer["answer"])[2]) == created
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import update
 
+from chassis.security import PasswordHasher
 from tests.conftest import make_app
 from tests.support.factories import bearer_of, begin_log_in, make_user
 from userservice.standing import service
@@ -70,6 +71,22 @@ def test_a_demotion_takes_effect_at_once(client, config, database, headers):
     assert (before, demoted) == (200, 204)
     assert client.get("/users", headers=token).status_code == 403
     assert client.get("/users/me", headers=token).status_code == 200
+
+
+@pytest.mark.parametrize("password", ["e\u0301" * 128, "of another service " * 40])
+def test_a_password_with_which_a_superuser_logs_in_is_right_for_a_promotion(
+    client, database, superuser, headers, password
+):
+    user = make_user(database)
+    set_columns(database, superuser, password_hash=PasswordHasher().hash(password))
+    form = {"grant_type": "password", "username": superuser.email, "password": password}
+
+    made = client.put(
+        f"/users/{user.id}/superuser", json={"current_password": password}, headers=headers
+    )
+
+    assert client.post("/auth/token", data=form).status_code == 200
+    assert made.status_code == 204
 
 
 @pytest.mark.parametrize("body", [{}, {"current_password": 1}, RIGHT | {"is_superuser": True}])

@@ -19,6 +19,7 @@ from userservice.tokens.schemas import OAuthProblem
 from userservice.users.addresses import mailbox_key
 from userservice.users.errors import EmailTaken, UserNotFound, WrongPassword
 from userservice.users.policy import EmailPolicy
+from userservice.users.service import get_user
 
 blueprint = Blueprint("emails", __name__)
 
@@ -60,7 +61,9 @@ def change_email(user_id: UUID) -> Response:
 )
 def request_verification(user_id: UUID) -> Response:
     """204: the address is verified already."""
-    is_asked = service.request_verification(backing_services().database, user_id)
+    database = backing_services().database
+    limit_address("recovery", mailbox_key(get_user(database, user_id).email))
+    is_asked = service.request_verification(database, user_id)
     return empty_response(HTTPStatus.ACCEPTED if is_asked else HTTPStatus.NO_CONTENT)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import Field, SecretStr
 
 from chassis.schemas import Schema
+from userservice.tokens.schemas import MAX_SECRET
 from userservice.users.schemas import Email
-
-MAX_SECRET = 1024  # longer than any password or token of ours
 
 
 class EmailChange(Schema):

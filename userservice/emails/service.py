@@ -47,7 +47,7 @@ def request_change(services: BackingServices, user_id: UUID, wish: EmailChange) 
     def write(connection: Connection, checked: Checked) -> bool:
         if not queries.set_pending(connection, checked, wish.email):
             return False
-        messages.request_confirmation(connection, user_id)
+        messages.request_confirmation(connection, user_id, wish.email)
         return True
 
     _with_password(services, user_id, wish, write)
@@ -90,7 +90,7 @@ def request_verification(database: DatabaseManager, user_id: UUID) -> bool:
             raise UserNotFound
         if holder.is_verified:
             return False
-        messages.request_verification(connection, user_id)
+        messages.request_verification(connection, user_id, holder.email)
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    false,
     func,
     literal,
     literal_column,
@@ -20,8 +21,10 @@ from sqlalchemy import (
 )
 
 from chassis.background import outbox
+from chassis.storage.clock import database_time
 from chassis.storage.columns import json_object
 from chassis.storage.prepared import AnyConnection, Prepared
+from userservice.users.addresses import is_verified
 from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
 
 # The user of messages about an address that nobody has.
@@ -82,6 +85,17 @@ def has_changed_since(connection: Connection, user_id: UUID, moment: datetime) -
     """Tell whether a user's password has changed since a point in time by the database's clock."""
     statement = select(users.c.password_changed_at > moment).where(users.c.id == user_id)
     return bool(connection.scalar(statement))
+
+
+def may_be_told(connection: Connection, user_id: UUID, *, quiet: timedelta) -> bool:
+    """Tell whether a change of a user's password is told by e-mail.
+
+    It is, unless nobody verified the address and the last change is less than `quiet` ago.
+    """
+    is_recent = users.c.password_changed_at > database_time(-quiet)
+    columns = (users.c.email, users.c.verified_key, func.coalesce(is_recent, false()))
+    row = connection.execute(select(*columns).where(users.c.id == user_id)).first()
+    return row is None or is_verified(row[0], row[1]) or not row[2]
 
 
 def update_password(

@@ -30,7 +30,7 @@ blueprint = Blueprint("passwords", __name__)
     tag="passwords",
     body=PasswordChange,
     returns={204: None},
-    raises=(WrongPassword, UserNotFound, UserSuspended),
+    raises=(WrongPassword, UserNotFound),
 )
 def change_password(user_id: UUID) -> Response:
     """Ends all other log-ins of the user, voids every link, and tells the user by e-mail.

@@ -7,6 +7,7 @@ e-mail that tells of it: all of that happens, or none of it.
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,9 @@ from userservice.users.links_queries import Holder
 logger = logging.getLogger(__name__)
 
 PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - a topic
+# An address that nobody verified is told of a change at most so often: it may be a stranger's, and
+# an account's password can be changed back and forth.
+QUIET = timedelta(minutes=12)
 # How often a change looks again, because the stored hash changed while it was being verified.
 ATTEMPTS = 3
 # Purpose of a link -> the way to a new password that it opens.
@@ -55,11 +59,11 @@ def change_password(
     Raises:
         UserNotFound: there is no such live user.
         GuessablePassword: the new one is weak.
-        WrongPassword: the present one is another.
+        WrongPassword: the present one is another, or the user is suspended, who learns no more.
         Unavailable: too many passwords are being hashed, or this one changes all the time.
     """
     new_password, new_hash = change.new_password.get_secret_value(), None
-    _refuse_guessable(new_password, get_standing(services, user_id))
+    _refuse_guessable(new_password, _find_standing(services, user_id))
     for _ in range(ATTEMPTS):
         checked = credentials.check_password(
             services.database, services.hasher, user_id, change.current_password.get_secret_value()
@@ -118,12 +122,17 @@ def get_standing(services: BackingServices, user_id: UUID) -> Standing:
         UserNotFound: there is no such live user.
         UserSuspended: the user gets none.
     """
+    standing = _find_standing(services, user_id)
+    if standing.is_suspended:
+        raise UserSuspended
+    return standing
+
+
+def _find_standing(services: BackingServices, user_id: UUID) -> Standing:
     with services.database.connection() as connection:
         standing = queries.find_standing(connection, user_id)
     if standing is None:
         raise UserNotFound
-    if standing.is_suspended:
-        raise UserSuspended
     return standing
 
 
@@ -132,9 +141,10 @@ def _change(services: BackingServices, checked: Checked, new_hash: str, keep: UU
     values = {**_columns(new_hash), **links.voided()}
     with services.database.transaction() as connection:
         seen = checked.password_hash
+        is_told = queries.may_be_told(connection, checked.id, quiet=QUIET)
         if not queries.update_password(connection, checked.id, values, seen=seen):
             return False
-        ended = _follow(connection, checked.id, but=keep)
+        ended = _follow(connection, checked.id, but=keep, is_told=is_told)
     _report(checked.id, Way.CHANGE, ended)
     return True
 
@@ -145,11 +155,14 @@ def _columns(new_hash: str) -> dict[str, Any]:
     return {"password_hash": new_hash, "password_changed_at": now, "sessions_ended_at": now}
 
 
-def _follow(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> int:
+def _follow(
+    connection: Connection, user_id: UUID, *, but: UUID | None = None, is_told: bool = True
+) -> int:
     """End log-ins of a user whose row was just changed, and queue the e-mail; return how many."""
     ended = credentials.delete_log_ins(connection, user_id, but=but)
-    message = outbox.new_message(PASSWORD_CHANGED, {"user_id": str(user_id)})
-    connection.execute(outbox.INSERT, message)
+    if is_told:
+        message = outbox.new_message(PASSWORD_CHANGED, {"user_id": str(user_id)})
+        connection.execute(outbox.INSERT, message)
     return ended
 
 

@@ -36,10 +36,11 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 def export_user(user_id: UUID) -> Response:
     """Hashes of the password and of tokens are left out. The sessions are those that live.
 
-    The reason of a suspension is for administrators alone.
+    The reason of a suspension is for administrators alone, as are messages to an address that
+    waits for its confirmation: their fate tells whether another user has it.
     """
     database = backing_services().database
-    document = service.export_person(database, user_id, with_reason=is_administrator())
+    document = service.export_person(database, user_id, is_whole=is_administrator())
     headers = {
         "Cache-Control": PRIVATE,
         "Content-Disposition": f'attachment; filename="user-{user_id}.json"',

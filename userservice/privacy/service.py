@@ -20,6 +20,7 @@ from userservice.privacy.queries import VersionRow
 from userservice.privacy.schemas import ExportRead
 from userservice.users import credentials, superusers
 from userservice.users.errors import LastSuperuser, UserNotFound
+from userservice.users.messages import CHANGE_REQUESTED
 from userservice.users.superusers_queries import RightsRow
 
 logger = logging.getLogger(__name__)
@@ -39,12 +40,11 @@ class Replayed(NamedTuple):
     spared: list[UUID]
 
 
-def export_person(
-    database: DatabaseManager, user_id: UUID, *, with_reason: bool = True
-) -> ExportRead:
+def export_person(database: DatabaseManager, user_id: UUID, *, is_whole: bool = True) -> ExportRead:
     """Return all that is stored of a live user, but secrets, at one moment.
 
-    The reason of a suspension is there `with_reason`, which administrators alone see.
+    Unless it `is_whole`, it leaves out what administrators alone see: the reason of a suspension,
+    and messages to an address that waits. Their fate tells whether somebody else has it.
 
     Raises:
         UserNotFound: there is no such live user.
@@ -53,10 +53,11 @@ def export_person(
         person = queries.find_person(connection, user_id)
         if person is None:
             raise UserNotFound
+        about = upkeep.list_about(connection, user_id)
         return ExportRead.of(
-            person if with_reason else {**person, "suspension_reason": None},
+            person if is_whole else {**person, "suspension_reason": None},
             logins.list_living(connection, user_id, limit=logins.MAX_LOG_INS),
-            upkeep.list_about(connection, user_id),
+            [each for each in about if is_whole or each["topic"] != CHANGE_REQUESTED],
             idempotency.list_answers(connection, user_id),
         )
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
-from chassis.passwords import MAX_LENGTH
 from chassis.schemas import Schema
+from userservice.tokens.schemas import MAX_SECRET
 from userservice.users.schemas import Reason
 
 MAX_ROLES = 16
@@ -29,7 +29,7 @@ class Promotion(Schema):
     model_config = ConfigDict(extra="forbid")
 
     current_password: SecretStr = Field(
-        max_length=MAX_LENGTH, description="The password of the superuser who calls."
+        max_length=MAX_SECRET, description="The password of the superuser who calls."
     )
 
 

@@ -10,7 +10,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.background import outbox
-from chassis.background.redaction import PRIVATE
+from chassis.background.outbox import Message
+from chassis.background.redaction import PRIVATE, private_of
+from chassis.security import fingerprint
 from userservice.users.addresses import mailbox_key
 
 # To the address in force, by a link that verifies it.
@@ -20,15 +22,28 @@ CHANGE_REQUESTED = "email.change_requested"
 # To the address that was in force before.
 EMAIL_CHANGED = "email.changed"
 
-
-def request_verification(connection: Connection, user_id: UUID) -> None:
-    """Have a user asked to verify the address."""
-    _write(connection, VERIFICATION_REQUESTED, user_id)
+# Digest of the mailbox that a message is for.
+MAILBOX = "mailbox"
 
 
-def request_confirmation(connection: Connection, user_id: UUID) -> None:
+def request_verification(connection: Connection, user_id: UUID, email: str) -> None:
+    """Have a user asked to verify the address in force."""
+    _write(connection, VERIFICATION_REQUESTED, user_id, **_for(email))
+
+
+def request_confirmation(connection: Connection, user_id: UUID, email: str) -> None:
     """Have the pending address of a user asked to confirm itself."""
-    _write(connection, CHANGE_REQUESTED, user_id)
+    _write(connection, CHANGE_REQUESTED, user_id, **_for(email))
+
+
+def is_for(message: Message, email: str) -> bool:
+    """Tell whether a message was written for a mailbox; True where nothing tells any more.
+
+    The limit of e-mails for each address counted that one. Messages that wait, because their
+    mailbox takes none, would else all go to the address that the user has, or wants, next.
+    """
+    mailbox = private_of(message).get(MAILBOX)
+    return mailbox is None or mailbox == _digest(email)
 
 
 def announce_change(connection: Connection, user_id: UUID, *, former: str, new: str) -> None:
@@ -38,6 +53,14 @@ def announce_change(connection: Connection, user_id: UUID, *, former: str, new: 
     """
     if mailbox_key(former) != mailbox_key(new):
         _write(connection, EMAIL_CHANGED, user_id, **{PRIVATE: {"former": former}})
+
+
+def _for(email: str) -> dict[str, object]:
+    return {PRIVATE: {MAILBOX: _digest(email)}}
+
+
+def _digest(email: str) -> str:
+    return fingerprint(mailbox_key(email).encode())
 
 
 def _write(connection: Connection, topic: str, user_id: UUID, **more: object) -> None:

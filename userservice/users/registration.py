@@ -47,7 +47,7 @@ def verifying(register: Register) -> Register:
         def work(connection: Connection, user: UserRow) -> None:
             if in_transaction is not None:
                 in_transaction(connection, user)
-            messages.request_verification(connection, user.id)
+            messages.request_verification(connection, user.id, user.email)
 
         return register(in_transaction=work)
 

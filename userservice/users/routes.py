@@ -21,7 +21,7 @@ from chassis.http.conditions import (
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.pages import read_page
-from chassis.http.rate_limit import limit, limit_address
+from chassis.http.rate_limit import is_within, limit, limit_address
 from chassis.http.replays import REPLAYED, create_once
 from chassis.http.web import JSON, MERGE_PATCH, address, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
@@ -58,7 +58,8 @@ def create_user() -> Response:
     register: registration.Register = partial(
         registration.register_user, services.database, services.hasher, new
     )
-    if _policy().confirms:
+    # Without the link where the address got too many, as after a deletion and another registration.
+    if _policy().confirms and is_within("recovery", mailbox_key(new.email)):
         register = registration.verifying(register)
     return create_once(register, _created, subject=attrgetter("id"))
 
