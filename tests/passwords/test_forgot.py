@@ -105,7 +105,7 @@ def test_the_message_names_the_user_or_nobody(client, services, addresses, user)
         before = messages(services)
         client.post(FORGOT, json={"email": addresses[kind]})
         (message,) = (each for each in messages(services) if each not in before)
-        assert set(message.payload) == {"user_id"}
+        assert set(message.payload) == {"user_id", "private"}
         found[kind] = UUID(message.payload["user_id"])
 
     assert found["known"] == found["spelt otherwise"] == user.id

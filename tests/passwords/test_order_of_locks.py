@@ -24,7 +24,7 @@ class Told(Case):
         with self.database.connection() as connection:
             topic = outbox.messages.c.topic == service.PASSWORD_CHANGED
             payloads = connection.scalars(select(outbox.messages.c.payload).where(topic)).all()
-        assert payloads.count({"user_id": str(self.user.id)}) == 1
+        assert [each["user_id"] for each in payloads].count(str(self.user.id)) == 1
 
 
 class Kept(Case):

@@ -21,10 +21,12 @@ from sqlalchemy import (
 )
 
 from chassis.background import outbox
+from chassis.background.redaction import PRIVATE
 from chassis.storage.clock import database_time
 from chassis.storage.columns import json_object
 from chassis.storage.prepared import AnyConnection, Prepared
 from userservice.users.addresses import is_verified
+from userservice.users.messages import MAILBOX, digest_of
 from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
 
 # The user of messages about an address that nobody has.
@@ -43,7 +45,10 @@ _OWNER = (
 _INSERT_RECOVERY = Prepared(
     outbox.INSERT.values(
         payload=json_object(
-            literal_column("'user_id'"), func.coalesce(_OWNER, literal(NOBODY, Uuid()))
+            literal_column("'user_id'"),
+            func.coalesce(_OWNER, literal(NOBODY, Uuid())),
+            literal_column(f"'{PRIVATE}'"),
+            json_object(literal_column(f"'{MAILBOX}'"), bindparam("digest", type_=Text)),
         )
     )
 )
@@ -66,7 +71,8 @@ def insert_recovery(connection: AnyConnection, email: str, message: Mapping[str,
         email: The address, in any spelling.
         message: Parameters of `outbox.INSERT`; the payload is replaced.
     """
-    _INSERT_RECOVERY.run(connection, {**message, **mailbox_parameters(email)})
+    parameters = {**mailbox_parameters(email), "digest": digest_of(email)}
+    _INSERT_RECOVERY.run(connection, {**message, **parameters})
 
 
 def find_standing(connection: Connection, user_id: UUID) -> Standing | None:
@@ -79,6 +85,13 @@ def find_standing(connection: Connection, user_id: UUID) -> Standing | None:
     )
     row = connection.execute(select(*columns).where(users.c.id == user_id, LIVE)).first()
     return Standing(*row) if row is not None else None
+
+
+def read_email(connection: Connection, user_id: UUID) -> str:
+    """Return the address of a user whose row this transaction has changed."""
+    statement = select(users.c.email).where(users.c.id == user_id)
+    email: str = connection.execute(statement).scalar_one()
+    return email
 
 
 def has_changed_since(connection: Connection, user_id: UUID, moment: datetime) -> bool:

@@ -14,7 +14,7 @@ from chassis.storage.database import DatabaseManager
 from userservice.passwords import queries
 from userservice.passwords.queries import NOBODY
 from userservice.passwords.service import get_standing
-from userservice.users import links
+from userservice.users import links, messages
 from userservice.users.links import Purpose
 from userservice.users.links_queries import Holder
 
@@ -40,9 +40,10 @@ def recover(services: BackingServices, user_id: UUID) -> None:
         UserNotFound: there is no such live user.
         UserSuspended: the user gets none.
     """
-    has_password = get_standing(services, user_id).has_password
-    purpose = Purpose.RESET if has_password else Purpose.INVITATION
-    payload = {"user_id": str(user_id), "purpose": purpose.value}
+    standing = get_standing(services, user_id)
+    purpose = Purpose.RESET if standing.has_password else Purpose.INVITATION
+    bound = messages.bound_to(standing.email)
+    payload = {"user_id": str(user_id), "purpose": purpose.value, **bound}
     with services.database.connection() as connection:
         connection.execute(outbox.INSERT, outbox.new_message(RECOVERY_REQUESTED, payload))
     logger.info("Recovery requested", extra={"user_id": str(user_id), "purpose": purpose.value})
@@ -78,6 +79,8 @@ def find_link(services: BackingServices, message: Message) -> tuple[Purpose, Hol
             raise Undeliverable("The password has changed since")
     purpose = Purpose(message.payload.get("purpose", Purpose.RESET))
     holder, token = links.make_link(services, purpose, user_id, links.asked_at(message))
+    if not messages.is_for(message, holder.email):
+        raise Undeliverable("The user has another address")
     return purpose, holder, services.links.address(token)
 
 

@@ -32,6 +32,7 @@ from userservice.users.credentials_queries import Checked
 from userservice.users.errors import UserNotFound, UserSuspended
 from userservice.users.links import Purpose
 from userservice.users.links_queries import Holder
+from userservice.users.messages import bound_to
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,8 @@ def _follow(
     """End log-ins of a user whose row was just changed, and queue the e-mail; return how many."""
     ended = credentials.delete_log_ins(connection, user_id, but=but)
     if is_told:
-        message = outbox.new_message(PASSWORD_CHANGED, {"user_id": str(user_id)})
+        bound = bound_to(queries.read_email(connection, user_id))
+        message = outbox.new_message(PASSWORD_CHANGED, {"user_id": str(user_id), **bound})
         connection.execute(outbox.INSERT, message)
     return ended
 

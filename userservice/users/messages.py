@@ -28,12 +28,12 @@ MAILBOX = "mailbox"
 
 def request_verification(connection: Connection, user_id: UUID, email: str) -> None:
     """Have a user asked to verify the address in force."""
-    _write(connection, VERIFICATION_REQUESTED, user_id, **_for(email))
+    _write(connection, VERIFICATION_REQUESTED, user_id, **bound_to(email))
 
 
 def request_confirmation(connection: Connection, user_id: UUID, email: str) -> None:
     """Have the pending address of a user asked to confirm itself."""
-    _write(connection, CHANGE_REQUESTED, user_id, **_for(email))
+    _write(connection, CHANGE_REQUESTED, user_id, **bound_to(email))
 
 
 def is_for(message: Message, email: str) -> bool:
@@ -43,7 +43,7 @@ def is_for(message: Message, email: str) -> bool:
     mailbox takes none, would else all go to the address that the user has, or wants, next.
     """
     mailbox = private_of(message).get(MAILBOX)
-    return mailbox is None or mailbox == _digest(email)
+    return mailbox is None or mailbox == digest_of(email)
 
 
 def announce_change(connection: Connection, user_id: UUID, *, former: str, new: str) -> None:
@@ -55,11 +55,13 @@ def announce_change(connection: Connection, user_id: UUID, *, former: str, new: 
         _write(connection, EMAIL_CHANGED, user_id, **{PRIVATE: {"former": former}})
 
 
-def _for(email: str) -> dict[str, object]:
-    return {PRIVATE: {MAILBOX: _digest(email)}}
+def bound_to(email: str) -> dict[str, object]:
+    """Return the members by which `is_for` knows the mailbox of a message."""
+    return {PRIVATE: {MAILBOX: digest_of(email)}}
 
 
-def _digest(email: str) -> str:
+def digest_of(email: str) -> str:
+    """Return the digest of an address's mailbox."""
     return fingerprint(mailbox_key(email).encode())
 
 
