@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from chassis.errors import AppError, PreconditionFailed
@@ -106,10 +105,12 @@ def delete_user(
         PreconditionFailed: the user is at another version.
         LastSuperuser: no other superuser could log in.
     """
-    with database.transaction() as connection:
-        user = _delete(connection, user_id, versions)
-        ended = credentials.delete_log_ins(connection, user_id) if user is not None else 0
-    if user is None:
+    # Perhaps a superuser: only then the rows of all superusers are locked. In a transaction of its
+    # own, because the first may hold the user's row already, and they are locked in one order.
+    ended = _delete(database, user_id, versions, is_superuser=False)
+    if ended is None:
+        ended = _delete(database, user_id, versions)
+    if ended is None:
         raise _refusal(database, user_id)
     report_ended(user_id, ended, Reason.DELETION)
 
@@ -168,15 +169,21 @@ def _change(
 
 
 def _delete(
-    connection: Connection, user_id: UUID, versions: Collection[int] | None
-) -> UserRow | None:
+    database: DatabaseManager,
+    user_id: UUID,
+    versions: Collection[int] | None,
+    *,
+    is_superuser: bool | None = None,
+) -> int | None:
+    """Delete a user; return how many log-ins ended, or None without such a user."""
     values = {"status": Status.DELETED, "password_hash": None}
-    user = queries.update_user(connection, user_id, values, versions=versions, is_superuser=False)
-    if user is not None:
-        return user
-    # Perhaps a superuser. Only then the rows of all superusers are locked.
-    superusers.spare_last(connection, user_id)
-    return queries.update_user(connection, user_id, values, versions=versions)
+    with database.transaction() as connection:
+        if is_superuser is None:
+            superusers.spare_last(connection, user_id)
+        user = queries.update_user(
+            connection, user_id, values, versions=versions, is_superuser=is_superuser
+        )
+        return None if user is None else credentials.delete_log_ins(connection, user_id)
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:
