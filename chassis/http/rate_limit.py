@@ -175,12 +175,28 @@ def is_within(name: str, address: str) -> bool:
 
     The answer shows nothing of it: neither a status nor a header. Nobody is exempt.
     """
+    verdict = _count_unseen(name, address)
+    return verdict is None or verdict.is_allowed
+
+
+def require_within(name: str, address: str) -> None:
+    """Do the same, and refuse the request beyond the limit; no header tells how much is left.
+
+    Raises:
+        TooManyRequests: the address was named too often, by whomever.
+    """
+    verdict = _count_unseen(name, address)
+    if verdict is not None and not verdict.is_allowed:
+        raise TooManyRequests(retry_after=verdict.reset)
+
+
+def _count_unseen(name: str, address: str) -> Verdict | None:
     limiter = web_context().rate_limiter
     if limiter is None:
-        return True
+        return None
     verdict = limiter.hit(name, f"address:{fingerprint(address.encode())}")
     instruments.count_rate_limit(name, is_allowed=verdict.is_allowed)
-    return verdict.is_allowed
+    return verdict
 
 
 def client_network() -> str:

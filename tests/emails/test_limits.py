@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import make_app
 from tests.emails.accounts import Account
 from tests.support.factories import make_user
+from userservice.users.links_queries import find_holder
 from userservice.users.service import delete_user, get_user
 
 PASSWORD = "correct horse battery"
@@ -54,6 +55,37 @@ def test_an_address_gets_five_mails_an_hour_from_whichever_users(limited, databa
     ]
 
     assert statuses == [202] * 5 + [429]
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_guesses_at_a_password_use_up_no_mails_of_an_address(limited, database, is_superuser):
+    users = [make_user(database, password=PASSWORD, is_superuser=is_superuser) for _ in range(6)]
+    for user in users:
+        assert Account(limited, user, PASSWORD).change("ada@example.net", "x").status_code == 403
+
+    answers = [Account(limited, each, PASSWORD).change("ada@example.net") for each in users]
+
+    assert [each.status_code for each in answers] == [202] * 5 + [429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 3600
+    assert {each.headers["RateLimit-Policy"].partition(";")[0] for each in answers} == {
+        '"password"'
+    }
+    assert Account(limited, users[-1], PASSWORD).change("eve@example.net").status_code == 202
+
+
+def test_a_wish_beyond_the_limit_of_its_address_replaces_none(limited, database):
+    for _ in range(5):
+        limited.post("/auth/password/forgot", json={"email": "victim@example.com"})
+    user = make_user(database, password=PASSWORD)
+    ada = Account(limited, user, PASSWORD)
+
+    assert ada.change("ada@example.net").status_code == 202
+    assert ada.change("victim@example.com").status_code == 429
+
+    with database.connection() as connection:
+        holder = find_holder(connection, user.id)
+    assert holder is not None
+    assert holder.pending_email == "ada@example.net"
 
 
 def test_a_user_gets_five_links_an_hour(limited, database):

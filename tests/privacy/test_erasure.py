@@ -345,3 +345,15 @@ def test_lines_about_others_are_left_out():
 def test_an_unknown_user_cannot_be_erased(database):
     with pytest.raises(UserNotFound):
         service.erase(database, uuid4())
+
+
+@pytest.mark.parametrize(
+    "query", ["eraze=now", "Erase=now", "erase=Now", "erase=", "erase=now&x=1"]
+)
+def test_a_misspelt_erasure_deletes_nothing(service_client, database, query):
+    user = make_user(database)
+
+    response = service_client.delete(f"/users/{user.id}?{query}")
+
+    assert response.status_code == 400
+    assert service_client.get(f"/users/{user.id}").status_code == 200

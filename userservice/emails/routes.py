@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from chassis.http.auth import Guard, caller_id, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
-from chassis.http.rate_limit import limit_address, limit_caller
+from chassis.http.rate_limit import limit_address, limit_caller, require_within
 from chassis.http.web import NO_STORE, empty_response, read_body
 from chassis.links import InvalidLink
 from userservice.emails import confirmation, service
@@ -41,13 +41,21 @@ def change_email(user_id: UUID) -> Response:
     address changes at once: 204, or 409 where another user has it.
     """
     wish = read_body(EmailChange)
-    limit_address("recovery", mailbox_key(wish.email))
     services, policy = backing_services(), web_context().part(EmailPolicy)
     if policy.confirms:
-        service.request_change(services, user_id, wish)
+        service.request_change(services, user_id, wish, count=_count)
         return empty_response(HTTPStatus.ACCEPTED)
-    service.change_at_once(services, user_id, wish, is_announced=policy.announces)
+    service.change_at_once(services, user_id, wish, count=_count, is_announced=policy.announces)
     return empty_response(HTTPStatus.NO_CONTENT)
+
+
+def _count(email: str) -> None:
+    """Count an e-mail to an address; the answer does not show what others have asked for it.
+
+    Raises:
+        TooManyRequests: the address gets no more for now.
+    """
+    require_within("recovery", mailbox_key(email))
 
 
 @blueprint.post("/users/<uuid:user_id>/email/verification")

@@ -30,9 +30,14 @@ ATTEMPTS = 3
 
 # Writes what the password was given for; tells whether the user is as the check saw it.
 Write = Callable[[Connection, Checked], bool]
+# Counts an e-mail to an address, or raises TooManyRequests, which undoes what was written. Called
+# once the password is known to be right: a guess must not use up what the owner may ask for.
+Count = Callable[[str], None]
 
 
-def request_change(services: BackingServices, user_id: UUID, wish: EmailChange) -> None:
+def request_change(
+    services: BackingServices, user_id: UUID, wish: EmailChange, *, count: Count
+) -> None:
     """Note the address that a user wants, and have a link mailed to it.
 
     Whether another user has the address is not looked at: statements and their time are the same,
@@ -47,6 +52,7 @@ def request_change(services: BackingServices, user_id: UUID, wish: EmailChange) 
     def write(connection: Connection, checked: Checked) -> bool:
         if not queries.set_pending(connection, checked, wish.email):
             return False
+        count(wish.email)
         messages.request_confirmation(connection, user_id, wish.email)
         return True
 
@@ -55,7 +61,12 @@ def request_change(services: BackingServices, user_id: UUID, wish: EmailChange) 
 
 
 def change_at_once(
-    services: BackingServices, user_id: UUID, wish: EmailChange, *, is_announced: bool
+    services: BackingServices,
+    user_id: UUID,
+    wish: EmailChange,
+    *,
+    count: Count,
+    is_announced: bool,
 ) -> None:
     """Put another address in force, without a confirmation.
 
@@ -67,6 +78,7 @@ def change_at_once(
     def write(connection: Connection, checked: Checked) -> bool:
         if not links.spend(connection, checked, {"email": wish.email, **key_columns(wish.email)}):
             return False
+        count(wish.email)
         if is_announced:
             messages.announce_change(connection, user_id, former=checked.email, new=wish.email)
         return True

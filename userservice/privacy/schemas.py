@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from chassis.background.outbox import MessageStatus
 from chassis.schemas import Schema
@@ -103,6 +103,8 @@ class ExportRead(Schema):
 
 class DeletionQuery(Schema):
     """Whether the user's data go at once."""
+
+    model_config = ConfigDict(extra="forbid")  # a misspelt erase would leave the row
 
     erase: Literal["now"] | None = Field(
         None,

@@ -38,7 +38,7 @@ class RoleList(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    roles: list[Role] = Field(max_length=MAX_ROLES)
+    roles: list[Role] = Field(max_length=MAX_ROLES, json_schema_extra={"uniqueItems": True})
 
     @field_validator("roles")
     @classmethod
