@@ -25,7 +25,7 @@ def send_verification(services: BackingServices, message: Message) -> bool:
         Undeliverable: it never will be; or there is no such user any more.
     """
     holder, token = _make_link(services, message, Purpose.VERIFICATION)
-    _require(message, holder.email)
+    messages.require_for(message, holder.email)
     if holder.is_verified:
         return False
     variables = {"link": services.links.address(token)}
@@ -46,7 +46,7 @@ def send_confirmation(services: BackingServices, message: Message) -> bool:
     """
     holder, token = _make_link(services, message, Purpose.CHANGE)
     to = (holder.id, str(holder.pending_email))
-    _require(message, to[1])
+    messages.require_for(message, to[1])
     if _is_taken(services, holder):
         return False
     variables = {"link": services.links.address(token)}
@@ -71,11 +71,6 @@ def send_notice(services: BackingServices, message: Message) -> bool:
 def _make_link(services: BackingServices, message: Message, purpose: Purpose) -> tuple[Holder, str]:
     user_id = UUID(message.payload["user_id"])
     return links.make_link(services, purpose, user_id, links.asked_at(message))
-
-
-def _require(message: Message, email: str) -> None:
-    if not messages.is_for(message, email):
-        raise Undeliverable("The message was for another address")
 
 
 def _is_taken(services: BackingServices, holder: Holder) -> bool:

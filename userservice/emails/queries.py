@@ -8,8 +8,8 @@ from sqlalchemy import Connection, select, update
 
 from userservice.users.addresses import mailbox_key
 from userservice.users.credentials_queries import Checked
-from userservice.users.links_queries import Holder
-from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
+from userservice.users.links_queries import Holder, change_holder
+from userservice.users.queries import HAS_MAILBOX, IN_GOOD_STANDING, LIVE, mailbox_parameters, users
 
 
 def set_pending(connection: Connection, checked: Checked, email: str) -> bool:
@@ -17,8 +17,7 @@ def set_pending(connection: Connection, checked: Checked, email: str) -> bool:
     statement = update(users).where(
         users.c.id == checked.id,
         users.c.stamp == checked.stamp,
-        users.c.suspended_at.is_(None),
-        LIVE,
+        IN_GOOD_STANDING,
     )
     return bool(connection.execute(statement.values(pending_email=email)).rowcount)
 
@@ -33,15 +32,7 @@ def clear_pending(connection: Connection, holder: Holder) -> None:
 
 def set_verified(connection: Connection, holder: Holder) -> bool:
     """Note that the address in force is verified; return False if user or address changed."""
-    statement = update(users).where(
-        users.c.id == holder.id,
-        users.c.stamp == holder.stamp,
-        users.c.email == holder.email,
-        users.c.suspended_at.is_(None),
-        LIVE,
-    )
-    values = {"verified_key": mailbox_key(holder.email)}
-    return bool(connection.execute(statement.values(values)).rowcount)
+    return change_holder(connection, holder, {"verified_key": mailbox_key(holder.email)})
 
 
 def is_taken(connection: Connection, email: str, *, but: UUID) -> bool:

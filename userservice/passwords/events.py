@@ -6,13 +6,12 @@ from uuid import UUID
 
 from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
-from chassis.errors import Undeliverable
 from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.passwords import recovery, service
 from userservice.users.errors import UserNotFound
 from userservice.users.links import Purpose
 from userservice.users.mails import send_mail
-from userservice.users.messages import is_for
+from userservice.users.messages import require_for
 from userservice.users.service import get_user
 
 # Purpose of a link -> the e-mail that it comes with. None holds a name or another text that a
@@ -51,8 +50,7 @@ def send_password_changed(services: BackingServices, message: Message) -> bool:
         user = get_user(services.database, UUID(message.payload["user_id"]))
     except UserNotFound:
         return False
-    if not is_for(message, user.email):
-        raise Undeliverable("The user has another address")
+    require_for(message, user.email)
     return send_mail(services, message, PASSWORD_CHANGED, to=(user.id, user.email), variables={})
 
 

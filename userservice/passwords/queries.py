@@ -27,15 +27,21 @@ from chassis.storage.columns import json_object
 from chassis.storage.prepared import AnyConnection, Prepared
 from userservice.users.addresses import is_verified
 from userservice.users.messages import MAILBOX, digest_of
-from userservice.users.queries import HAS_MAILBOX, LIVE, mailbox_parameters, users
+from userservice.users.queries import (
+    HAS_MAILBOX,
+    IN_GOOD_STANDING,
+    IS_SUSPENDED,
+    LIVE,
+    mailbox_parameters,
+    users,
+)
 
 # The user of messages about an address that nobody has.
 NOBODY = UUID(int=0)
 
-_NOT_SUSPENDED = users.c.suspended_at.is_(None)
 _OWNER = (
     select(users.c.id)
-    .where(HAS_MAILBOX, LIVE, _NOT_SUSPENDED)
+    .where(HAS_MAILBOX, IN_GOOD_STANDING)
     # As in the look-up of a log-in: by the spelling, where users of older releases share a mailbox.
     .order_by((users.c.email_key == bindparam("as_typed", type_=Text)).desc(), users.c.id)
     .limit(1)
@@ -81,7 +87,7 @@ def find_standing(connection: Connection, user_id: UUID) -> Standing | None:
         users.c.email,
         users.c.name,
         users.c.password_hash.is_not(None),
-        ~_NOT_SUSPENDED,
+        IS_SUSPENDED,
     )
     row = connection.execute(select(*columns).where(users.c.id == user_id, LIVE)).first()
     return Standing(*row) if row is not None else None
@@ -122,7 +128,7 @@ def update_password(
         values: The columns that change.
         seen: The hash that must still be there; None: any.
     """
-    statement = update(users).where(users.c.id == user_id, LIVE, _NOT_SUSPENDED)
+    statement = update(users).where(users.c.id == user_id, IN_GOOD_STANDING)
     if seen is not None:
         statement = statement.where(users.c.password_hash == seen)
     return bool(connection.execute(statement.values(**values)).rowcount)

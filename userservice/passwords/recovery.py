@@ -79,8 +79,7 @@ def find_link(services: BackingServices, message: Message) -> tuple[Purpose, Hol
             raise Undeliverable("The password has changed since")
     purpose = Purpose(message.payload.get("purpose", Purpose.RESET))
     holder, token = links.make_link(services, purpose, user_id, links.asked_at(message))
-    if not messages.is_for(message, holder.email):
-        raise Undeliverable("The user has another address")
+    messages.require_for(message, holder.email)
     return purpose, holder, services.links.address(token)
 
 

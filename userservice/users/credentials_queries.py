@@ -6,14 +6,21 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, Uuid, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
 
 from chassis.storage.clock import database_time
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
 from userservice.logins.queries import owner_of
 from userservice.users.addresses import mailbox_key
-from userservice.users.queries import HAS_MAILBOX, IS_SUSPENDED, LIVE, mailbox_parameters, users
+from userservice.users.queries import (
+    HAS_MAILBOX,
+    IN_GOOD_STANDING,
+    IS_SUSPENDED,
+    LIVE,
+    mailbox_parameters,
+    users,
+)
 
 
 class CredentialsRow(NamedTuple):
@@ -34,9 +41,10 @@ class Checked(NamedTuple):
 
 
 # A suspended user is granted nothing, and no token of before works.
-_GRANTED = and_(LIVE, ~IS_SUSPENDED)
 _CREDENTIALS = (users.c.id, users.c.password_hash, IS_SUSPENDED)
-_IS_SUPERUSER = select(users.c.is_superuser).where(users.c.id == bindparam("user_id"), _GRANTED)
+_IS_SUPERUSER = select(users.c.is_superuser).where(
+    users.c.id == bindparam("user_id"), IN_GOOD_STANDING
+)
 _GET_BY_SESSION = Prepared(
     _IS_SUPERUSER.where(users.c.id == owner_of(bindparam("session_id", type_=Uuid())))
 )
@@ -100,7 +108,7 @@ def find_is_superuser_since(
 
 def share_user(connection: Connection, user_id: UUID) -> bool:
     """Keep a user as it is until the transaction's end; return False if it is granted nothing."""
-    statement = select(users.c.id).where(users.c.id == user_id, _GRANTED)
+    statement = select(users.c.id).where(users.c.id == user_id, IN_GOOD_STANDING)
     return connection.execute(statement.with_for_update(read=True)).first() is not None
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 from userservice.users.addresses import is_verified
 from userservice.users.credentials_queries import Checked
 from userservice.users.models import STAMP_LENGTH
-from userservice.users.queries import LIVE, NEXT_VERSION, users
+from userservice.users.queries import IN_GOOD_STANDING, NEXT_VERSION, users
 
 
 class Holder(NamedTuple):
@@ -32,7 +32,6 @@ class Holder(NamedTuple):
         return is_verified(self.email, self.verified_key)
 
 
-_MAY_HOLD = (LIVE, users.c.suspended_at.is_(None))
 # Members of a user's document; a change of others leaves its version as it is.
 _SHOWN = frozenset({"email", "name", "status"})
 
@@ -45,7 +44,9 @@ def new_stamp() -> str:
 def find_holder(connection: Connection, user_id: UUID) -> Holder | None:
     """Return a user to whom a link can be given."""
     columns = (users.c[name] for name in Holder._fields)
-    row = connection.execute(select(*columns).where(users.c.id == user_id, *_MAY_HOLD)).first()
+    row = connection.execute(
+        select(*columns).where(users.c.id == user_id, IN_GOOD_STANDING)
+    ).first()
     return Holder(*row) if row is not None else None
 
 
@@ -67,7 +68,7 @@ def change_holder(
         users.c.id == holder.id,
         users.c.stamp == holder.stamp,
         users.c.email == holder.email,
-        *_MAY_HOLD,
+        IN_GOOD_STANDING,
     )
     change = {**values, **(NEXT_VERSION if values.keys() & _SHOWN else {})}
     return bool(connection.execute(statement.values(**change)).rowcount)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from chassis.background import outbox
 from chassis.background.outbox import Message
 from chassis.background.redaction import PRIVATE, private_of
+from chassis.errors import Undeliverable
 from chassis.security import fingerprint
 from userservice.users.addresses import mailbox_key
 
@@ -36,14 +37,18 @@ def request_confirmation(connection: Connection, user_id: UUID, email: str) -> N
     _write(connection, CHANGE_REQUESTED, user_id, **bound_to(email))
 
 
-def is_for(message: Message, email: str) -> bool:
-    """Tell whether a message was written for a mailbox; True where nothing tells any more.
+def require_for(message: Message, email: str) -> None:
+    """Refuse a message that was written for another mailbox, where it still tells.
 
     The limit of e-mails for each address counted that one. Messages that wait, because their
     mailbox takes none, would else all go to the address that the user has, or wants, next.
+
+    Raises:
+        Undeliverable: it was.
     """
     mailbox = private_of(message).get(MAILBOX)
-    return mailbox is None or mailbox == digest_of(email)
+    if mailbox is not None and mailbox != digest_of(email):
+        raise Undeliverable("The message was for another address")
 
 
 def announce_change(connection: Connection, user_id: UUID, *, former: str, new: str) -> None:
@@ -56,7 +61,7 @@ def announce_change(connection: Connection, user_id: UUID, *, former: str, new: 
 
 
 def bound_to(email: str) -> dict[str, object]:
-    """Return the members by which `is_for` knows the mailbox of a message."""
+    """Return the members by which `require_for` knows the mailbox of a message."""
     return {PRIVATE: {MAILBOX: digest_of(email)}}
 
 

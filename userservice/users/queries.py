@@ -49,6 +49,8 @@ users: Table = User.__table__  # type: ignore[assignment]  # declared as FromCla
 # Constants are part of the text: a parameter costs more.
 LIVE = users.c.status != text("'deleted'")
 IS_SUSPENDED = users.c.suspended_at.is_not(None)
+# Users who may log in, and to whom links and passwords can be given.
+IN_GOOD_STANDING = and_(LIVE, ~IS_SUSPENDED)
 # As documents show it. The column stays active, or the release before could not read the row.
 STATUS = case(
     # Equal to itself unless it is NULL: in RETURNING, SQLite before 3.41 takes a column that a
@@ -208,7 +210,7 @@ def having(status: str | None) -> ColumnElement[bool]:
         return _deleted()
     if status is None:
         return LIVE
-    return and_(LIVE, IS_SUSPENDED if status == Status.SUSPENDED else ~IS_SUSPENDED)
+    return and_(LIVE, IS_SUSPENDED) if status == Status.SUSPENDED else IN_GOOD_STANDING
 
 
 def _deleted() -> ColumnElement[bool]:
