@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, inspect, text
 
 from chassis.errors import Unavailable
 from chassis.once import once
@@ -19,6 +19,7 @@ from chassis.storage.failures import SchemaBehind
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.types import TypeEngine
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "migrations"
 LOCK = 0x75736572  # any number, the same in every process
@@ -208,6 +209,16 @@ def outside_transaction() -> Iterator[None]:
         op.execute("SET lock_timeout = 0")
         yield
         op.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+
+
+def add_columns(table: str, columns: Mapping[str, TypeEngine[Any]]) -> None:
+    """Add columns that may be NULL; those that a first attempt has added stay as they are."""
+    from alembic import op  # noqa: PLC0415 - see `revisions`
+
+    there = {each["name"] for each in inspect(op.get_bind()).get_columns(table)}
+    for name, kind in columns.items():
+        if name not in there:
+            op.add_column(table, Column(name, kind, nullable=True))
 
 
 def _run_alembic(database: DatabaseManager) -> list[str]:

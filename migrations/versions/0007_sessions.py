@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from chassis.storage.columns import UtcDateTime
-from chassis.storage.migrations import outside_transaction
+from chassis.storage.migrations import add_columns, outside_transaction
 
 revision = "0007"
 down_revision = "0006"
@@ -36,7 +36,7 @@ INDEXES = {
 
 def upgrade() -> None:
     # Each table in a transaction of its own: to lock both would be to wait for who waits for us.
-    _add_columns("users")
+    add_columns("users", ADDED["users"])
     with outside_transaction():
         for name, (columns, is_unique) in INDEXES.items():
             # A first attempt may have come this far.
@@ -50,7 +50,7 @@ def upgrade() -> None:
                 sqlite_where=UNSPENT,
                 postgresql_concurrently=True,
             )
-    _add_columns(TABLE)
+    add_columns(TABLE, ADDED[TABLE])
 
 
 def downgrade() -> None:
@@ -59,10 +59,3 @@ def downgrade() -> None:
     for table, columns in ADDED.items():
         for name in columns:
             op.drop_column(table, name)
-
-
-def _add_columns(table: str) -> None:
-    there = {each["name"] for each in sa.inspect(op.get_bind()).get_columns(table)}
-    for name, kind in ADDED[table].items():
-        if name not in there:
-            op.add_column(table, sa.Column(name, kind, nullable=True))

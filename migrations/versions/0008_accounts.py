@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from chassis.storage.columns import UtcDateTime
-from chassis.storage.migrations import outside_transaction
+from chassis.storage.migrations import add_columns, outside_transaction
 
 revision = "0008"
 down_revision = "0007"
@@ -38,7 +38,7 @@ INDEXES = {
 
 def upgrade() -> None:
     # Each table in a transaction of its own: to lock two would be to wait for who waits for us.
-    _add_columns("users")
+    add_columns("users", ADDED["users"])
     with outside_transaction():
         for name, (on_postgresql, on_sqlite) in INDEXES.items():
             # A first attempt may have come this far.
@@ -51,10 +51,10 @@ def upgrade() -> None:
                 sqlite_where=sa.text(on_sqlite),
                 postgresql_concurrently=True,
             )
-    _add_columns("idempotency_keys")
+    add_columns("idempotency_keys", ADDED["idempotency_keys"])
     with outside_transaction():
         pass  # the second is committed
-    _add_columns("jobs")
+    add_columns("jobs", ADDED["jobs"])
 
 
 def downgrade() -> None:
@@ -63,11 +63,3 @@ def downgrade() -> None:
     for table, columns in ADDED.items():
         for name in columns:
             op.drop_column(table, name)
-
-
-def _add_columns(table: str) -> None:
-    # A first attempt may have come this far.
-    there = {each["name"] for each in sa.inspect(op.get_bind()).get_columns(table)}
-    for name, kind in ADDED[table].items():
-        if name not in there:
-            op.add_column(table, sa.Column(name, kind, nullable=True))
