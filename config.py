@@ -17,6 +17,7 @@ from chassis.settings.kinds import (
     choice,
     header,
     integer,
+    ip_address,
     member,
     seconds,
     subset,
@@ -34,6 +35,7 @@ from chassis.settings.variables import (
 from userservice.settings import ServiceSettings
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
+DEVELOPMENT_KEY = "development-key"  # of `make run`, which listens on this machine alone
 SECRET_BYTES = 32
 # Where relative paths of settings begin, whatever folder a process is started in.
 ROOT = Path(__file__).resolve().parent
@@ -61,7 +63,10 @@ class AppConfig(ServiceSettings):
         Environment.DEVELOPMENT, member(Environment), "Where it runs; decides what is refused."
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
-    port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
+    port: int = setting(8080, integer(1, 65535), "TCP port of the web process.")
+    bind_address: str = setting(
+        "", ip_address(), "IP address that the web process listens on; empty: all."
+    )
 
     database_url: str = setting(
         "sqlite:///app.db",
@@ -179,7 +184,11 @@ class AppConfig(ServiceSettings):
     log_level: str = setting(
         "INFO", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Least severe log level."
     )
-    log_format: str = setting("json", choice("json", "text"), "JSON objects, or text for people.")
+    log_format: str = setting(
+        "auto",
+        choice("json", "text", "auto"),
+        "JSON objects, or text for people; auto: text on a terminal.",
+    )
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")
@@ -203,6 +212,13 @@ class AppConfig(ServiceSettings):
             grace_seconds=self.termination_grace_seconds,
             drain_seconds=usual if self.drain_seconds is None else self.drain_seconds,
         )
+
+    @property
+    def welcome(self) -> str:
+        """Where a developer goes on; only the key that everybody knows is told."""
+        known = f"key {DEVELOPMENT_KEY}" if self.api_key == DEVELOPMENT_KEY else "key of API_KEY"
+        key = known if self.api_key else "no API_KEY is set"
+        return f"\n  http://localhost:{self.port}/docs  ({key}; Ctrl-C ends)\n\n"
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:

@@ -27,7 +27,7 @@ from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
 from chassis.process import forks, garbage, pinning
-from chassis.process.start import refuse, require_address
+from chassis.process.start import greet, refuse, require_address
 from chassis.settings.variables import ConfigError
 from chassis.telemetry import instruments, shared_counts
 from config import AppConfig, Environment
@@ -94,7 +94,8 @@ def require_addresses(server: Any) -> None:
         return
     for address in server.cfg.address:
         if isinstance(address, tuple):  # else the path or the descriptor of a socket
-            require_address(*address, setting="PORT")
+            setting = "BIND_ADDRESS, PORT" if app_config.bind_address else "PORT"
+            require_address(*address, setting=setting)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -150,6 +151,8 @@ def reload_if_configured(server: Any, reload: Callable[[], None]) -> None:
 
 def when_ready(server: Any) -> None:
     """Let a second signal end the master, and with it the workers, at once; guard reloads."""
+    if app_config.environment is Environment.DEVELOPMENT:
+        greet(sys.stdout, app_config.welcome)
     server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
@@ -182,7 +185,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
-bind = addresses(app_config.port)
+bind = addresses(app_config.port, app_config.bind_address)
 Worker.request_read_seconds = app_config.request_read_seconds
 Worker.drain_seconds = app_config.stop_budget.drain_seconds
 Worker.finish_seconds = app_config.stop_budget.finish_seconds
