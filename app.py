@@ -145,12 +145,13 @@ def make_email_policy(config: AppConfig) -> EmailPolicy:
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:
-    """Make the issuer of tokens; all replicas must have the same secret."""
+    """Make the issuer of tokens; all replicas must have the same secret and keys."""
+    secrets = (config.jwt_secret, config.jwt_secret_previous) if config.does_secret_hold else ()
     access_tokens = AccessTokens(
-        config.jwt_secret,
-        config.jwt_secret_previous,
+        *secrets,
         issuer=SERVICE_NAME,
         lifetime=timedelta(seconds=config.access_token_seconds),
+        public=config.public_tokens(),
     )
     return TokenIssuer(
         access_tokens=access_tokens,
