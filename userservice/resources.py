@@ -9,6 +9,7 @@ from chassis.resource import Resource, merge
 from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
+from userservice.discovery.resource import RESOURCE as DISCOVERY
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.privacy.resource import RESOURCE as PRIVACY
@@ -25,6 +26,7 @@ RESOURCES = (
     JOBS,
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
+    DISCOVERY,
     SESSIONS,
     EMAILS,
     STANDING,
