@@ -43,6 +43,7 @@ from chassis.storage.database import DatabaseManager
 from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
+from userservice.discovery.service import Discovery
 from userservice.jobs.transfers import Transfers
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
@@ -133,7 +134,12 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
             timeout=timedelta(seconds=config.ready_timeout_seconds),
         ),
         page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
-        parts={TokenIssuer: issuer, Transfers: transfers, EmailPolicy: make_email_policy(config)},
+        parts={
+            TokenIssuer: issuer,
+            Transfers: transfers,
+            Discovery: make_discovery(config),
+            EmailPolicy: make_email_policy(config),
+        },
     )
 
 
@@ -145,12 +151,13 @@ def make_email_policy(config: AppConfig) -> EmailPolicy:
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:
-    """Make the issuer of tokens; all replicas must have the same secret."""
+    """Make the issuer of tokens; all replicas must have the same secret and keys."""
+    secrets = (config.jwt_secret, config.jwt_secret_previous) if config.does_secret_hold else ()
     access_tokens = AccessTokens(
-        config.jwt_secret,
-        config.jwt_secret_previous,
+        *secrets,
         issuer=SERVICE_NAME,
         lifetime=timedelta(seconds=config.access_token_seconds),
+        public=config.public_tokens(),
     )
     return TokenIssuer(
         access_tokens=access_tokens,
@@ -158,6 +165,11 @@ def make_token_issuer(config: AppConfig) -> TokenIssuer:
         refresh_lifetime=timedelta(seconds=config.refresh_token_seconds),
         reuse=timedelta(seconds=config.refresh_reuse_seconds),
     )
+
+
+def make_discovery(config: AppConfig) -> Discovery:
+    """Make the documents by which others verify tokens."""
+    return Discovery(config.public_tokens(), timedelta(seconds=config.jwks_max_age_seconds))
 
 
 def make_rate_limiter(config: AppConfig) -> RateLimiter | None:

@@ -73,6 +73,9 @@ Some settings go together, and are refused otherwise:
 - `TERMINATION_GRACE_SECONDS` has room for `DRAIN_SECONDS` and the end of a process.
 - `OUTBOX_LEASE_SECONDS` is longer than `EMAIL_TIMEOUT_SECONDS`.
 - `REFRESH_TOKEN_SECONDS` is longer than `ACCESS_TOKEN_SECONDS`.
+- `TOKEN_SIGNING_KEY` and `TOKEN_SIGNING_KEY_NEXT` have a `TOKEN_ISSUER`, in production one of
+  `https://`; `TOKEN_SIGNING_KEY_PREVIOUS` has a `TOKEN_SIGNING_KEY`. See
+  [signing keys](operations.md#signing-keys).
 - `TASK_ENGINE=dramatiq` has a `REDIS_URL`.
 - A mail server (`smtp://`, `smtps://`, `smtp+starttls://`) has `EMAIL_FROM`. Its name and password
   stand in the URL, percent-encoded, and not behind `smtp://`.

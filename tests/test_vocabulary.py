@@ -67,6 +67,9 @@ ALLOWED = {
     ("chassis/http/openapi.py", r"Guard\.USER\b"): "the guard of auth.py",
     ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
     ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/settings/token_keys.py", r"token_issuer\b|TOKEN_ISSUER\b"): (
+        "the issuer of access tokens (RFC 9068), in the name of its setting"
+    ),
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }
 

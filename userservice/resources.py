@@ -10,6 +10,7 @@ from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.account.resource import RESOURCE as ACCOUNT
+from userservice.discovery.resource import RESOURCE as DISCOVERY
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
 from userservice.operators.resource import RESOURCE as OPERATORS
@@ -28,6 +29,7 @@ RESOURCES = (
     JOBS,
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
+    DISCOVERY,
     SESSIONS,
     EMAILS,
     STANDING,

@@ -18,6 +18,7 @@ from chassis.settings.kinds import (
     seconds,
     url,
 )
+from chassis.settings.token_keys import TokenKeySettings
 from chassis.settings.variables import setting
 
 
@@ -196,7 +197,9 @@ class MailSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceSettings(AccountSettings, LinkSettings, TransferSettings, MailSettings):
+class ServiceSettings(
+    AccountSettings, TokenKeySettings, LinkSettings, TransferSettings, MailSettings
+):
     """All settings that belong to resources; a new class of them is added to the bases."""
 
     def contradictions(self) -> dict[str, bool]:
@@ -205,10 +208,11 @@ class ServiceSettings(AccountSettings, LinkSettings, TransferSettings, MailSetti
             "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
                 self.refresh_token_seconds <= self.access_token_seconds
             ),
+            **self.signing_contradictions(),
             **self.link_contradictions(),
             **self.mail_contradictions(),
         }
 
     def refusals(self) -> dict[str, bool]:
         """Return sentence -> whether it is broken, for settings that production must not have."""
-        return self.link_refusals() | self.mail_refusals()
+        return self.signing_refusals() | self.link_refusals() | self.mail_refusals()

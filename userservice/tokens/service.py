@@ -82,10 +82,11 @@ def _begin(
     with database.transaction() as connection:
         # Not only shared, as for a refresh: the oldest log-in may have to end.
         known = credentials.lock_user(connection, verified.user_id)
-        known_hash = known.password_hash if known and not known.is_suspended else None
-        if known_hash is None or not same_secret(verified.password_hash, known_hash):
+        if known is None or known.is_suspended or known.password_hash is None:
             return None
-        pair = issuer.begin(connection, log_in)
+        if not same_secret(verified.password_hash, known.password_hash):
+            return None
+        pair = issuer.begin(connection, log_in, known.claims)
         ended = queries.delete_oldest(connection, log_in, beside=queries.MAX_LOG_INS - 1)
     report_ended(verified.user_id, ended, Reason.LIMIT)
     return pair
@@ -105,8 +106,9 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
         log_in = queries.find_log_in(connection, token_hash)
         if log_in is None:
             raise InvalidGrant
-        if credentials.holds_user(connection, log_in.user_id):
-            pair = issuer.renew(connection, log_in, refresh_token)
+        claims = credentials.share_user(connection, log_in.user_id)
+        if claims is not None:
+            pair = issuer.renew(connection, log_in, refresh_token, claims)
             if pair is not None:
                 return pair
     # In a transaction of its own, which locks the row that the one before shared.

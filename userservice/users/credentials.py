@@ -1,6 +1,6 @@
 """Rules and transactions for credentials, and the order of locks around log-ins.
 
-A transaction that grants a token first calls `holds_user`, or `lock_user` at a log-in. One that
+A transaction that grants a token first calls `share_user`, or `lock_user` at a log-in. One that
 ends log-ins first locks the user's row by `lock_user`, or changes it, and then deletes tokens. So a
 grant is either committed before, and deleted as well, or it finds the user as the end left it. On
 SQLite a transaction locks everything at its begin, and the order decides nothing.
@@ -8,6 +8,7 @@ SQLite a transaction locks everything at its begin, and the order decides nothin
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -87,8 +88,8 @@ def check_password(
     return found
 
 
-def holds_user(connection: Connection, user_id: UUID) -> bool:
-    """Tell whether a user is live and not suspended.
+def share_user(connection: Connection, user_id: UUID) -> dict[str, Any] | None:
+    """Return the claims of a user's tokens, and None without such a user, live and not suspended.
 
     Nobody suspends the user or ends its log-ins before the caller's transaction ends.
     """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
 
+from chassis.signatures import NO_CLAIMS
 from chassis.storage.clock import database_time
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
@@ -29,6 +31,8 @@ class CredentialsRow(NamedTuple):
     id: UUID
     password_hash: str | None
     is_suspended: bool = False
+    claims: Mapping[str, Any] = NO_CLAIMS
+    """The claims of tokens that others verify; read only where the row is locked."""
 
 
 class Checked(NamedTuple):
@@ -56,6 +60,7 @@ _GET_BY_ISSUE = Prepared(
         )
     )
 )
+_CLAIMED = (users.c.email, users.c.verified_key, users.c.roles)
 _GET_CREDENTIALS = Prepared(
     select(*_CREDENTIALS, users.c.email)
     .where(HAS_MAILBOX, LIVE)
@@ -106,18 +111,32 @@ def find_is_superuser_since(
     return row[0] if row is not None else None
 
 
-def share_user(connection: Connection, user_id: UUID) -> bool:
-    """Keep a user as it is until the transaction's end; return False if it is granted nothing."""
-    statement = select(users.c.id).where(users.c.id == user_id, IN_GOOD_STANDING)
-    return connection.execute(statement.with_for_update(read=True)).first() is not None
+def share_user(connection: Connection, user_id: UUID) -> dict[str, Any] | None:
+    """Keep a user as it is until the transaction's end; return the claims of its tokens.
+
+    None if it is granted nothing.
+    """
+    statement = select(*_CLAIMED).where(users.c.id == user_id, IN_GOOD_STANDING)
+    row = connection.execute(statement.with_for_update(read=True)).first()
+    return _claims(*row) if row is not None else None
 
 
 def lock_user(connection: Connection, user_id: UUID) -> CredentialsRow | None:
     """Lock the row of a live user as an UPDATE does, and return its credentials."""
-    statement = select(*_CREDENTIALS).where(users.c.id == user_id, LIVE)
+    statement = select(*_CREDENTIALS, *_CLAIMED).where(users.c.id == user_id, LIVE)
     # Others may still refer to the row, as an INSERT of a token does.
     row = connection.execute(statement.with_for_update(key_share=True)).first()
-    return CredentialsRow(*row) if row is not None else None
+    if row is None:
+        return None
+    found_id, password_hash, is_suspended, *claimed = row
+    return CredentialsRow(found_id, password_hash, is_suspended, _claims(*claimed))
+
+
+def _claims(email: str, verified_key: str | None, roles: list[str] | None) -> dict[str, Any]:
+    """Return the claims of a user's tokens for other services: no name, and no address."""
+    # The release before changes an address without a look at the key that was verified.
+    is_verified = verified_key is not None and verified_key == mailbox_key(email)
+    return {"roles": roles or [], "email_verified": is_verified}
 
 
 def mark_sessions_ended(connection: Connection, user_id: UUID) -> bool:
