@@ -45,6 +45,7 @@ from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.discovery.service import Discovery
 from userservice.jobs.transfers import Transfers
+from userservice.keys import service as keys
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
@@ -125,6 +126,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
             api_key=config.api_key,
             access_tokens=issuer.access_tokens,
             find_principal=partial(_find_principal, services.database),
+            find_key=partial(_find_service, services.database),
             is_registration_open=config.registration == "open",
         ),
         rate_limiter=make_rate_limiter(config),
@@ -194,6 +196,14 @@ def _find_principal(database: DatabaseManager, claims: AccessClaims) -> Principa
     if is_superuser is None:
         return None
     return Principal(claims.subject, is_superuser, claims.session_id)
+
+
+def _find_service(database: DatabaseManager, api_key: str) -> Principal | None:
+    key = keys.find_key(database, api_key)
+    if key is None:
+        return None
+    scopes = frozenset(key.scopes)
+    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=scopes)
 
 
 def main(arguments: list[str]) -> None:

@@ -6,13 +6,14 @@ from chassis.background import upkeep
 from chassis.http import docs, health, metrics, problem_pages
 from chassis.http.openapi import Api
 from chassis.resource import Resource, merge
-from chassis.storage import idempotency
+from chassis.storage import audit, idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.account.resource import RESOURCE as ACCOUNT
 from userservice.discovery.resource import RESOURCE as DISCOVERY
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
+from userservice.keys.resource import RESOURCE as KEYS
 from userservice.operators.resource import RESOURCE as OPERATORS
 from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.privacy.resource import RESOURCE as PRIVACY
@@ -35,7 +36,9 @@ RESOURCES = (
     STANDING,
     PRIVACY,
     PASSWORDS,
+    KEYS,
     OPERATORS,
+    Resource(name="audit", tables=audit.TABLES),
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from flask import g, request
 
+from chassis.actor import ActorKind, act_as
 from chassis.errors import Forbidden, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
@@ -28,41 +29,62 @@ class Guard(StrEnum):
     USER = "users, for themselves"
     SELF = "the user whom the path names, and nobody for that user"
     OWNER = "the user whose thing it is, and administrators"
-    ADMINISTRATOR = "administrators: superusers, and services with the API key"
+    ADMINISTRATOR = "administrators: superusers, and services whose key has the route's scope"
     SUPERUSER = "superusers, and no service"
+
+
+# Guards that let services in, with a key that has the route's scope.
+SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR})
+# The key of the environment, which has every scope.
+ENVIRONMENT_KEY = "environment"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller: a user, or a service with the API key when `user_id` is None."""
+    """The caller: a user, or a service with an API key when `user_id` is None."""
 
     user_id: UUID | None
     is_administrator: bool
+    """Whether it may do everything: a superuser, or a service with the key of the environment."""
     session_id: UUID | None = None
     """The log-in whose token the request carries, if it names one."""
+    key_id: str | None = None
+    """The id of the API key; None for users."""
+    scopes: frozenset[str] = frozenset()
+    """The scopes of the API key, if it does not have all."""
 
     @property
     def name(self) -> str:
-        """A stable name, for scopes."""
-        return str(self.user_id) if self.user_id is not None else "service"
+        """A stable name, for scopes of idempotency keys."""
+        if self.user_id is not None:
+            return str(self.user_id)
+        # Answers that were stored before there were several keys keep their scope.
+        return "service" if self.key_id == ENVIRONMENT_KEY else f"key:{self.key_id}"
+
+    def may(self, scope: str | None) -> bool:
+        """Tell whether the caller has the rights of a scope, over things of others."""
+        return self.is_administrator or scope in self.scopes
 
 
-SERVICE = Principal(user_id=None, is_administrator=True)
+SERVICE = Principal(user_id=None, is_administrator=True, key_id=ENVIRONMENT_KEY)
 
 
 # Looks the subject of a token up; None without such a live user, or when the log-in has ended.
 FindPrincipal = Callable[[AccessClaims], Principal | None]
+# Looks an API key up; None when it is unknown, has expired or was revoked.
+FindKey = Callable[[str], Principal | None]
 # Takes a path's parameters; returns the owner of the thing that they name, None without a thing.
 FindOwner = Callable[..., UUID | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """Turns credentials into a principal. A resource, which knows users, hands the lookup in."""
+    """Turns credentials into a principal. Resources, which know users and keys, look them up."""
 
     api_key: str
     access_tokens: AccessTokens
     find_principal: FindPrincipal
+    find_key: FindKey
     is_registration_open: bool
 
     def authenticate(self) -> Principal | None:
@@ -73,11 +95,17 @@ class Authenticator:
         """
         api_key = request.headers.get("X-API-Key")
         if api_key is not None:
-            if not same_secret(api_key, self.api_key):
-                raise Unauthenticated
-            return SERVICE
+            return self._service(api_key)
         authorization = request.headers.get("Authorization")
         return None if authorization is None else self._bearer(authorization)
+
+    def _service(self, api_key: str) -> Principal:
+        if same_secret(api_key, self.api_key):
+            return SERVICE
+        principal = self.find_key(api_key)
+        if principal is None:
+            raise Unauthenticated
+        return principal
 
     def _bearer(self, authorization: str) -> Principal:
         scheme, _, token = authorization.partition(" ")
@@ -95,7 +123,9 @@ def owner_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
     return user_id
 
 
-def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable[[View], View]:
+def requires(
+    guard: Guard, scope: str | None = None, *, find_owner: FindOwner = owner_in_path
+) -> Callable[[View], View]:
     """Let in only the callers that `guard` names.
 
     A caller gets 401 without valid credentials, and 403 when valid ones do not suffice. A user
@@ -103,17 +133,23 @@ def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable
 
     Args:
         guard: The callers to let in.
+        scope: The scope that an API key needs; None where no service is let in.
         find_owner: For OWNER and SELF: returns the thing's owner; for OWNER it is not called for
             administrators.
+
+    Raises:
+        ValueError: the guard needs a scope, or does not go with one.
     """
+    if (guard in SCOPED) != (scope is not None):
+        raise ValueError(f"{guard.name} {'needs a' if guard in SCOPED else 'goes with no'} scope")
 
     def mark(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _check(guard, find_owner, kwargs)
+            _check(guard, scope, find_owner, kwargs)
             return view(*args, **kwargs)
 
-        guarded.__dict__["guard"] = guard
+        guarded.__dict__.update(guard=guard, scope=scope)
         return cast("View", guarded)
 
     return mark
@@ -130,16 +166,31 @@ def guard_of(view: Callable[..., Any]) -> Guard | None:
     return view.__dict__.get("guard")
 
 
+def scope_of(view: Callable[..., Any]) -> str | None:
+    """Return the scope that an API key needs for a view; None where no key is of use."""
+    return view.__dict__.get("scope")
+
+
 def principal() -> Principal | None:
     """Return the caller of the guarded view; None for an anonymous one."""
     found: Principal | None = g.get("principal")
     return found
 
 
-def is_administrator() -> bool:
-    """Tell whether the caller of the guarded view is an administrator."""
+def is_privileged(scope: str | None = None) -> bool:
+    """Tell whether the caller has the rights of a scope; None: of the guarded view's scope."""
     caller = principal()
-    return caller is not None and caller.is_administrator
+    return caller is not None and caller.may(scope or g.get("scope"))
+
+
+def require_scope(scope: str) -> None:
+    """Require another scope than that of the view, for a part of its work.
+
+    Raises:
+        Forbidden: the caller does not have it.
+    """
+    if not is_privileged(scope):
+        raise Forbidden
 
 
 def caller_id() -> UUID:
@@ -154,11 +205,14 @@ def caller_id() -> UUID:
     return caller.user_id
 
 
-def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -> None:
+def _check(
+    guard: Guard, scope: str | None, find_owner: FindOwner, parameters: Mapping[str, Any]
+) -> None:
     authenticator = web_context().authenticator
+    g.scope = scope
     caller = g.principal = authenticator.authenticate()
-    if caller is not None and caller.user_id is not None:
-        add_log_fields(user_id=str(caller.user_id))
+    if caller is not None:
+        _name(caller)
     if guard is Guard.REGISTRAR and authenticator.is_registration_open:
         return
     if caller is None:
@@ -170,11 +224,20 @@ def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:
-        is_allowed = caller.is_administrator or (
+        is_allowed = caller.may(scope) or (
             guard is Guard.OWNER and _is_owner(caller, find_owner(**parameters))
         )
     if not is_allowed:
         raise Forbidden
+
+
+def _name(caller: Principal) -> None:
+    """Name the caller in log lines, and in the audit trail."""
+    if caller.user_id is not None:
+        add_log_fields(user_id=str(caller.user_id))
+        act_as(ActorKind.USER, caller.user_id)
+    elif caller.key_id is not None:
+        act_as(ActorKind.KEY, caller.key_id)
 
 
 def _is_owner(caller: Principal, owner_id: UUID | None) -> bool:

@@ -41,6 +41,11 @@ EDITS = (
     ),
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
+        "userservice/scopes.py",
+        '    USERS_READ = "users:read"\n',
+        '    TEAMS_READ = "teams:read"\n    USERS_READ = "users:read"\n',
+    ),
+    Edit(
         "pyproject.toml",
         '    "jobs",\n',
         '    "teams",\n    "jobs",\n',

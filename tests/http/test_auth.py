@@ -488,7 +488,7 @@ def test_members_that_cannot_be_changed_are_refused_in_a_patch(
 
 
 def test_a_route_for_owners_that_names_no_user_lets_none_in(app, client, credentials):
-    app.add_url_rule("/forgotten", view_func=requires(Guard.OWNER)(lambda: "in"))
+    app.add_url_rule("/forgotten", view_func=requires(Guard.OWNER, "things:read")(lambda: "in"))
 
     statuses = {
         caller: client.get("/forgotten", headers=credentials[caller]).status_code

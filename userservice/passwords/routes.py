@@ -15,6 +15,7 @@ from chassis.http.web import empty_response, read_body
 from chassis.links import InvalidLink
 from userservice.passwords import recovery, service
 from userservice.passwords.schemas import ForgottenPassword, PasswordChange, PasswordReset
+from userservice.scopes import Scope
 from userservice.tokens.schemas import OAuthProblem
 from userservice.users.addresses import mailbox_key
 from userservice.users.errors import UserNotFound, UserSuspended, WrongPassword
@@ -85,7 +86,7 @@ def reset_password() -> Response:
 
 
 @blueprint.post("/users/<uuid:user_id>/recovery")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Send a user a link to a new password",
     tag="passwords",

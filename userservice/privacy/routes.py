@@ -8,8 +8,8 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from chassis.errors import Forbidden, PreconditionFailed
-from chassis.http.auth import Guard, is_administrator, principal, requires
+from chassis.errors import PreconditionFailed
+from chassis.http.auth import Guard, is_privileged, principal, require_scope, requires
 from chassis.http.conditions import CHANGE_CONDITIONS, expected_versions
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
@@ -17,6 +17,7 @@ from chassis.http.web import PRIVATE, empty_response, json_response, read_query
 from chassis.storage.database import DatabaseManager
 from userservice.privacy import service
 from userservice.privacy.schemas import DeletionQuery, ExportRead
+from userservice.scopes import Scope
 from userservice.users.errors import LastSuperuser, UserNotFound
 from userservice.users.service import delete_user as delete_softly
 from userservice.users.service import get_user
@@ -25,7 +26,7 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 
 
 @blueprint.get("/export")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_EXPORT)
 @Operation(
     "Read all that is stored of a user",
     tag="privacy",
@@ -40,7 +41,8 @@ def export_user(user_id: UUID) -> Response:
     waits for its confirmation: their fate tells whether another user has it.
     """
     database = backing_services().database
-    document = service.export_person(database, user_id, is_whole=is_administrator())
+    is_whole = is_privileged(Scope.USERS_ADMIN)
+    document = service.export_person(database, user_id, is_whole=is_whole)
     headers = {
         "Cache-Control": PRIVATE,
         "Content-Disposition": f'attachment; filename="user-{user_id}.json"',
@@ -49,7 +51,7 @@ def export_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_WRITE)
 @Operation(
     "Delete a user",
     tag="users",
@@ -74,9 +76,8 @@ def delete_user(user_id: UUID) -> Response:
 
 
 def _erase(database: DatabaseManager, user_id: UUID) -> None:
-    caller = principal()
-    if caller is None or not is_administrator():
-        raise Forbidden
+    require_scope(Scope.USERS_ADMIN)
     versions = expected_versions(partial(service.find_version, database, user_id))
-    is_person = caller.user_id is not None
+    caller = principal()
+    is_person = caller is not None and caller.user_id is not None
     service.erase(database, user_id, versions=versions, may_be_superuser=is_person)

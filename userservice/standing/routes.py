@@ -7,11 +7,12 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from chassis.http.auth import Guard, caller_id, is_administrator, requires
+from chassis.http.auth import Guard, caller_id, is_privileged, requires
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit_caller
 from chassis.http.web import PRIVATE, empty_response, json_response, read_body
+from userservice.scopes import Scope
 from userservice.standing import rights, service
 from userservice.standing.schemas import (
     AccountRead,
@@ -27,7 +28,7 @@ blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 
 
 @blueprint.get("/account")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_ADMIN)
 @Operation(
     "Read an account",
     tag="standing",
@@ -37,13 +38,13 @@ blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 def get_account(user_id: UUID) -> Response:
     """Its password, its rights, its log-ins; administrators see the reason of a suspension."""
     row = service.read_account(backing_services().database, user_id)
-    schema = AdministeredAccountRead if is_administrator() else AccountRead
+    schema = AdministeredAccountRead if is_privileged() else AccountRead
     document = schema.model_validate(row, from_attributes=True)
     return json_response(document, headers={"Cache-Control": PRIVATE})
 
 
 @blueprint.put("/suspension")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Suspend a user",
     tag="standing",
@@ -62,7 +63,7 @@ def suspend_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("/suspension")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation("Reinstate a user", tag="standing", returns={204: None}, raises=(UserNotFound,))
 def reinstate_user(user_id: UUID) -> Response:
     """The password of before is right again; log-ins and links of before stay ended."""
@@ -104,7 +105,7 @@ def demote_user(user_id: UUID) -> Response:
 
 
 @blueprint.put("/roles")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Give a user roles",
     tag="standing",

@@ -1,0 +1,63 @@
+"""The actor: for whom this thread works, as the audit trail names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+class ActorKind(StrEnum):
+    """The kinds of actors."""
+
+    USER = "user"
+    KEY = "key"
+    OPERATOR = "operator"
+    SYSTEM = "system"
+
+
+class Source(StrEnum):
+    """The ways into the service."""
+
+    HTTP = "http"
+    COMMAND = "command"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The one who acts.
+
+    `id` is that of a user or of an API key; nobody knows that of an operator, or of the service
+    itself.
+    """
+
+    kind: ActorKind
+    id: str | None
+    source: Source
+
+
+# A request before its credentials are read, and one that needs none.
+CALLER = Actor(ActorKind.SYSTEM, None, Source.HTTP)
+OPERATOR = Actor(ActorKind.OPERATOR, None, Source.COMMAND)
+WORKER = Actor(ActorKind.SYSTEM, None, Source.WORKER)
+
+actor: ContextVar[Actor] = ContextVar("actor", default=WORKER)
+
+
+def act_as(kind: ActorKind, actor_id: UUID | str) -> None:
+    """Name the actor of the rest of this request."""
+    actor.set(Actor(kind, str(actor_id), actor.get().source))
+
+
+@contextmanager
+def acting(as_actor: Actor) -> Iterator[None]:
+    """Work for an actor."""
+    token = actor.set(as_actor)
+    try:
+        yield
+    finally:
+        actor.reset(token)
