@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chassis.once import once
 from chassis.settings.kinds import Kind
 
 MIN_RSA_BITS = 2048  # the least of RFC 7518, section 3.3
@@ -79,8 +80,11 @@ def private_key(*words: str) -> Kind:
     return Kind(" or ".join((f"{key} or more", *words)), parse)
 
 
+@once
 def load_key(pem: str) -> SigningKey:
-    """Read a private key from PEM.
+    """Read a private key from PEM, each one once in a process: RSA takes up to a second to check.
+
+    Processes that are forked from one that has read it, as gunicorn's are, have it already.
 
     Raises:
         ValueError: it is none, needs a password, or is for none of the algorithms here.

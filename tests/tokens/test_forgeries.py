@@ -12,8 +12,9 @@ from uuid import uuid4
 import jwt
 import pytest
 
+from chassis.access_tokens import _key_id
 from chassis.settings.signing_keys import load_key
-from chassis.signatures import PageTokens, _key_id
+from chassis.signatures import PageTokens
 from tests.conftest import make_app
 from tests.support.factories import begin_log_in, make_user
 from tests.support.signing import AUDIENCE, ISSUER, ec_key, public_pem, rsa_key, signing
