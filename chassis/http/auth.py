@@ -34,6 +34,7 @@ class Guard(StrEnum):
     OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services whose key has the route's scope"
     SUPERUSER = "superusers, and no service"
+    SERVICE = "services with the API key, and no user"
 
 
 # Guards that let services in, with a key that has the route's scope.
@@ -224,6 +225,8 @@ def _check(
         is_allowed = caller.user_id is not None
     elif guard is Guard.SUPERUSER:
         is_allowed = caller.is_administrator and caller.user_id is not None
+    elif guard is Guard.SERVICE:
+        is_allowed = caller.user_id is None
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:

@@ -69,6 +69,7 @@ MATRIX = {
     ("GET", "/metrics"): (200,) * 7,
     ("POST", "/auth/token"): (400,) * 7,
     ("POST", "/auth/revoke"): (400,) * 7,
+    ("POST", "/auth/introspect"): (401, 401, 400, 403, 403, 403, 401),
     ("POST", "/auth/password/forgot"): (415,) * 7,
     ("POST", "/auth/password/reset"): (415,) * 7,
     ("GET", "/.well-known/jwks.json"): (404,) * 7,
