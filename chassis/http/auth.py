@@ -34,11 +34,11 @@ class Guard(StrEnum):
     OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services whose key has the route's scope"
     SUPERUSER = "superusers, and no service"
-    SERVICE = "services with the API key, and no user"
+    SERVICE = "services whose key has the route's scope, and no user"
 
 
 # Guards that let services in, with a key that has the route's scope.
-SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR})
+SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR, Guard.SERVICE})
 # The key of the environment, which has every scope.
 ENVIRONMENT_KEY = "environment"
 
@@ -226,7 +226,7 @@ def _check(
     elif guard is Guard.SUPERUSER:
         is_allowed = caller.is_administrator and caller.user_id is not None
     elif guard is Guard.SERVICE:
-        is_allowed = caller.user_id is None
+        is_allowed = caller.user_id is None and caller.may(scope)
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:

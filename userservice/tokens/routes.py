@@ -16,6 +16,7 @@ from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import FORM, NO_STORE, empty_response, json_response, read_input
 from chassis.schemas import Schema
 from userservice.logins.labels import label_of
+from userservice.scopes import Scope
 from userservice.tokens import introspection, service
 from userservice.tokens.errors import (
     InvalidGrant,
@@ -86,7 +87,7 @@ def revoke_token() -> Response:
 
 
 @blueprint.post("/introspect")
-@requires(Guard.SERVICE)
+@requires(Guard.SERVICE, Scope.TOKENS_INTROSPECT)
 @Operation(
     "Ask whether an access token holds",
     tag="auth",
