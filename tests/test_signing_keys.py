@@ -162,7 +162,7 @@ def test_a_key_can_come_from_a_file(tmp_path):
 
     config = AppConfig.from_env({"TOKEN_SIGNING_KEY_FILE": str(file), "TOKEN_ISSUER": ISSUER})
 
-    (key,) = config.signing_keys
+    (key,) = config.signing_keys.values()
     assert load_key(key).key_id == load_key(ec_key()).key_id
 
 

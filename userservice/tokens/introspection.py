@@ -12,8 +12,8 @@ from userservice.users import credentials
 if TYPE_CHECKING:
     from chassis.access_tokens import AccessTokens  # loads cryptography: for web alone
 
-# Whatever the reason is: garbage, another issuer, an expiry, a log-in that has ended, a user who
-# is gone, or a refresh token, which is for this service alone and for no service that asks.
+# One answer for every reason: garbage, another issuer, an expiry, a log-in that has ended, a user
+# who is gone. Refresh tokens are for this service alone, and for no service that asks.
 INACTIVE = Introspection(active=False)
 _ACTIVE = {"active": True, "token_type": "Bearer"}
 
