@@ -111,6 +111,7 @@ def _security(app: Flask) -> dict[Guard, list[dict[str, list[str]]]]:
         Guard.OWNER: [key, bearer],
         Guard.ADMINISTRATOR: [key, bearer],
         Guard.SUPERUSER: [bearer],
+        Guard.SERVICE: [key],
     }
 
 
