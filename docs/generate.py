@@ -21,7 +21,7 @@ from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
 from chassis.settings.variables import settings_of
 from config import AppConfig
-from docs import rooms
+from docs import examples, rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
@@ -125,6 +125,7 @@ def texts() -> dict[Path, str]:
         ROOT / "docs" / "errors.md": errors(),
         ROOT / "docs" / "rooms.svg": rooms.picture(),
         readme: with_first_settings(readme.read_text(encoding="utf-8")),
+        **examples.texts(),
     }
 
 
