@@ -59,3 +59,8 @@ class Action(StrEnum):
     KEY_REVOKED = "key.revoked"
 
     AUDIT_PURGED = "audit.purged"
+
+
+def and_sessions(ended: int, *members: str) -> tuple[str, ...]:
+    """Return the members that a deed changed, and with them `sessions` if it ended log-ins."""
+    return (*members, "sessions") if ended else members
