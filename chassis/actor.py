@@ -48,9 +48,14 @@ WORKER = Actor(ActorKind.SYSTEM, None, Source.WORKER)
 actor: ContextVar[Actor] = ContextVar("actor", default=WORKER)
 
 
+def known_as(kind: ActorKind, actor_id: UUID | str) -> Actor:
+    """Return an actor who has come the way that this thread works for."""
+    return Actor(kind, str(actor_id), actor.get().source)
+
+
 def act_as(kind: ActorKind, actor_id: UUID | str) -> None:
     """Name the actor of the rest of this request."""
-    actor.set(Actor(kind, str(actor_id), actor.get().source))
+    actor.set(known_as(kind, actor_id))
 
 
 @contextmanager

@@ -5,15 +5,27 @@ A row names members, never their values, and ids, never names or addresses of pe
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from opentelemetry import trace
-from sqlalchemy import JSON, Connection, Index, Insert, String, Table, bindparam, insert
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Index,
+    Insert,
+    String,
+    Table,
+    bindparam,
+    exists,
+    insert,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
 from chassis.actor import Actor, actor
 from chassis.storage.clock import database_time
@@ -63,7 +75,8 @@ _GIVEN = {
     for column in events.c
     if column.name != "at"
 }
-INSERT: Insert = insert(events).values(_GIVEN | {"at": database_time()})
+_VALUES = _GIVEN | {"at": database_time()}
+INSERT: Insert = insert(events).values(_VALUES)
 
 
 def new_event(
@@ -110,6 +123,31 @@ def record(
 ) -> None:
     """Store a deed in the transaction of its change; see `new_event`."""
     connection.execute(INSERT, new_event(action, target, changed=changed, by=by))
+
+
+def run_recorded(
+    connection: Connection,
+    change: ReturningUpdate[Any] | ReturningDelete[Any],
+    event: Mapping[str, Any] | None,
+) -> Sequence[Any] | None:
+    """Run a change, and return the first row that it returns; if there is one, store its deed.
+
+    Args:
+        connection: On PostgreSQL both are one statement; elsewhere they need a transaction.
+        change: It returns at least a column of the rows that it changes.
+        event: The deed, from `new_event`; None: none is stored.
+    """
+    if event is None:
+        return connection.execute(change).first()
+    if connection.dialect.name != "postgresql":
+        row = connection.execute(change).first()
+        if row is not None:
+            connection.execute(INSERT, event)
+        return row
+    done = change.cte("done")
+    deed = select(*_VALUES.values()).where(exists().select_from(done))
+    trail = insert(events).from_select(list(_VALUES), deed, include_defaults=False)
+    return connection.execute(select(done).add_cte(trail.cte("trail")), event).first()
 
 
 TABLES: Tables = {"audit_events": Unpurged("The trail is kept.")}

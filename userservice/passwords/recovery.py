@@ -10,7 +10,10 @@ from chassis.background import outbox
 from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
 from chassis.errors import Undeliverable
+from chassis.storage import audit
+from chassis.storage.audit import Outcome
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.passwords import queries
 from userservice.passwords.queries import NOBODY
 from userservice.passwords.service import get_standing
@@ -44,8 +47,9 @@ def recover(services: BackingServices, user_id: UUID) -> None:
     purpose = Purpose.RESET if standing.has_password else Purpose.INVITATION
     bound = messages.bound_to(standing.email)
     payload = {"user_id": str(user_id), "purpose": purpose.value, **bound}
-    with services.database.connection() as connection:
+    with services.database.transaction() as connection:
         connection.execute(outbox.INSERT, outbox.new_message(RECOVERY_REQUESTED, payload))
+        audit.record(connection, Action.RECOVERY_SENT, user_id)
     logger.info("Recovery requested", extra={"user_id": str(user_id), "purpose": purpose.value})
 
 
@@ -60,6 +64,10 @@ def make_printed_link(services: BackingServices, user_id: UUID) -> str:
     get_standing(services, user_id)
     _, token = links.make_link(services, Purpose.PRINTED, user_id, datetime.now(UTC))
     address = services.links.address(token, is_mailed=False)
+    with services.database.connection() as connection:
+        # Before the link leaves: nobody sees whether it was read.
+        event = audit.new_event(Action.RECOVERY_PRINTED, user_id, outcome=Outcome.BEGUN)
+        connection.execute(audit.INSERT, event)
     logger.info("Link printed", extra={"user_id": str(user_id)})
     return address
 

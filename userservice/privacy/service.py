@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from chassis.background import upkeep
 from chassis.errors import Forbidden, PreconditionFailed
-from chassis.storage import idempotency
+from chassis.storage import audit, idempotency
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins import queries as logins
 from userservice.logins.endings import Reason, report_ended
 from userservice.privacy import queries
@@ -138,4 +139,6 @@ def _erase(connection: Connection, user_id: UUID) -> int:
     queries.delete_row(connection, user_id)
     idempotency.forget(connection, user_id)
     upkeep.forget(connection, user_id)
+    # The id names nobody any more.
+    audit.record(connection, Action.USER_ERASED, user_id, changed=and_sessions(ended))
     return ended

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins import queries
 from userservice.logins.endings import Reason, report_ended
 from userservice.logins.queries import SessionRow
@@ -38,6 +40,7 @@ def end_session(database: DatabaseManager, user_id: UUID, session_id: UUID) -> N
             raise UserNotFound
         if not queries.delete_family(connection, user_id, session_id):
             raise SessionNotFound
+        audit.record(connection, Action.SESSION_ENDED, user_id)
     report_ended(user_id, 1, Reason.REQUEST)
 
 
@@ -51,7 +54,9 @@ def end_sessions(database: DatabaseManager, user_id: UUID, *, keep: UUID | None 
     """
     with database.transaction() as connection:
         ended = credentials.end_log_ins(connection, user_id, but=keep)
-    if ended is None:
-        raise UserNotFound
+        if ended is None:
+            raise UserNotFound
+        # Also of none: tokens that name no log-in have ended.
+        audit.record(connection, Action.SESSIONS_ENDED, user_id, changed=and_sessions(ended))
     report_ended(user_id, ended, Reason.REQUEST)
     return ended

@@ -9,7 +9,9 @@ from sqlalchemy import Connection
 
 from chassis.errors import Forbidden
 from chassis.security import same_secret
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.standing import queries
 from userservice.users import superusers
 from userservice.users.credentials_queries import Checked
@@ -68,4 +70,6 @@ def _set(connection: Connection, user: RightsRow | None, *, is_superuser: bool) 
         raise UserNotFound
     if user.is_superuser == is_superuser:
         return False
+    action = Action.USER_PROMOTED if is_superuser else Action.USER_DEMOTED
+    audit.record(connection, action, user.id, changed=["is_superuser"])
     return queries.change_user(connection, user.id, is_superuser=is_superuser)

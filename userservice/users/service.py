@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from chassis.actor import ActorKind, actor
 from chassis.errors import AppError, PreconditionFailed
+from chassis.storage import audit
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins.endings import Reason, report_ended
 from userservice.users import credentials, links, messages, queries, superusers
 from userservice.users.addresses import keys_of
@@ -73,7 +76,7 @@ def update_user(
     versions: Collection[int] | None = None,
     is_announced: bool = False,
 ) -> UserRow:
-    """Change the members that `changes` brings along.
+    """Change the members that `changes` brings along; record it, unless users change themselves.
 
     Args:
         versions: Versions the caller may have seen; None when any will do.
@@ -155,10 +158,11 @@ def _change(
     *,
     is_announced: bool = False,
 ) -> UserRow:
+    event = _change_by_another(user_id, values)
     try:
-        with database.transaction() if is_announced else database.connection() as connection:
+        with database.transaction() if is_announced else database.one_statement() as connection:
             former = queries.lock_email(connection, user_id) if is_announced else None
-            user = queries.update_user(connection, user_id, values, versions=versions)
+            user = queries.update_user(connection, user_id, values, versions=versions, event=event)
             if user is not None and former is not None:
                 messages.announce_change(connection, user_id, former=former, new=user.email)
     except IntegrityError as error:
@@ -183,7 +187,21 @@ def _delete(
         user = queries.update_user(
             connection, user_id, values, versions=versions, is_superuser=is_superuser
         )
-        return None if user is None else credentials.delete_log_ins(connection, user_id)
+        if user is None:
+            return None
+        ended = credentials.delete_log_ins(connection, user_id)
+        audit.record(connection, Action.USER_DELETED, user_id, changed=and_sessions(ended))
+        return ended
+
+
+def _change_by_another(user_id: UUID, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the deed of a change by another than the user; None for the user's own."""
+    by = actor.get()
+    if by.kind is ActorKind.USER and by.id == str(user_id):
+        return None
+    return audit.new_event(
+        Action.USER_CHANGED, user_id, changed=UserUpdate.model_fields.keys() & values.keys()
+    )
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:
