@@ -21,7 +21,7 @@ from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
 from chassis.settings.variables import settings_of
 from config import AppConfig
-from docs import examples, rooms
+from docs import access, examples, rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
@@ -121,6 +121,7 @@ def texts() -> dict[Path, str]:
     """Return file -> its text."""
     readme = ROOT / "README.md"
     return {
+        ROOT / "docs" / "access.md": access.page(),
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "errors.md": errors(),
         ROOT / "docs" / "rooms.svg": rooms.picture(),
