@@ -23,6 +23,7 @@ from chassis.settings.kinds import (
     text,
     url,
 )
+from chassis.settings.signing_keys import signing_secret
 from chassis.settings.variables import (
     ConfigError,
     convert_all,
@@ -106,10 +107,16 @@ class AppConfig(ServiceSettings):
         secret=True,
     )
     jwt_secret: str = setting(
-        DEVELOPMENT_SECRET, text(), "Signs tokens; at least 32 bytes in production.", secret=True
+        DEVELOPMENT_SECRET,
+        signing_secret(),
+        "Signs tokens; at least 32 bytes in production.",
+        secret=True,
     )
     jwt_secret_previous: str = setting(
-        "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
+        "",
+        signing_secret(),
+        "A second secret that is accepted while JWT_SECRET is rotated.",
+        secret=True,
     )
     password_memory_kib: int = setting(
         19_456, integer(8, 4_194_304), "Memory that argon2id takes for one password."
