@@ -51,6 +51,11 @@ class AdminCommands:
         self._config = config
         self._given = services
 
+    @property
+    def settings(self) -> AppConfig:
+        """The configuration, for commands that read some settings alone."""
+        return self._config
+
     @once_property
     def services(self) -> BackingServices:
         """The attached resources, opened on first use."""

@@ -76,7 +76,7 @@ def prepare(server: Any) -> None:
     Worker.check_config(server.cfg, server.log)  # gunicorn asks later, once it listens
     # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
     # connections and threads after the fork.
-    for name in ("app", *exporting_modules()):
+    for name in ("app", "chassis.access_tokens", *exporting_modules()):
         importlib.import_module(name)
     database = open_database(app_config)  # imports the driver, but does not connect
     if app_config.environment is Environment.DEVELOPMENT:

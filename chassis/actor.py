@@ -27,6 +27,10 @@ class Source(StrEnum):
     WORKER = "worker"
 
 
+# The id of the API key that the environment gives, which has every scope.
+ENVIRONMENT_KEY = "environment"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """The one who acts.
@@ -38,6 +42,11 @@ class Actor:
     kind: ActorKind
     id: str | None
     source: Source
+
+    @property
+    def is_named_key(self) -> bool:
+        """Whether it is an API key with a name and scopes, and not that of the environment."""
+        return self.kind is ActorKind.KEY and self.id != ENVIRONMENT_KEY
 
 
 # A request before its credentials are read, and one that needs none.

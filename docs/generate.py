@@ -21,7 +21,7 @@ from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
 from chassis.settings.variables import settings_of
 from config import AppConfig
-from docs import actions, rooms
+from docs import access, actions, examples, rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
@@ -121,11 +121,13 @@ def texts() -> dict[Path, str]:
     """Return file -> its text."""
     readme, audit = ROOT / "README.md", ROOT / "docs" / "audit.md"
     return {
+        ROOT / "docs" / "access.md": access.page(),
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "errors.md": errors(),
         ROOT / "docs" / "rooms.svg": rooms.picture(),
         readme: with_part(readme, "configuration", first_settings()),
         audit: with_part(audit, "actions", table(("Deed", "Remark"), actions.rows())),
+        **examples.texts(),
     }
 
 

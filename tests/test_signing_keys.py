@@ -162,7 +162,7 @@ def test_a_key_can_come_from_a_file(tmp_path):
 
     config = AppConfig.from_env({"TOKEN_SIGNING_KEY_FILE": str(file), "TOKEN_ISSUER": ISSUER})
 
-    (key,) = config.signing_keys
+    (key,) = config.signing_keys.values()
     assert load_key(key).key_id == load_key(ec_key()).key_id
 
 
@@ -172,3 +172,12 @@ def test_a_key_that_is_given_twice_is_one():
     tokens = PublicTokens(issuer=ISSUER, audience="", signing=key, accepted=(key, key))
 
     assert tokens.keys == (key,)
+
+
+def test_a_key_is_read_once_however_often_a_configuration_is():
+    """RSA takes up to a second to check."""
+    first, second = (AppConfig(**signing(rsa_key())).public_tokens() for _ in range(2))
+
+    assert first is not None
+    assert second is not None
+    assert first.signing is second.signing is load_key(rsa_key())

@@ -65,7 +65,6 @@ ALLOWED = {
         "the kinds of callers of any API: people beside services, and administrators"
     ),
     ("chassis/actor.py", r"\busers?\b|\bUSER\b"): "the same kinds, as the audit trail names them",
-    ("chassis/http/openapi.py", r"Guard\.USER\b"): "the guard of auth.py",
     ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
     ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/settings/token_keys.py", r"token_issuer\b|TOKEN_ISSUER\b"): (

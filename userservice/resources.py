@@ -17,6 +17,7 @@ from userservice.keys.resource import RESOURCE as KEYS
 from userservice.operators.resource import RESOURCE as OPERATORS
 from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.privacy.resource import RESOURCE as PRIVACY
+from userservice.scopes import MEANINGS
 from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.standing.resource import RESOURCE as STANDING
 from userservice.tokens.errors import oauth_members
@@ -60,6 +61,7 @@ API = Api(
     contact=f"The operators of {SERVICE_NAME}",
     tags=merge(each.tags for each in RESOURCES),
     token_path=f"{tokens.url_prefix}/token",
+    scopes=MEANINGS,
 )
 # Prefix of a path -> function that returns further members of the problem documents below it.
 PROBLEM_MEMBERS = {f"{tokens.url_prefix}/": oauth_members}

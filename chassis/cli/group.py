@@ -21,7 +21,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Operator(Protocol):
-    """Holds the attached resources that commands work with."""
+    """Holds the settings and the attached resources that commands work with."""
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the process, which a command takes for those that it knows."""
 
     @property
     def services(self) -> BackingServices:

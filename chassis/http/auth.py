@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
 from flask import g, request
 
-from chassis.actor import ActorKind, act_as
-from chassis.errors import Forbidden, InvalidToken, Unauthenticated
+from chassis.actor import ENVIRONMENT_KEY, ActorKind, act_as
+from chassis.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
-from chassis.signatures import AccessClaims, AccessTokens
+from chassis.signatures import AccessClaims
 from chassis.telemetry.log_fields import add_log_fields
+
+if TYPE_CHECKING:
+    from chassis.access_tokens import AccessTokens  # its library takes 70 ms: for web alone
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -31,12 +34,38 @@ class Guard(StrEnum):
     OWNER = "the user whose thing it is, and administrators"
     ADMINISTRATOR = "administrators: superusers, and services whose key has the route's scope"
     SUPERUSER = "superusers, and no service"
+    SERVICE = "services whose key has the route's scope, and no user"
 
 
 # Guards that let services in, with a key that has the route's scope.
-SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR})
-# The key of the environment, which has every scope.
-ENVIRONMENT_KEY = "environment"
+SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR, Guard.SERVICE})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The callers of a route, as it names them above its view.
+
+    Attributes:
+        guard: The callers.
+        scope: The scope that an API key needs; None where no key is of use.
+        parts: Part of the route's work -> the scope that it needs beside that one.
+
+    Raises:
+        ValueError: the guard needs a scope, or does not go with one.
+    """
+
+    guard: Guard
+    scope: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.guard in SCOPED) != (self.scope is not None):
+            needs = "needs a" if self.guard in SCOPED else "goes with no"
+            raise ValueError(f"{self.guard.name} {needs} scope")
+
+    def scope_of(self, part: str | None) -> str | None:
+        """Return the scope of a part; None: of the route."""
+        return self.scope if part is None else self.parts[part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +153,11 @@ def owner_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
 
 
 def requires(
-    guard: Guard, scope: str | None = None, *, find_owner: FindOwner = owner_in_path
+    guard: Guard,
+    scope: str | None = None,
+    *,
+    parts: Mapping[str, str] | None = None,
+    find_owner: FindOwner = owner_in_path,
 ) -> Callable[[View], View]:
     """Let in only the callers that `guard` names.
 
@@ -134,22 +167,23 @@ def requires(
     Args:
         guard: The callers to let in.
         scope: The scope that an API key needs; None where no service is let in.
+        parts: Part of the work -> the scope that it needs in addition: the view says
+            `require_part` before it does that part.
         find_owner: For OWNER and SELF: returns the thing's owner; for OWNER it is not called for
             administrators.
 
     Raises:
         ValueError: the guard needs a scope, or does not go with one.
     """
-    if (guard in SCOPED) != (scope is not None):
-        raise ValueError(f"{guard.name} {'needs a' if guard in SCOPED else 'goes with no'} scope")
+    access = Access(guard, scope, parts or {})
 
     def mark(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _check(guard, scope, find_owner, kwargs)
+            _check(access, find_owner, kwargs)
             return view(*args, **kwargs)
 
-        guarded.__dict__.update(guard=guard, scope=scope)
+        guarded.__dict__["access"] = access
         return cast("View", guarded)
 
     return mark
@@ -157,18 +191,19 @@ def requires(
 
 def public(view: View) -> View:
     """Let everyone in, without a look at credentials."""
-    view.__dict__["guard"] = Guard.PUBLIC
+    view.__dict__["access"] = Access(Guard.PUBLIC)
     return view
 
 
+def access_of(view: Callable[..., Any]) -> Access | None:
+    """Return a view's callers; None when it names none, which a test forbids."""
+    return view.__dict__.get("access")
+
+
 def guard_of(view: Callable[..., Any]) -> Guard | None:
-    """Return a view's guard; None when it has none, which a test forbids."""
-    return view.__dict__.get("guard")
-
-
-def scope_of(view: Callable[..., Any]) -> str | None:
-    """Return the scope that an API key needs for a view; None where no key is of use."""
-    return view.__dict__.get("scope")
+    """Return a view's guard; None when it has none."""
+    access = access_of(view)
+    return access.guard if access is not None else None
 
 
 def principal() -> Principal | None:
@@ -177,20 +212,24 @@ def principal() -> Principal | None:
     return found
 
 
-def is_privileged(scope: str | None = None) -> bool:
-    """Tell whether the caller has the rights of a scope; None: of the guarded view's scope."""
-    caller = principal()
-    return caller is not None and caller.may(scope or g.get("scope"))
+def is_privileged(part: str | None = None) -> bool:
+    """Tell whether the caller has the rights of the guarded view's scope, over things of others.
+
+    With `part`, whether it has those of that part's scope.
+    """
+    caller, access = principal(), _access()
+    return caller is not None and access is not None and caller.may(access.scope_of(part))
 
 
-def require_scope(scope: str) -> None:
-    """Require another scope than that of the view, for a part of its work.
+def require_part(part: str) -> None:
+    """Require the scope of a part of the guarded view's work.
 
     Raises:
         Forbidden: the caller does not have it.
     """
-    if not is_privileged(scope):
-        raise Forbidden
+    caller, access = principal(), _access()
+    if caller is None or access is None or not caller.may(access.scope_of(part)):
+        raise _refusal(caller, access.scope_of(part) if access is not None else None)
 
 
 def caller_id() -> UUID:
@@ -205,11 +244,14 @@ def caller_id() -> UUID:
     return caller.user_id
 
 
-def _check(
-    guard: Guard, scope: str | None, find_owner: FindOwner, parameters: Mapping[str, Any]
-) -> None:
+def _access() -> Access | None:
+    found: Access | None = g.get("access")
+    return found
+
+
+def _check(access: Access, find_owner: FindOwner, parameters: Mapping[str, Any]) -> None:
     authenticator = web_context().authenticator
-    g.scope = scope
+    guard, g.access = access.guard, access
     caller = g.principal = authenticator.authenticate()
     if caller is not None:
         _name(caller)
@@ -221,14 +263,23 @@ def _check(
         is_allowed = caller.user_id is not None
     elif guard is Guard.SUPERUSER:
         is_allowed = caller.is_administrator and caller.user_id is not None
+    elif guard is Guard.SERVICE:
+        is_allowed = caller.user_id is None and caller.may(access.scope)
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:
-        is_allowed = caller.may(scope) or (
+        is_allowed = caller.may(access.scope) or (
             guard is Guard.OWNER and _is_owner(caller, find_owner(**parameters))
         )
     if not is_allowed:
-        raise Forbidden
+        raise _refusal(caller, access.scope)
+
+
+def _refusal(caller: Principal | None, scope: str | None) -> Forbidden:
+    """Return the refusal of a caller; only a key could have got the scope, and learns its name."""
+    if caller is None or caller.key_id is None or scope is None:
+        return Forbidden()
+    return InsufficientScope(scope)
 
 
 def _name(caller: Principal) -> None:

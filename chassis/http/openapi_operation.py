@@ -9,7 +9,9 @@ from typing import Any
 
 from werkzeug.routing import Rule
 
+from chassis.http.auth import access_of
 from chassis.http.openapi_headers import answer_headers, request_headers
+from chassis.http.openapi_security import describe_scopes
 from chassis.http.operation import Operation
 from chassis.http.problem import PROBLEM_JSON
 from chassis.http.web import JSON
@@ -23,7 +25,7 @@ def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict
     return {
         "operationId": rule.endpoint.rpartition(".")[2],
         "summary": operation.summary,
-        "description": inspect.getdoc(view) or operation.summary,
+        "description": _description(view, operation),
         "tags": [operation.tag],
         "parameters": [
             *_path_parameters(rule),
@@ -36,6 +38,12 @@ def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict
         },
         **_request_body(operation),
     }
+
+
+def _description(view: Callable[..., Any], operation: Operation) -> str:
+    access = access_of(view)
+    scopes = describe_scopes(access) if access is not None else ""
+    return "\n\n".join(filter(None, [inspect.getdoc(view) or operation.summary, scopes]))
 
 
 def _request_body(operation: Operation) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from chassis.once import once
 from chassis.settings.kinds import Kind
 
+ES256, RS256 = ALGORITHMS = ("ES256", "RS256")
+RSA_BITS = 3072  # of new keys: about as hard to break as P-256
 MIN_RSA_BITS = 2048  # the least of RFC 7518, section 3.3
 # Members of a public key, of which its name is made (RFC 7638, section 3.2).
 _MEMBERS = ("crv", "e", "kty", "n", "x", "y")
@@ -79,8 +82,11 @@ def private_key(*words: str) -> Kind:
     return Kind(" or ".join((f"{key} or more", *words)), parse)
 
 
+@once
 def load_key(pem: str) -> SigningKey:
-    """Read a private key from PEM.
+    """Read a private key from PEM, each one once in a process: RSA takes up to a second to check.
+
+    Processes that are forked from one that has read it, as gunicorn's are, have it already.
 
     Raises:
         ValueError: it is none, needs a password, or is for none of the algorithms here.
@@ -96,6 +102,23 @@ def load_key(pem: str) -> SigningKey:
     return _with_algorithm(private)
 
 
+def generate_key(algorithm: str) -> str:
+    """Make a private key for one of `ALGORITHMS`, in PEM."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    if algorithm == ES256:
+        private = ec.generate_private_key(ec.SECP256R1())
+    else:
+        private = rsa.generate_private_key(public_exponent=65_537, key_size=RSA_BITS)
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def _with_algorithm(private: Any) -> SigningKey:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415 - see above
     from jwt.algorithms import ECAlgorithm, RSAAlgorithm  # noqa: PLC0415
@@ -103,10 +126,10 @@ def _with_algorithm(private: Any) -> SigningKey:
     public = private.public_key()
     if isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, ec.SECP256R1):
         jwk = ECAlgorithm.to_jwk(public, as_dict=True)
-        return SigningKey(private, public, "ES256", _members(jwk))
+        return SigningKey(private, public, ES256, _members(jwk))
     if isinstance(public, rsa.RSAPublicKey) and public.key_size >= MIN_RSA_BITS:
         jwk = RSAAlgorithm.to_jwk(public, as_dict=True)
-        return SigningKey(private, public, "RS256", _members(jwk))
+        return SigningKey(private, public, RS256, _members(jwk))
     raise ValueError
 
 

@@ -54,20 +54,20 @@ class TokenKeySettings:
         return not self.token_signing_key or self.token_signing_key_previous == HS256
 
     @property
-    def signing_keys(self) -> list[str]:
-        """The given keys, the one that signs first, in PEM."""
-        given = (
-            self.token_signing_key,
-            self.token_signing_key_next,
-            self.token_signing_key_previous,
-        )
-        return [each for each in given if each and each != HS256]
+    def signing_keys(self) -> dict[str, str]:
+        """Variable -> the key in it, in PEM; the one that signs comes first."""
+        given = {
+            "TOKEN_SIGNING_KEY": self.token_signing_key,
+            "TOKEN_SIGNING_KEY_NEXT": self.token_signing_key_next,
+            "TOKEN_SIGNING_KEY_PREVIOUS": self.token_signing_key_previous,
+        }
+        return {name: key for name, key in given.items() if key and key != HS256}
 
     def public_tokens(self) -> PublicTokens | None:
         """Return keys and names of tokens that others verify; None without such keys."""
         if not self.signing_keys:
             return None
-        keys = tuple(load_key(each) for each in self.signing_keys)
+        keys = tuple(load_key(each) for each in self.signing_keys.values())
         return PublicTokens(
             issuer=self.token_issuer,
             audience=self.token_audience,

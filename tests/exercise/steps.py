@@ -42,8 +42,9 @@ EDITS = (
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
         "userservice/scopes.py",
-        '    USERS_READ = "users:read"\n',
-        '    TEAMS_READ = "teams:read"\n    USERS_READ = "users:read"\n',
+        '    USERS_READ = "users:read", "read and list users"\n',
+        '    TEAMS_READ = "teams:read", "read all teams"\n'
+        '    USERS_READ = "users:read", "read and list users"\n',
     ),
     Edit(
         "pyproject.toml",

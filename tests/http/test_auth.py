@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import update
 
 from app import make_token_issuer
+from chassis.access_tokens import AccessTokens, _key_id
 from chassis.errors import Unauthenticated
 from chassis.http.auth import Guard, requires
 from chassis.security import same_secret
-from chassis.signatures import AccessTokens, _key_id
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA, bearer_of, make_user
 from userservice.users import service
@@ -71,6 +71,7 @@ MATRIX = {
     ("GET", "/metrics"): (200,) * 7,
     ("POST", "/auth/token"): (400,) * 7,
     ("POST", "/auth/revoke"): (400,) * 7,
+    ("POST", "/auth/introspect"): (401, 401, 400, 403, 403, 403, 401),
     ("POST", "/auth/password/forgot"): (415,) * 7,
     ("POST", "/auth/password/reset"): (415,) * 7,
     ("GET", "/.well-known/jwks.json"): (404,) * 7,

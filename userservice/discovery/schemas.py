@@ -45,6 +45,9 @@ class Metadata(Schema):
     jwks_uri: str
     token_endpoint: str
     revocation_endpoint: str
+    introspection_endpoint: str = Field(
+        description="For services with X-API-Key, which no registered method describes."
+    )
     grant_types_supported: list[str]
     response_types_supported: list[str] = Field(
         description="None: there is no authorization endpoint."

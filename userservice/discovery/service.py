@@ -44,6 +44,7 @@ class Discovery:
             jwks_uri=issuer + KEY_SET,
             token_endpoint=f"{issuer}/auth/token",
             revocation_endpoint=f"{issuer}/auth/revoke",
+            introspection_endpoint=f"{issuer}/auth/introspect",
             grant_types_supported=["password", "refresh_token"],
             response_types_supported=[],
             token_endpoint_auth_methods_supported=["none"],

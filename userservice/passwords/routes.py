@@ -18,7 +18,12 @@ from userservice.passwords.schemas import ForgottenPassword, PasswordChange, Pas
 from userservice.scopes import Scope
 from userservice.tokens.schemas import OAuthProblem
 from userservice.users.addresses import mailbox_key
-from userservice.users.errors import UserNotFound, UserSuspended, WrongPassword
+from userservice.users.errors import (
+    SuperuserProtected,
+    UserNotFound,
+    UserSuspended,
+    WrongPassword,
+)
 
 blueprint = Blueprint("passwords", __name__)
 
@@ -91,7 +96,7 @@ def reset_password() -> Response:
     "Send a user a link to a new password",
     tag="passwords",
     returns={202: None},
-    raises=(UserNotFound, UserSuspended),
+    raises=(UserNotFound, UserSuspended, SuperuserProtected),
 )
 def recover_user(user_id: UUID) -> Response:
     """A user without a password is invited. The present password works until there is a new one."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chassis.errors import PreconditionFailed
-from chassis.http.auth import Guard, is_privileged, principal, require_scope, requires
+from chassis.http.auth import Guard, is_privileged, require_part, requires
 from chassis.http.conditions import CHANGE_CONDITIONS, expected_versions
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
@@ -18,7 +18,7 @@ from chassis.storage.database import DatabaseManager
 from userservice.privacy import service
 from userservice.privacy.schemas import DeletionQuery, ExportRead
 from userservice.scopes import Scope
-from userservice.users.errors import LastSuperuser, UserNotFound
+from userservice.users.errors import LastSuperuser, SuperuserProtected, UserNotFound
 from userservice.users.service import delete_user as delete_softly
 from userservice.users.service import get_user
 
@@ -26,7 +26,7 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 
 
 @blueprint.get("/export")
-@requires(Guard.OWNER, Scope.USERS_EXPORT)
+@requires(Guard.OWNER, Scope.USERS_EXPORT, parts={"suspension_reason": Scope.USERS_ADMIN})
 @Operation(
     "Read all that is stored of a user",
     tag="privacy",
@@ -43,7 +43,7 @@ def export_user(user_id: UUID) -> Response:
     waits for its confirmation: their fate tells whether another user has it.
     """
     database = backing_services().database
-    is_whole = is_privileged(Scope.USERS_ADMIN)
+    is_whole = is_privileged("suspension_reason")
     document = service.export_person(database, user_id, is_whole=is_whole)
     headers = {
         "Cache-Control": PRIVATE,
@@ -53,13 +53,13 @@ def export_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("")
-@requires(Guard.OWNER, Scope.USERS_WRITE)
+@requires(Guard.OWNER, Scope.USERS_WRITE, parts={"erase=now": Scope.USERS_ADMIN})
 @Operation(
     "Delete a user",
     tag="users",
     query=DeletionQuery,
     returns={204: None},
-    raises=(UserNotFound, PreconditionFailed, LastSuperuser),
+    raises=(UserNotFound, PreconditionFailed, LastSuperuser, SuperuserProtected),
     request_headers=CHANGE_CONDITIONS,
 )
 def delete_user(user_id: UUID) -> Response:
@@ -78,8 +78,6 @@ def delete_user(user_id: UUID) -> Response:
 
 
 def _erase(database: DatabaseManager, user_id: UUID) -> None:
-    require_scope(Scope.USERS_ADMIN)
+    require_part("erase=now")
     versions = expected_versions(partial(service.find_version, database, user_id))
-    caller = principal()
-    is_person = caller is not None and caller.user_id is not None
-    service.erase(database, user_id, versions=versions, may_be_superuser=is_person)
+    service.erase(database, user_id, versions=versions)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from chassis.actor import ActorKind, actor
 from chassis.background import upkeep
 from chassis.errors import Forbidden, PreconditionFailed
 from chassis.storage import audit, idempotency, trail
@@ -20,7 +21,7 @@ from userservice.privacy import queries
 from userservice.privacy.queries import VersionRow
 from userservice.privacy.schemas import ExportRead, deeds_of
 from userservice.users import credentials, superusers
-from userservice.users.errors import LastSuperuser, UserNotFound
+from userservice.users.errors import LastSuperuser, SuperuserProtected, UserNotFound
 from userservice.users.messages import CHANGE_REQUESTED
 from userservice.users.superusers_queries import RightsRow
 
@@ -85,11 +86,7 @@ def find_version(database: DatabaseManager, user_id: UUID) -> VersionRow:
 
 
 def erase(
-    database: DatabaseManager,
-    user_id: UUID,
-    *,
-    versions: Collection[int] | None = None,
-    may_be_superuser: bool = True,
+    database: DatabaseManager, user_id: UUID, *, versions: Collection[int] | None = None
 ) -> None:
     """Remove at once all that is stored of a user, who may be deleted already.
 
@@ -97,17 +94,16 @@ def erase(
         database: The database that stores the user.
         user_id: The user.
         versions: Versions the caller may have seen; None when any will do.
-        may_be_superuser: Whether the caller may erase a superuser.
 
     Raises:
         UserNotFound: there is no such user.
-        Forbidden: the user is a superuser, and may not be.
+        Forbidden: the user is a superuser, and an API key acts, be it that of the environment.
         LastSuperuser: no other superuser could log in.
         PreconditionFailed: the user is at another version.
     """
     with database.transaction() as connection:
         user, is_last = superusers.hold(connection, user_id)
-        _require(user, versions, may_be_superuser=may_be_superuser)
+        _require(user, versions)
         if is_last:
             raise LastSuperuser
         ended = _erase(connection, user_id)
@@ -130,13 +126,12 @@ def replay(database: DatabaseManager, ids: Iterable[UUID]) -> Replayed:
     return Replayed(erased, absent, spared)
 
 
-def _require(
-    user: RightsRow | None, versions: Collection[int] | None, *, may_be_superuser: bool
-) -> None:
+def _require(user: RightsRow | None, versions: Collection[int] | None) -> None:
     if user is None:
         raise UserNotFound
-    if user.is_superuser and not may_be_superuser:
-        raise Forbidden
+    if user.is_superuser and actor.get().kind is ActorKind.KEY:
+        # The key of the environment got this answer before there were others.
+        raise SuperuserProtected if actor.get().is_named_key else Forbidden
     if versions is not None and user.version not in versions:
         raise PreconditionFailed
 

@@ -17,7 +17,7 @@ from userservice.scopes import Scope
 from userservice.sessions import service
 from userservice.sessions.errors import SessionNotFound
 from userservice.sessions.schemas import EndQuery, SessionList, SessionRead
-from userservice.users.errors import UserNotFound
+from userservice.users.errors import SuperuserProtected, UserNotFound
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/users/<uuid:user_id>/sessions")
 
@@ -36,7 +36,10 @@ def list_sessions(user_id: UUID) -> Response:
 @blueprint.delete("/<uuid:session_id>")
 @requires(Guard.OWNER, Scope.USERS_ADMIN)
 @Operation(
-    "End a log-in", tag="sessions", returns={204: None}, raises=(UserNotFound, SessionNotFound)
+    "End a log-in",
+    tag="sessions",
+    returns={204: None},
+    raises=(UserNotFound, SessionNotFound, SuperuserProtected),
 )
 def end_session(user_id: UUID, session_id: UUID) -> Response:
     """Its refresh token and its access tokens end at once."""

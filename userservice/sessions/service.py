@@ -12,7 +12,7 @@ from userservice.logins import queries
 from userservice.logins.endings import Reason, report_ended
 from userservice.logins.queries import SessionRow
 from userservice.sessions.errors import SessionNotFound
-from userservice.users import credentials
+from userservice.users import credentials, superusers
 from userservice.users.errors import UserNotFound
 from userservice.users.service import get_user
 
@@ -34,8 +34,10 @@ def end_session(database: DatabaseManager, user_id: UUID, session_id: UUID) -> N
     Raises:
         UserNotFound: there is no such live user.
         SessionNotFound: the user has no such log-in, or it has ended.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     with database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         if credentials.lock_user(connection, user_id) is None:
             raise UserNotFound
         if not queries.delete_family(connection, user_id, session_id):

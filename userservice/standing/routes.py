@@ -22,7 +22,12 @@ from userservice.standing.schemas import (
     Suspension,
 )
 from userservice.users.credentials import check_password
-from userservice.users.errors import LastSuperuser, UserNotFound, WrongPassword
+from userservice.users.errors import (
+    LastSuperuser,
+    SuperuserProtected,
+    UserNotFound,
+    WrongPassword,
+)
 
 blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 
@@ -50,7 +55,7 @@ def get_account(user_id: UUID) -> Response:
     tag="standing",
     body=Suspension,
     returns={204: None},
-    raises=(UserNotFound, LastSuperuser),
+    raises=(UserNotFound, LastSuperuser, SuperuserProtected),
 )
 def suspend_user(user_id: UUID) -> Response:
     """Log-ins and links end at once, and no password is right until the user is reinstated.
@@ -64,7 +69,12 @@ def suspend_user(user_id: UUID) -> Response:
 
 @blueprint.delete("/suspension")
 @requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
-@Operation("Reinstate a user", tag="standing", returns={204: None}, raises=(UserNotFound,))
+@Operation(
+    "Reinstate a user",
+    tag="standing",
+    returns={204: None},
+    raises=(UserNotFound, SuperuserProtected),
+)
 def reinstate_user(user_id: UUID) -> Response:
     """The password of before is right again; log-ins and links of before stay ended."""
     service.reinstate(backing_services().database, user_id)
@@ -111,7 +121,7 @@ def demote_user(user_id: UUID) -> Response:
     tag="standing",
     body=RoleList,
     returns={204: None},
-    raises=(UserNotFound,),
+    raises=(UserNotFound, SuperuserProtected),
 )
 def set_roles(user_id: UUID) -> Response:
     """The whole list. Roles are for services that read them; here they grant nothing."""

@@ -29,6 +29,7 @@ def suspend(database: DatabaseManager, user_id: UUID, reason: str | None = None)
     Raises:
         UserNotFound: there is no such live user.
         LastSuperuser: no other superuser could log in.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     with database.transaction() as connection:
         user = superusers.spare_last(connection, user_id)
@@ -52,8 +53,10 @@ def reinstate(database: DatabaseManager, user_id: UUID) -> None:
 
     Raises:
         UserNotFound: there is no such live user.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     with database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         user = credentials.lock_user(connection, user_id)
         if user is None:
             raise UserNotFound
@@ -69,9 +72,12 @@ def set_roles(database: DatabaseManager, user_id: UUID, roles: Sequence[str]) ->
 
     Raises:
         UserNotFound: there is no such live user.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     event = audit.new_event(Action.USER_ROLES_SET, user_id, changed=["roles"])
-    with database.one_statement() as connection:
+    is_bound = superusers.reach() is not None
+    with database.transaction() if is_bound else database.one_statement() as connection:
+        superusers.require_reach(connection, user_id)
         is_new = queries.set_roles(connection, user_id, roles, event)
     if is_new:
         logger.info("User roles set", extra={"user_id": str(user_id)})

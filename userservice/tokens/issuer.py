@@ -6,16 +6,19 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
 from chassis.security import fingerprint, random_token
-from chassis.signatures import NO_CLAIMS, AccessTokens, SuccessorTokens
+from chassis.signatures import NO_CLAIMS, SuccessorTokens
 from userservice.logins import queries
 from userservice.logins.metrics import count_repeated
 from userservice.logins.queries import LogIn
 from userservice.tokens.errors import InvalidGrant
+
+if TYPE_CHECKING:
+    from chassis.access_tokens import AccessTokens  # loads cryptography: for web alone
 
 SALT_BYTES = 16
 

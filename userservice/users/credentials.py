@@ -29,13 +29,16 @@ def find_is_superuser(database: DatabaseManager, claims: AccessClaims) -> bool |
     None when there is no such live user, or a suspended one, or when the token's log-in has ended.
     """
     with database.prepared() as connection:
-        if claims.session_id is not None:
-            return queries.find_is_superuser(
-                connection, claims.subject, session_id=claims.session_id
-            )
-        return queries.find_is_superuser_since(
-            connection, claims.subject, issued_at=claims.issued_at
-        )
+        return queries.find_is_superuser(connection, claims)
+
+
+def find_claims(database: DatabaseManager, claims: AccessClaims) -> dict[str, Any] | None:
+    """Return the claims that the user of an access token has now, in one statement.
+
+    None as above: the token holds no longer.
+    """
+    with database.prepared() as connection:
+        return queries.find_claims(connection, claims)
 
 
 @trace_function("user_service.get_user_by_email")

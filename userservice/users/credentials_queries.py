@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, Uuid, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Text, Uuid, bindparam, or_, select, update
 
-from chassis.signatures import NO_CLAIMS
+from chassis.signatures import NO_CLAIMS, AccessClaims
 from chassis.storage.clock import database_time
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.prepared import AnyConnection, Prepared
@@ -44,23 +43,33 @@ class Checked(NamedTuple):
     stamp: str | None
 
 
+class _OfToken:
+    """Reads columns of the user of an access token, while the token's log-in lives.
+
+    The user is live and not suspended. A token that names no log-in holds if it was issued in a
+    later second than that in which all log-ins of the user were ended.
+    """
+
+    def __init__(self, *columns: ColumnElement[Any]) -> None:
+        user = select(*columns).where(users.c.id == bindparam("user_id"), IN_GOOD_STANDING)
+        log_in = bindparam("session_id", type_=Uuid())
+        ended_at, issued_at = users.c.sessions_ended_at, bindparam("issued_at", type_=UtcDateTime())
+        self._by_session = Prepared(user.where(users.c.id == owner_of(log_in)))
+        self._by_issue = Prepared(user.where(or_(ended_at.is_(None), ended_at < issued_at)))
+
+    def first(self, connection: AnyConnection, claims: AccessClaims) -> tuple[Any, ...] | None:
+        if claims.session_id is not None:
+            parameters = {"user_id": claims.subject, "session_id": claims.session_id}
+            return self._by_session.first(connection, parameters)
+        since = {"user_id": claims.subject, "issued_at": claims.issued_at}
+        return self._by_issue.first(connection, since)
+
+
 # A suspended user is granted nothing, and no token of before works.
 _CREDENTIALS = (users.c.id, users.c.password_hash, IS_SUSPENDED)
-_IS_SUPERUSER = select(users.c.is_superuser).where(
-    users.c.id == bindparam("user_id"), IN_GOOD_STANDING
-)
-_GET_BY_SESSION = Prepared(
-    _IS_SUPERUSER.where(users.c.id == owner_of(bindparam("session_id", type_=Uuid())))
-)
-_GET_BY_ISSUE = Prepared(
-    _IS_SUPERUSER.where(
-        or_(
-            users.c.sessions_ended_at.is_(None),
-            users.c.sessions_ended_at < bindparam("issued_at", type_=UtcDateTime()),
-        )
-    )
-)
 _CLAIMED = (users.c.email, users.c.verified_key, users.c.roles)
+_IS_SUPERUSER = _OfToken(users.c.is_superuser)
+_CLAIMS = _OfToken(*_CLAIMED)
 _GET_CREDENTIALS = Prepared(
     select(*_CREDENTIALS, users.c.email)
     .where(HAS_MAILBOX, LIVE)
@@ -86,29 +95,16 @@ def find_checked(connection: Connection, user_id: UUID) -> Checked | None:
     return Checked(*row) if row is not None else None
 
 
-def find_is_superuser(connection: AnyConnection, user_id: UUID, *, session_id: UUID) -> bool | None:
-    """Tell whether a user is a superuser.
-
-    None without such a user, live and not suspended, or without a log-in that lives.
-    """
-    parameters = {"user_id": user_id, "session_id": session_id}
-    row = _GET_BY_SESSION.first(connection, parameters)
+def find_is_superuser(connection: AnyConnection, claims: AccessClaims) -> bool | None:
+    """Tell whether the user of an access token is a superuser; None if the token has ended."""
+    row = _IS_SUPERUSER.first(connection, claims)
     return row[0] if row is not None else None
 
 
-def find_is_superuser_since(
-    connection: AnyConnection, user_id: UUID, *, issued_at: datetime
-) -> bool | None:
-    """Tell the same of a token that names no log-in; None if all were ended since `issued_at`.
-
-    Args:
-        connection: The caller's.
-        user_id: The user that the token names.
-        issued_at: The second in which the token was issued: the end in the same second counts.
-    """
-    parameters = {"user_id": user_id, "issued_at": issued_at}
-    row = _GET_BY_ISSUE.first(connection, parameters)
-    return row[0] if row is not None else None
+def find_claims(connection: AnyConnection, claims: AccessClaims) -> dict[str, Any] | None:
+    """Return the claims that the user of an access token has now; None if the token has ended."""
+    row = _CLAIMS.first(connection, claims)
+    return _claims(*row) if row is not None else None
 
 
 def share_user(connection: Connection, user_id: UUID) -> dict[str, Any] | None:

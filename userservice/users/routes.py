@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chassis.errors import AppError, PreconditionFailed
-from chassis.http.auth import Guard, caller_id, principal, require_scope, requires
+from chassis.http.auth import Guard, caller_id, principal, require_part, requires
 from chassis.http.conditions import (
     CHANGE_CONDITIONS,
     CONDITIONS,
@@ -29,7 +29,12 @@ from chassis.telemetry.tracing import set_attributes, trace_function
 from userservice.scopes import Scope
 from userservice.users import registration, service
 from userservice.users.addresses import mailbox_key
-from userservice.users.errors import ConfirmationRequired, EmailTaken, UserNotFound
+from userservice.users.errors import (
+    ConfirmationRequired,
+    EmailTaken,
+    SuperuserProtected,
+    UserNotFound,
+)
 from userservice.users.models import Status
 from userservice.users.policy import EmailPolicy
 from userservice.users.queries import UserRow
@@ -120,14 +125,17 @@ def get_user(user_id: UUID) -> Response:
 
 
 @blueprint.patch("/<uuid:user_id>")
-@requires(Guard.OWNER, Scope.USERS_WRITE)
+@requires(Guard.OWNER, Scope.USERS_WRITE, parts={"email": Scope.USERS_ADMIN})
 @Operation(
     "Change a user",
     tag="users",
     body=UserUpdate,
     media_types=(MERGE_PATCH, JSON),
     returns={200: UserRead},
-    raises=(UserNotFound, EmailTaken, PreconditionFailed, ConfirmationRequired),
+    raises=(
+        *(UserNotFound, EmailTaken, PreconditionFailed, ConfirmationRequired),
+        SuperuserProtected,
+    ),
     request_headers=CHANGE_CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified")},
 )
@@ -141,7 +149,7 @@ def update_user(user_id: UUID) -> Response:
     if "email" in changes.model_fields_set:
         if _is_own(user_id):
             raise ConfirmationRequired
-        require_scope(Scope.USERS_ADMIN)
+        require_part("email")
     database = backing_services().database
     versions = expected_versions(partial(service.get_user, database, user_id))
     user = service.update_user(

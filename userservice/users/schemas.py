@@ -51,8 +51,7 @@ def _name(value: str) -> str:
     value = unicodedata.normalize("NFC", value.strip())
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("must not contain control characters")
-    if not _SEEN.search(value):
-        raise ValueError("must have a letter that can be seen")
+    _require_seen(value)
     if len(value) > NAME_LENGTH:
         raise ValueError(f"must have at most {NAME_LENGTH} characters")
     return value
@@ -62,6 +61,16 @@ def _label(value: str) -> str:
     if not _PRINTABLE.fullmatch(value):
         raise ValueError("must not contain control characters")
     return value
+
+
+def _reason(value: str) -> str:
+    _require_seen(value)
+    return _label(value)
+
+
+def _require_seen(value: str) -> None:
+    if not _SEEN.search(value):
+        raise ValueError("must have a letter that can be seen")
 
 
 def _typed(value: object) -> object:
@@ -101,10 +110,8 @@ Label = Annotated[
 ]
 Reason = Annotated[
     str,
-    AfterValidator(_label),
-    Field(
-        min_length=1, max_length=REASON_LENGTH, json_schema_extra={"pattern": f"^[^{_CONTROLS}]*$"}
-    ),
+    AfterValidator(_reason),
+    Field(min_length=1, max_length=REASON_LENGTH, json_schema_extra={"pattern": _VISIBLE}),
 ]
 Password = Annotated[
     SecretStr, BeforeValidator(_typed), Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)

@@ -86,6 +86,7 @@ def update_user(
         UserNotFound: there is no such live user.
         PreconditionFailed: the user is at another version.
         EmailTaken: another live user has the new address.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     values: dict[str, Any] = changes.model_dump(exclude_unset=True)
     if not values:
@@ -107,6 +108,7 @@ def delete_user(
         UserNotFound: there is no such live user, or no longer.
         PreconditionFailed: the user is at another version.
         LastSuperuser: no other superuser could log in.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     # Perhaps a superuser: only then the rows of all superusers are locked. In a transaction of its
     # own, because the first may hold the user's row already, and they are locked in one order.
@@ -162,7 +164,14 @@ def _change(
     try:
         with database.transaction() if is_announced else database.one_statement() as connection:
             former = queries.lock_email(connection, user_id) if is_announced else None
-            user = queries.update_user(connection, user_id, values, versions=versions, event=event)
+            user = queries.update_user(
+                connection,
+                user_id,
+                values,
+                versions=versions,
+                is_superuser=superusers.reach(),
+                event=event,
+            )
             if user is not None and former is not None:
                 messages.announce_change(connection, user_id, former=former, new=user.email)
     except IntegrityError as error:
@@ -205,8 +214,13 @@ def _change_by_another(user_id: UUID, values: Mapping[str, Any]) -> dict[str, An
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:
-    """Return the reason why a user was not changed."""
-    with database.prepared() as connection:
+    """Return the reason why a user was not changed.
+
+    Raises:
+        SuperuserProtected: as in `superusers.require_reach`.
+    """
+    with database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         is_there = queries.find_user(connection, user_id) is not None
     return PreconditionFailed() if is_there else UserNotFound()
 
