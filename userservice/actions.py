@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from chassis.background import upkeep
+from chassis.storage import trail
+
 
 class Action(StrEnum):
     """The actions of the audit trail. A name, once stored, keeps its meaning."""
@@ -51,6 +54,7 @@ class Action(StrEnum):
     USERS_BACKED_UP = "users.backed_up"  # with hashes, by a full export
     USERS_RESTORED = "users.restored"  # from a full export
     USERS_SESSIONS_ENDED = "users.sessions_ended"  # all log-ins of all users
+    USERS_KEYED = "users.keyed"  # keys of mailboxes, for users of older releases
     IMPORT_CREATED = "import.created"
     IMPORT_CANCELLED = "import.cancelled"
 
@@ -58,7 +62,9 @@ class Action(StrEnum):
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
 
-    AUDIT_PURGED = "audit.purged"
+    # Deeds of the chassis, which names them. The target is the message, or None for several.
+    MESSAGES_REQUEUED = upkeep.REQUEUED
+    AUDIT_PURGED = trail.PURGED
 
 
 def and_sessions(ended: int, *members: str) -> tuple[str, ...]:

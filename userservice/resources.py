@@ -6,7 +6,7 @@ from chassis.background import upkeep
 from chassis.http import docs, health, metrics, problem_pages
 from chassis.http.openapi import Api
 from chassis.resource import Resource, merge
-from chassis.storage import audit, idempotency
+from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.account.resource import RESOURCE as ACCOUNT
@@ -23,6 +23,7 @@ from userservice.standing.resource import RESOURCE as STANDING
 from userservice.tokens.errors import oauth_members
 from userservice.tokens.resource import RESOURCE as TOKENS
 from userservice.tokens.routes import blueprint as tokens
+from userservice.trail.resource import RESOURCE as TRAIL
 from userservice.users.resource import RESOURCE as USERS
 
 # A resource stands below those that its rows refer to: a cleanup begins at the end.
@@ -39,7 +40,7 @@ RESOURCES = (
     PASSWORDS,
     KEYS,
     OPERATORS,
-    Resource(name="audit", tables=audit.TABLES),
+    TRAIL,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),

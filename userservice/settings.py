@@ -128,6 +128,16 @@ class TransferSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrailSettings:
+    """The audit trail."""
+
+    # Not 0, which one would take for no end, another for no trail.
+    audit_days: int = setting(
+        365, integer(1, 36_500), "Age in days from which a cleanup removes rows of the audit trail."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class MailSettings:
     """E-mails: where they are handed over, and who sends them."""
 
@@ -198,7 +208,12 @@ class MailSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings(
-    AccountSettings, TokenKeySettings, LinkSettings, TransferSettings, MailSettings
+    AccountSettings,
+    TokenKeySettings,
+    LinkSettings,
+    TransferSettings,
+    TrailSettings,
+    MailSettings,
 ):
     """All settings that belong to resources; a new class of them is added to the bases."""
 

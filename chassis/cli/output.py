@@ -76,7 +76,7 @@ def _replacing(path: Path, mode: int, *, keeps_mode: bool) -> Iterator[BinaryIO]
         partial_file.unlink(missing_ok=True)
 
 
-def progress(label: str, length: int | None) -> Any:
+def progress(label: str, length: int) -> Any:
     """Show progress on a terminal, and nothing elsewhere."""
     return click.progressbar(
         length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()

@@ -30,8 +30,8 @@ from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 from chassis.actor import Actor, actor
 from chassis.storage.clock import database_time
 from chassis.storage.columns import Base
+from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
-from chassis.storage.tables import Tables, Unpurged
 from chassis.telemetry.log_fields import log_fields
 
 ID_LENGTH = 36
@@ -150,4 +150,11 @@ def run_recorded(
     return connection.execute(select(done).add_cte(trail.cte("trail")), event).first()
 
 
-TABLES: Tables = {"audit_events": Unpurged("The trail is kept.")}
+def begin(database: DatabaseManager, action: str, target: UUID | str | None = None) -> None:
+    """Store a deed that cannot be undone once it has left, such as an export, before it leaves.
+
+    Raises:
+        Unavailable: the row was not stored, and the deed must not be done.
+    """
+    with database.connection() as connection:
+        connection.execute(INSERT, new_event(action, target, outcome=Outcome.BEGUN))

@@ -209,7 +209,7 @@ class DatabaseManager:
             limit: Largest size of a batch.
         """
         while True:
-            with self.connection() as connection:
+            with self.transaction() as connection:
                 purged = purge_batch(connection, limit)
             yield purged
             if purged < limit:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import event
 
@@ -52,14 +53,14 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def do(app, database, call, point):
-    """Do a deed in a fork; tell whether it was killed."""
+def do(database, work, point):
+    """Do work in a fork; tell whether it was killed."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             Points(database.engine, point)
-            send(app.test_client(), Call(**call))
+            work()
             status = 0
         finally:
             os._exit(status)
@@ -80,7 +81,8 @@ def main():
     """Do deeds until no line is left."""
     for line in map(json.loads, sys.stdin):
         app, database = make(line["url"], line["verification"])
-        was_killed = do(app, database, line["call"], line["point"])
+        work = partial(send, app.test_client(), Call(**line["call"]))
+        was_killed = do(database, work, line["point"])
         sys.stdout.write(json.dumps(was_killed) + "\n")
         sys.stdout.flush()
 

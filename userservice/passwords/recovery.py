@@ -11,7 +11,6 @@ from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
 from chassis.errors import Undeliverable
 from chassis.storage import audit
-from chassis.storage.audit import Outcome
 from chassis.storage.database import DatabaseManager
 from userservice.actions import Action
 from userservice.passwords import queries
@@ -66,10 +65,8 @@ def make_printed_link(services: BackingServices, user_id: UUID) -> str:
     get_standing(services, user_id)
     _, token = links.make_link(services, Purpose.PRINTED, user_id, datetime.now(UTC))
     address = services.links.address(token, is_mailed=False)
-    with services.database.connection() as connection:
-        # Before the link leaves: nobody sees whether it was read.
-        event = audit.new_event(Action.RECOVERY_PRINTED, user_id, outcome=Outcome.BEGUN)
-        connection.execute(audit.INSERT, event)
+    # Before the link leaves: nobody sees whether it was read.
+    audit.begin(services.database, Action.RECOVERY_PRINTED, user_id)
     logger.info("Link printed", extra={"user_id": str(user_id)})
     return address
 

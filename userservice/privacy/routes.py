@@ -37,6 +37,8 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 def export_user(user_id: UUID) -> Response:
     """Hashes of the password and of tokens are left out. The sessions are those that live.
 
+    The deeds are those of the audit trail, to the user or of the user, without the ids of others.
+
     The reason of a suspension is for administrators alone, as are messages to an address that
     waits for its confirmation: their fate tells whether another user has it.
     """

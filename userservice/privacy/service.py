@@ -12,20 +12,23 @@ from sqlalchemy import Connection
 from chassis.actor import ActorKind, actor
 from chassis.background import upkeep
 from chassis.errors import Forbidden, PreconditionFailed
-from chassis.storage import audit, idempotency
+from chassis.storage import audit, idempotency, trail
 from chassis.storage.database import DatabaseManager
 from userservice.actions import Action, and_sessions
 from userservice.logins import queries as logins
 from userservice.logins.endings import Reason, report_ended
 from userservice.privacy import queries
 from userservice.privacy.queries import VersionRow
-from userservice.privacy.schemas import ExportRead
+from userservice.privacy.schemas import ExportRead, deeds_of
 from userservice.users import credentials, superusers
 from userservice.users.errors import LastSuperuser, SuperuserProtected, UserNotFound
 from userservice.users.messages import CHANGE_REQUESTED
 from userservice.users.superusers_queries import RightsRow
 
 logger = logging.getLogger(__name__)
+
+# Deeds of the audit trail in an export, the newest; administrators can read older ones.
+SHOWN_DEEDS = 1000
 
 
 class Replayed(NamedTuple):
@@ -45,6 +48,8 @@ class Replayed(NamedTuple):
 def export_person(database: DatabaseManager, user_id: UUID, *, is_whole: bool = True) -> ExportRead:
     """Return all that is stored of a live user, but secrets, at one moment.
 
+    The audit trail has a row about it before it is returned.
+
     Unless it `is_whole`, it leaves out what administrators alone see: the reason of a suspension,
     and messages to an address that waits. Their fate tells whether somebody else has it.
 
@@ -56,12 +61,15 @@ def export_person(database: DatabaseManager, user_id: UUID, *, is_whole: bool = 
         if person is None:
             raise UserNotFound
         about = upkeep.list_about(connection, user_id)
-        return ExportRead.of(
+        document = ExportRead.of(
             person if is_whole else {**person, "suspension_reason": None},
             logins.list_living(connection, user_id, limit=logins.MAX_LOG_INS),
             [each for each in about if is_whole or each["topic"] != CHANGE_REQUESTED],
             idempotency.list_answers(connection, user_id),
+            deeds_of(user_id, trail.list_about(connection, user_id, limit=SHOWN_DEEDS)),
         )
+    audit.begin(database, Action.USER_EXPORTED, user_id)
+    return document
 
 
 def find_version(database: DatabaseManager, user_id: UUID) -> VersionRow:
