@@ -116,6 +116,17 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """API keys."""
+
+    key_cache_seconds: float = setting(
+        5.0,
+        seconds(0, 60),
+        "How long a process remembers an API key, also one that was revoked; 0: not at all.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferSettings:
     """Imports and exports."""
 
@@ -198,7 +209,7 @@ class MailSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings(
-    AccountSettings, TokenKeySettings, LinkSettings, TransferSettings, MailSettings
+    AccountSettings, TokenKeySettings, KeySettings, LinkSettings, TransferSettings, MailSettings
 ):
     """All settings that belong to resources; a new class of them is added to the bases."""
 
