@@ -45,7 +45,7 @@ from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.discovery.service import Discovery
 from userservice.jobs.transfers import Transfers
-from userservice.keys import service as keys
+from userservice.keys.keyring import Keyring
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
@@ -111,6 +111,7 @@ def make_flask() -> Flask:
 def make_context(config: AppConfig, services: BackingServices, telemetry: Telemetry) -> WebContext:
     """Make the parts of the web application that serve requests."""
     issuer = make_token_issuer(config)
+    keyring = Keyring(services.database, timedelta(seconds=config.key_cache_seconds))
     transfers = Transfers(config.transfers, max_bytes=config.import_max_bytes)
     return WebContext(
         about=About(
@@ -122,13 +123,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
         api=API,
         services=services,
         telemetry=telemetry,
-        authenticator=Authenticator(
-            api_key=config.api_key,
-            access_tokens=issuer.access_tokens,
-            find_principal=partial(_find_principal, services.database),
-            find_key=partial(_find_service, services.database),
-            is_registration_open=config.registration == "open",
-        ),
+        authenticator=make_authenticator(config, services.database, issuer, keyring),
         rate_limiter=make_rate_limiter(config),
         readiness=make_readiness(
             services,
@@ -138,10 +133,24 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
         page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
         parts={
             TokenIssuer: issuer,
+            Keyring: keyring,
             Transfers: transfers,
             Discovery: make_discovery(config),
             EmailPolicy: make_email_policy(config),
         },
+    )
+
+
+def make_authenticator(
+    config: AppConfig, database: DatabaseManager, issuer: TokenIssuer, keyring: Keyring
+) -> Authenticator:
+    """Make the part that turns credentials into callers."""
+    return Authenticator(
+        api_key=config.api_key,
+        access_tokens=issuer.access_tokens,
+        find_principal=partial(_find_principal, database),
+        find_key=partial(_find_service, keyring),
+        is_registration_open=config.registration == "open",
     )
 
 
@@ -201,12 +210,11 @@ def _find_principal(database: DatabaseManager, claims: AccessClaims) -> Principa
     return Principal(claims.subject, is_superuser, claims.session_id)
 
 
-def _find_service(database: DatabaseManager, api_key: str) -> Principal | None:
-    key = keys.find_key(database, api_key)
+def _find_service(keyring: Keyring, api_key: str) -> Principal | None:
+    key = keyring.find(api_key)
     if key is None:
         return None
-    scopes = frozenset(key.scopes)
-    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=scopes)
+    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=key.scopes)
 
 
 def main(arguments: list[str]) -> None:
