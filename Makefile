@@ -13,7 +13,7 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test browser screenshot chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
-	manifests image image-test image-report
+	manifests image image-again image-test image-report
 .PHONY: rename exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
 
@@ -102,6 +102,9 @@ manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and 
 
 image: $(DEV)/stamp ## Build the image with docker, podman or buildah
 	$(DEV)/bin/python -m tests.support.image build
+
+image-again: $(DEV)/stamp ## Build it again without a cache, and compare the layers
+	$(DEV)/bin/python -m tests.support.image again
 
 image-test: $(DEV)/stamp ## Run the image as the cluster would, against a real PostgreSQL
 	$(DEV)/bin/python -m tests.support.image test
