@@ -32,6 +32,7 @@ from chassis.http.cors import allow_origins
 from chassis.http.flask_app import PlainFlask
 from chassis.http.health import make_readiness
 from chassis.http.layers import Layer, wrap
+from chassis.http.management import separate
 from chassis.http.options import register_options
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
@@ -81,6 +82,8 @@ def create_app(
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     register_options(app)
+    if config.management_port:
+        separate(app, config.management_port)
     allow_origins(app, config.cors_origins)
     prepare_metrics()
     telemetry.instrument(app, services.database.engine)
@@ -264,7 +267,7 @@ def serve_for_debugging() -> None:
     config = _read_config()
     if config.environment is Environment.PRODUCTION:
         refuse("--debug is refused in production: its debugger runs code for whoever can reach it")
-    config = replace(config, log_format="text")
+    config = replace(config, log_format="text", management_port=0)  # this server has one port
     setup_logging(config, sys.stdout)
     services = open_backing_services(config)
     migrate_to_start(services.database)

@@ -63,6 +63,11 @@ class AppConfig(ServiceSettings):
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
+    management_port: int = setting(
+        0,
+        integer(0, 65535),
+        "Port for its /metrics, /health and /ready, which PORT then lacks; 0: none.",
+    )
 
     database_url: str = setting(
         "sqlite:///app.db",
@@ -250,6 +255,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
         ),
+        "MANAGEMENT_PORT must differ from PORT": config.management_port == config.port,
         "WEB_PIN=on needs Linux": config.web_pin == "on" and not CAN_PIN,
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url

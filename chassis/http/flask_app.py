@@ -18,7 +18,7 @@ from werkzeug.utils import cached_property
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_NOWHERE = "/ "  # no route has a blank
+NOWHERE = "/ "  # no route has a blank
 _BODILESS = frozenset({204, 304})
 # Werkzeug looks through all other addresses for what has to be escaped.
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9/._-]*")
@@ -126,7 +126,7 @@ class PlainFlask(Flask):
             request.root_path,
             "",
             request.scheme,
-            _NOWHERE if is_odd else request.path,
+            NOWHERE if is_odd else request.path,
             request.method,
             environ.get("QUERY_STRING", ""),
         )

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
@@ -282,8 +283,10 @@ def test_users_and_ports_are_those_of_the_image(overlay):
 
 def test_the_image_is_healthy_whatever_is_away():
     (command,) = re.findall(r"^HEALTHCHECK .*\\\n *CMD (\[.*\])$", dockerfile(), re.MULTILINE)
+    script = Path(json.loads(command)[-1])
 
-    assert "request('GET', '/health')" in json.loads(command)[-1]
+    assert script.parent == Path("/app")
+    assert '"/health"' in (ROOT / script.name).read_text(encoding="utf-8")
 
 
 def test_the_image_installs_nothing_but_what_the_hashes_name():
