@@ -51,6 +51,11 @@ class AdminCommands:
         self._config = config
         self._given = services
 
+    @property
+    def settings(self) -> AppConfig:
+        """The configuration, for commands that read some settings alone."""
+        return self._config
+
     @once_property
     def services(self) -> BackingServices:
         """The attached resources, opened on first use."""
@@ -83,8 +88,10 @@ class AdminCommands:
     def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count the rows that `cleanup_old_data` would remove."""
         migrations.require_current(self.database)
-        before = self._days_ago(days)
-        return {table: each.count(self.database, before=before) for table, each in PURGES.items()}
+        before = self._horizons(days)
+        return {
+            table: each.count(self.database, before=before[table]) for table, each in PURGES.items()
+        }
 
     def cleanup_old_data(
         self, days: int = 30, advance: Callable[[int], None] | None = None
@@ -92,15 +99,17 @@ class AdminCommands:
         """Purge rows that are no longer needed; return table -> number of purged rows.
 
         Keys and tokens are purged once they have expired; delivered messages, ended jobs and
-        deleted users by age.
+        deleted users by age, and rows of the audit trail by an age of their own.
 
         Args:
-            days: Age in days.
+            days: Age in days, for tables without a setting of their own.
             advance: Called with the size of each batch.
         """
         migrations.require_current(self.database)
-        before = self._days_ago(days)
-        batches = {table: each.run(self.database, before=before) for table, each in PURGES.items()}
+        before = self._horizons(days)
+        batches = {
+            table: each.run(self.database, before=before[table]) for table, each in PURGES.items()
+        }
         totals = dict.fromkeys(batches, 0)
         for table, sizes in batches.items():
             for purged in sizes:
@@ -134,13 +143,22 @@ class AdminCommands:
         if self._given is None and "services" in self.__dict__:
             self.services.close()
 
-    def _days_ago(self, days: int) -> datetime:
+    def _horizons(self, days: int) -> dict[str, datetime]:
+        """Return table -> the point in time before which its rows are old."""
         with self.database.connection() as connection:
             now = read_time(connection)
-        try:
-            return now - timedelta(days=days)
-        except OverflowError:  # before the first year; no row is that old
-            return datetime.min.replace(tzinfo=UTC)
+        ages = {
+            table: getattr(self._config, each.days_setting) if each.days_setting else days
+            for table, each in PURGES.items()
+        }
+        return {table: _before(now, age) for table, age in ages.items()}
+
+
+def _before(now: datetime, days: int) -> datetime:
+    try:
+        return now - timedelta(days=days)
+    except OverflowError:  # before the first year; no row is that old
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _open(ctx: click.Context) -> AdminCommands:

@@ -32,18 +32,21 @@ from chassis.http.cors import allow_origins
 from chassis.http.flask_app import PlainFlask
 from chassis.http.health import make_readiness
 from chassis.http.layers import Layer, wrap
+from chassis.http.management import separate
 from chassis.http.options import register_options
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.process.start import refuse
 from chassis.settings.variables import ConfigError
-from chassis.signatures import AccessClaims, AccessTokens, PageTokens, SuccessorTokens
+from chassis.signatures import AccessClaims, PageTokens, SuccessorTokens
 from chassis.storage.database import DatabaseManager
 from config import AppConfig, Environment
 from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
+from userservice.discovery.service import Discovery
 from userservice.jobs.transfers import Transfers
+from userservice.keys.keyring import Keyring
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
@@ -79,6 +82,8 @@ def create_app(
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     register_options(app)
+    if config.management_port:
+        separate(app, config.management_port)
     allow_origins(app, config.cors_origins)
     prepare_metrics()
     telemetry.instrument(app, services.database.engine)
@@ -109,6 +114,7 @@ def make_flask() -> Flask:
 def make_context(config: AppConfig, services: BackingServices, telemetry: Telemetry) -> WebContext:
     """Make the parts of the web application that serve requests."""
     issuer = make_token_issuer(config)
+    keyring = Keyring(services.database, timedelta(seconds=config.key_cache_seconds))
     transfers = Transfers(config.transfers, max_bytes=config.import_max_bytes)
     return WebContext(
         about=About(
@@ -120,12 +126,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
         api=API,
         services=services,
         telemetry=telemetry,
-        authenticator=Authenticator(
-            api_key=config.api_key,
-            access_tokens=issuer.access_tokens,
-            find_principal=partial(_find_principal, services.database),
-            is_registration_open=config.registration == "open",
-        ),
+        authenticator=make_authenticator(config, services.database, issuer, keyring),
         rate_limiter=make_rate_limiter(config),
         readiness=make_readiness(
             services,
@@ -133,7 +134,26 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
             timeout=timedelta(seconds=config.ready_timeout_seconds),
         ),
         page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
-        parts={TokenIssuer: issuer, Transfers: transfers, EmailPolicy: make_email_policy(config)},
+        parts={
+            TokenIssuer: issuer,
+            Keyring: keyring,
+            Transfers: transfers,
+            Discovery: make_discovery(config),
+            EmailPolicy: make_email_policy(config),
+        },
+    )
+
+
+def make_authenticator(
+    config: AppConfig, database: DatabaseManager, issuer: TokenIssuer, keyring: Keyring
+) -> Authenticator:
+    """Make the part that turns credentials into callers."""
+    return Authenticator(
+        api_key=config.api_key,
+        access_tokens=issuer.access_tokens,
+        find_principal=partial(_find_principal, database),
+        find_key=partial(_find_service, keyring),
+        is_registration_open=config.registration == "open",
     )
 
 
@@ -145,12 +165,16 @@ def make_email_policy(config: AppConfig) -> EmailPolicy:
 
 
 def make_token_issuer(config: AppConfig) -> TokenIssuer:
-    """Make the issuer of tokens; all replicas must have the same secret."""
+    """Make the issuer of tokens; all replicas must have the same secret and keys."""
+    # Its library takes 70 ms and 10 MiB to load; workers and commands do not need it.
+    from chassis.access_tokens import AccessTokens  # noqa: PLC0415
+
+    secrets = (config.jwt_secret, config.jwt_secret_previous) if config.does_secret_hold else ()
     access_tokens = AccessTokens(
-        config.jwt_secret,
-        config.jwt_secret_previous,
+        *secrets,
         issuer=SERVICE_NAME,
         lifetime=timedelta(seconds=config.access_token_seconds),
+        public=config.public_tokens(),
     )
     return TokenIssuer(
         access_tokens=access_tokens,
@@ -158,6 +182,11 @@ def make_token_issuer(config: AppConfig) -> TokenIssuer:
         refresh_lifetime=timedelta(seconds=config.refresh_token_seconds),
         reuse=timedelta(seconds=config.refresh_reuse_seconds),
     )
+
+
+def make_discovery(config: AppConfig) -> Discovery:
+    """Make the documents by which others verify tokens."""
+    return Discovery(config.public_tokens(), timedelta(seconds=config.jwks_max_age_seconds))
 
 
 def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
@@ -182,6 +211,13 @@ def _find_principal(database: DatabaseManager, claims: AccessClaims) -> Principa
     if is_superuser is None:
         return None
     return Principal(claims.subject, is_superuser, claims.session_id)
+
+
+def _find_service(keyring: Keyring, api_key: str) -> Principal | None:
+    key = keyring.find(api_key)
+    if key is None:
+        return None
+    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=key.scopes)
 
 
 def main(arguments: list[str]) -> None:
@@ -231,7 +267,7 @@ def serve_for_debugging() -> None:
     config = _read_config()
     if config.environment is Environment.PRODUCTION:
         refuse("--debug is refused in production: its debugger runs code for whoever can reach it")
-    config = replace(config, log_format="text")
+    config = replace(config, log_format="text", management_port=0)  # this server has one port
     setup_logging(config, sys.stdout)
     services = open_backing_services(config)
     migrate_to_start(services.database)

@@ -24,6 +24,7 @@ from chassis.settings.kinds import (
     text,
     url,
 )
+from chassis.settings.signing_keys import signing_secret
 from chassis.settings.variables import (
     ConfigError,
     convert_all,
@@ -35,7 +36,6 @@ from chassis.settings.variables import (
 from userservice.settings import ServiceSettings
 
 DEVELOPMENT_SECRET = "dev-secret-change-me"  # noqa: S105 - the known default that production refuses
-DEVELOPMENT_KEY = "development-key"  # of `make run`, which listens on this machine alone
 SECRET_BYTES = 32
 # Where relative paths of settings begin, whatever folder a process is started in.
 ROOT = Path(__file__).resolve().parent
@@ -64,8 +64,11 @@ class AppConfig(ServiceSettings):
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process.")
-    bind_address: str = setting(
-        "", ip_address(), "IP address that the web process listens on; empty: all."
+    bind_address: str = setting("", ip_address(), "IP address to listen on; empty: all.")
+    management_port: int = setting(
+        0,
+        integer(0, 65535),
+        "Port for its /metrics, /health and /ready, which PORT then lacks; 0: none.",
     )
 
     database_url: str = setting(
@@ -111,10 +114,16 @@ class AppConfig(ServiceSettings):
         secret=True,
     )
     jwt_secret: str = setting(
-        DEVELOPMENT_SECRET, text(), "Signs tokens; at least 32 bytes in production.", secret=True
+        DEVELOPMENT_SECRET,
+        signing_secret(),
+        "Signs tokens; at least 32 bytes in production.",
+        secret=True,
     )
     jwt_secret_previous: str = setting(
-        "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
+        "",
+        signing_secret(),
+        "A second secret that is accepted while JWT_SECRET is rotated.",
+        secret=True,
     )
     password_memory_kib: int = setting(
         19_456, integer(8, 4_194_304), "Memory that argon2id takes for one password."
@@ -185,9 +194,7 @@ class AppConfig(ServiceSettings):
         "INFO", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Least severe log level."
     )
     log_format: str = setting(
-        "auto",
-        choice("json", "text", "auto"),
-        "JSON objects, or text for people; auto: text on a terminal.",
+        "auto", choice("json", "text", "auto"), "JSON, or text for people; auto: on a terminal."
     )
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
@@ -212,13 +219,6 @@ class AppConfig(ServiceSettings):
             grace_seconds=self.termination_grace_seconds,
             drain_seconds=usual if self.drain_seconds is None else self.drain_seconds,
         )
-
-    @property
-    def welcome(self) -> str:
-        """Where a developer goes on; only the key that everybody knows is told."""
-        known = f"key {DEVELOPMENT_KEY}" if self.api_key == DEVELOPMENT_KEY else "key of API_KEY"
-        key = known if self.api_key else "no API_KEY is set"
-        return f"\n  http://localhost:{self.port}/docs  ({key}; Ctrl-C ends)\n\n"
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] | None = None) -> Self:
@@ -259,6 +259,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
         ),
+        "MANAGEMENT_PORT must differ from PORT": config.management_port == config.port,
         "WEB_PIN=on needs Linux": config.web_pin == "on" and not CAN_PIN,
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url

@@ -15,10 +15,12 @@ from chassis.cli import checks
 from chassis.cli.checks import Finding
 from chassis.clients.otlp_exporters import is_exported
 from chassis.settings.foreign import find_warned
+from chassis.settings.token_keys import HS256
 from chassis.storage.database import with_driver
 from chassis.storage.sqlite import anchored
 from chassis.telemetry.otel_variables import complained_of, find
 from config import DEVELOPMENT_SECRET, ROOT, AppConfig, Environment, is_short
+from userservice.keys.checks import check_keys
 
 # Attached resource -> remedy when it is away.
 ADVICE = {
@@ -27,6 +29,7 @@ ADVICE = {
     "external_apis": "check EMAIL_SERVICE_URL and PAYMENT_SERVICE_URL",
 }
 
+HOUR = 3600  # seconds
 OTLP_PORT = {"grpc": 4317}  # by protocol; all others speak HTTP
 OTLP_HTTP_PORT = 4318
 
@@ -39,6 +42,11 @@ class Rule:
     advice: str
     is_broken: Callable[[AppConfig], bool]
     is_note: bool = False
+
+
+def _has_equal_keys(config: AppConfig) -> bool:
+    public = config.public_tokens()
+    return public is not None and len(public.keys) < len(config.signing_keys)
 
 
 RULES = (
@@ -62,8 +70,30 @@ RULES = (
         ),
     ),
     Rule(
+        "equal_keys",
+        "let TOKEN_SIGNING_KEY, TOKEN_SIGNING_KEY_NEXT and TOKEN_SIGNING_KEY_PREVIOUS differ",
+        _has_equal_keys,
+    ),
+    Rule(
+        "plain_issuer",
+        "let TOKEN_ISSUER begin with https://; anybody between could swap the published keys",
+        lambda config: config.token_issuer.startswith("http:"),
+    ),
+    Rule(
+        "long_tokens",
+        "set ACCESS_TOKEN_SECONDS to 3600 or less; services that verify by themselves learn of no "
+        "end before",
+        lambda config: bool(config.token_signing_key) and config.access_token_seconds > HOUR,
+    ),
+    Rule(
+        "secret_holds",
+        "empty TOKEN_SIGNING_KEY_PREVIOUS once the tokens of JWT_SECRET have expired",
+        lambda config: config.token_signing_key_previous == HS256,
+        is_note=True,
+    ),
+    Rule(
         "no_api_key",
-        "set API_KEY; without one no service can call",
+        "set API_KEY; without one only keys of /api-keys let services in",
         lambda config: not config.api_key,
     ),
     Rule(
@@ -139,6 +169,7 @@ def check(config: AppConfig, services: BackingServices, *, is_deploy: bool) -> I
     )
     if is_deploy:
         yield from check_deployment(config, os.environ)
+        yield from check_keys(services.database)
 
 
 def check_link_page(config: AppConfig) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gunicorn import glogging, systemd
 
-from bootstrap import migrate_to_start, open_database
+from bootstrap import migrate_to_start, open_database, welcome
 from chassis.http import balance
 from chassis.http.context import context_of
 from chassis.http.entrance import addresses
@@ -26,12 +26,12 @@ from chassis.http.problem import refusal
 from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
-from chassis.process import forks, garbage, pinning
+from chassis.process import forks, garbage, pinning, stacks
 from chassis.process.start import greet, refuse, require_address
 from chassis.settings.variables import ConfigError
-from chassis.telemetry import instruments, shared_counts
+from chassis.telemetry import instruments, log_level, shared_counts
 from config import AppConfig, Environment
-from observability import exporting_modules, setup_logging
+from observability import exporting_modules, follow_level, setup_logging
 from workers import deliver_beside
 
 garbage.pause()  # until `pre_fork`; gunicorn reads this file again on a reload
@@ -76,7 +76,7 @@ def prepare(server: Any) -> None:
     Worker.check_config(server.cfg, server.log)  # gunicorn asks later, once it listens
     # Modules are imported once, before the fork, and shared by all workers. Each worker makes its
     # connections and threads after the fork.
-    for name in ("app", *exporting_modules()):
+    for name in ("app", "chassis.access_tokens", *exporting_modules()):
         importlib.import_module(name)
     database = open_database(app_config)  # imports the driver, but does not connect
     if app_config.environment is Environment.DEVELOPMENT:
@@ -88,13 +88,15 @@ def prepare(server: Any) -> None:
 def require_addresses(server: Any) -> None:
     """Refuse in one line to start on a port that is taken; gunicorn would write eleven.
 
-    The sockets that a master has from another one (SIGUSR2) or from systemd are bound already.
+    The sockets that a master has from systemd are bound already.
     """
-    if server.master_pid or systemd.listen_fds(unset_environment=False):
+    if systemd.listen_fds(unset_environment=False):
         return
     for address in server.cfg.address:
         if isinstance(address, tuple):  # else the path or the descriptor of a socket
-            setting = "BIND_ADDRESS, PORT" if app_config.bind_address else "PORT"
+            is_management = address[1] == app_config.management_port
+            port = "MANAGEMENT_PORT" if is_management else "PORT"
+            setting = f"BIND_ADDRESS, {port}" if app_config.bind_address else port
             require_address(*address, setting=setting)
 
 
@@ -130,6 +132,7 @@ def post_worker_init(worker: Any) -> None:
     worker.heartbeat = beat
     instruments.set_pool(**services.database.pool_usage())
     worker.on_drain = context.readiness.stop
+    worker.on_level = partial(follow_level, app_config)
     deliver_beside(app_config, services)
 
 
@@ -149,11 +152,29 @@ def reload_if_configured(server: Any, reload: Callable[[], None]) -> None:
         reload()
 
 
+def switch_level(tell_workers: Callable[[], None]) -> None:
+    """Switch the log level of all processes."""
+    log_level.switch()
+    follow_level(app_config)
+    tell_workers()
+
+
+def write_stacks(server: Any) -> None:
+    """Write the stacks of all processes."""
+    stacks.write_all([*server.WORKERS], server.kill_worker)
+
+
 def when_ready(server: Any) -> None:
-    """Let a second signal end the master, and with it the workers, at once; guard reloads."""
+    """Let a second signal end the master, and with it the workers, at once; guard reloads.
+
+    SIGUSR1 and SIGUSR2 get other meanings than gunicorn's. There are no log files to open again. A
+    second master that replaces the first would end with it where that is a container's process 1.
+    """
     if app_config.environment is Environment.DEVELOPMENT:
-        greet(sys.stdout, app_config.welcome)
+        greet(sys.stdout, welcome(app_config))
     server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
+    server.handle_usr1 = partial(switch_level, server.handle_usr1)
+    server.handle_usr2 = partial(write_stacks, server)
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
@@ -185,7 +206,11 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
-bind = addresses(app_config.port, app_config.bind_address)
+bind = [
+    address
+    for port in filter(None, (app_config.port, app_config.management_port))
+    for address in addresses(port, app_config.bind_address)
+]
 Worker.request_read_seconds = app_config.request_read_seconds
 Worker.drain_seconds = app_config.stop_budget.drain_seconds
 Worker.finish_seconds = app_config.stop_budget.finish_seconds

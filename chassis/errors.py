@@ -73,6 +73,17 @@ class Forbidden(AppError):
     remedy = "Ask for this as somebody who may do it."
 
 
+class InsufficientScope(Forbidden):
+    """The API key is valid, and does not have the scope that this needs."""
+
+    code = "insufficient_scope"
+    title = "The API key lacks a scope"
+    remedy = "Use a key with the scope that detail names."
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The API key needs the scope {scope}")
+
+
 class NotFound(AppError):
     """There is nothing at this address."""
 

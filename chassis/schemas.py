@@ -120,6 +120,7 @@ def _predicate(error: ErrorDetails) -> str:
     return template.format_map(error.get("ctx", {}))
 
 
+_TIME = "must be a time such as 2026-01-31T12:00:00Z"
 # Error type of the validator -> our own text; the error's context fills the gaps.
 _PREDICATES = {
     "missing": "is required",
@@ -137,4 +138,8 @@ _PREDICATES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "datetime_parsing": _TIME,
+    "datetime_from_date_parsing": _TIME,
+    "timezone_aware": _TIME,
 }

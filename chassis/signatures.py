@@ -1,26 +1,20 @@
-"""Signed tokens: access to the API, positions in a list, and secrets that follow from others."""
+"""Signed positions in a list, secrets that follow from others, and the claims of access tokens."""
 
 from __future__ import annotations
 
 import hmac
-import warnings
 from base64 import urlsafe_b64encode
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import jwt
 from itsdangerous import BadData, URLSafeSerializer
 
-from chassis.errors import InvalidRequest, InvalidToken
+from chassis.errors import InvalidRequest
 
-# The configuration refuses short secrets in production; in development they are public anyway.
-warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)
-
-ALGORITHM = "HS256"
-# How far the clocks of two replicas may be apart: a token may seem to be from the future.
-LEEWAY = timedelta(seconds=30)
-CLAIMS = ("iss", "aud", "sub", "exp", "iat", "jti")
+NO_CLAIMS: Mapping[str, Any] = MappingProxyType({})
 
 
 class AccessClaims(NamedTuple):
@@ -31,71 +25,8 @@ class AccessClaims(NamedTuple):
     """The log-in that the token is a part of; None in tokens of the release before."""
     issued_at: datetime
     """The second in which the token was made, in UTC."""
-
-
-class AccessTokens:
-    """Short-lived JWTs that name a user, signed with a secret that all replicas share.
-
-    Args:
-        issuer: The signing service; also the audience, since it reads its own tokens.
-        lifetime: Time for which a token is valid.
-        secrets: The first one signs, all of them verify.
-    """
-
-    def __init__(self, *secrets: str, issuer: str, lifetime: timedelta) -> None:
-        self._issuer = issuer
-        self.lifetime = lifetime
-        self._signing_id = _key_id(secrets[0])
-        self._keys = {_key_id(secret): secret for secret in secrets if secret}
-
-    def issue(self, user_id: UUID, session_id: UUID) -> str:
-        """Make a token for a user, as a part of a log-in."""
-        now = datetime.now(UTC)
-        claims = {
-            "iss": self._issuer,
-            "aud": self._issuer,
-            "sub": str(user_id),
-            "iat": now,
-            "exp": now + self.lifetime,
-            "jti": uuid4().hex,
-            "sid": str(session_id),
-        }
-        key = self._keys[self._signing_id]
-        return jwt.encode(claims, key, ALGORITHM, headers={"kid": self._signing_id})
-
-    def read(self, token: str) -> AccessClaims:
-        """Return the claims of a token; whether its log-in has ended is not looked at.
-
-        Raises:
-            InvalidToken: the token is not valid; the caller does not learn why.
-        """
-        try:
-            key = self._keys[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                issuer=self._issuer,
-                audience=self._issuer,
-                leeway=LEEWAY,
-                options={"require": list(CLAIMS)},
-            )
-            if claims["exp"] <= datetime.now(UTC).timestamp():  # without the leeway
-                raise jwt.ExpiredSignatureError
-            return _read_claims(claims)
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
-            raise InvalidToken from error
-
-
-def _read_claims(claims: dict[str, Any]) -> AccessClaims:
-    session_id = UUID(str(claims["sid"])) if "sid" in claims else None
-    issued_at = datetime.fromtimestamp(int(claims["iat"]), UTC)
-    return AccessClaims(UUID(claims["sub"]), session_id, issued_at)
-
-
-def _key_id(secret: str) -> str:
-    """Return a name for a key that does not reveal it; names of different keys differ."""
-    return hmac.digest(secret.encode(), b"kid", "sha256").hex()[:16]
+    members: Mapping[str, Any] = NO_CLAIMS
+    """All claims, as the token holds them."""
 
 
 class SuccessorTokens:

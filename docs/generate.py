@@ -21,7 +21,7 @@ from chassis.http.problem_pages import explain, failures
 from chassis.settings.foreign import FOREIGN
 from chassis.settings.variables import settings_of
 from config import AppConfig
-from docs import rooms
+from docs import access, actions, examples, rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (chassis, userservice)
@@ -38,8 +38,8 @@ FIRST = (
     "LOG_FORMAT",
 )
 
-BEGIN = "<!-- configuration: written by make docs -->"
-END = "<!-- end of configuration -->"
+BEGIN = "<!-- {part}: written by make docs -->"
+END = "<!-- end of {part} -->"
 
 CONFIGURATION = """\
 <!-- Written by make docs from config.py and userservice/settings.py; changes belong there. -->
@@ -73,6 +73,9 @@ Some settings go together, and are refused otherwise:
 - `TERMINATION_GRACE_SECONDS` has room for `DRAIN_SECONDS` and the end of a process.
 - `OUTBOX_LEASE_SECONDS` is longer than `EMAIL_TIMEOUT_SECONDS`.
 - `REFRESH_TOKEN_SECONDS` is longer than `ACCESS_TOKEN_SECONDS`.
+- `TOKEN_SIGNING_KEY` and `TOKEN_SIGNING_KEY_NEXT` have a `TOKEN_ISSUER`, in production one of
+  `https://`; `TOKEN_SIGNING_KEY_PREVIOUS` has a `TOKEN_SIGNING_KEY`. See
+  [signing keys](operations.md#signing-keys).
 - `TASK_ENGINE=dramatiq` has a `REDIS_URL`.
 - A mail server (`smtp://`, `smtps://`, `smtp+starttls://`) has `EMAIL_FROM`. Its name and password
   stand in the URL, percent-encoded, and not behind `smtp://`.
@@ -116,12 +119,15 @@ not have, carry the name of their status as `code`: `method_not_allowed` for 405
 
 def texts() -> dict[Path, str]:
     """Return file -> its text."""
-    readme = ROOT / "README.md"
+    readme, audit = ROOT / "README.md", ROOT / "docs" / "audit.md"
     return {
+        ROOT / "docs" / "access.md": access.page(),
         ROOT / "docs" / "configuration.md": configuration(),
         ROOT / "docs" / "errors.md": errors(),
         ROOT / "docs" / "rooms.svg": rooms.picture(),
-        readme: with_first_settings(readme.read_text(encoding="utf-8")),
+        readme: with_part(readme, "configuration", first_settings()),
+        audit: with_part(audit, "actions", table(("Deed", "Remark"), actions.rows())),
+        **examples.texts(),
     }
 
 
@@ -147,17 +153,26 @@ def foreign_rows() -> Iterator[tuple[str, str, str, str]]:
         yield names, each.reader, str(each.effect), each.remark
 
 
-def with_first_settings(readme: str) -> str:
-    """Return the README with its table of settings written anew."""
+def with_part(file: Path, part: str, content: str) -> str:
+    """Return a document with a part written anew.
+
+    Raises:
+        ValueError: the document does not say where the part is.
+    """
+    begin, end = BEGIN.format(part=part), END.format(part=part)
+    before, found, rest = file.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"{file.name} needs a line {begin} and, further down, a line {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def first_settings() -> str:
+    """Return the table of the settings that one sets first."""
     settings = {each.name.upper(): each for each in settings_of(AppConfig)}
     first = [settings[name] for name in FIRST]
     rows = [(variable(each), default(each), meaning(each)) for each in first]
-    before, found, rest = readme.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not (found and found_end):
-        raise ValueError(f"README.md needs a line {BEGIN} and, further down, a line {END}")
-    content = table(("Variable", "Default", "Meaning"), rows)
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+    return table(("Variable", "Default", "Meaning"), rows)
 
 
 def errors() -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from bootstrap import make_links
+from bootstrap import make_links, welcome
 from chassis.errors import Undeliverable
 from chassis.settings.variables import ConfigError
 from chassis.storage.database import DatabaseManager
@@ -222,7 +222,7 @@ def test_a_name_is_no_address_to_listen_on(address):
 def test_a_developer_is_welcomed_without_a_secret(key, told):
     expected = f"http://localhost:9000/docs  ({told}; Ctrl-C ends)"
 
-    assert AppConfig(port=9000, api_key=key).welcome.strip() == expected
+    assert welcome(AppConfig(port=9000, api_key=key)).strip() == expected
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -121,3 +122,19 @@ def test_a_process_that_stays_loads_no_command_line(module):
     result = processes.run(sys.executable, "-c", code)
 
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("module", ["workers", "admin"])
+def test_a_process_that_signs_no_tokens_does_not_load_their_library(module):
+    code = f"import {module}, sys; print(sys.modules.keys() & {{'jwt', 'cryptography'}})"
+
+    result = processes.run(sys.executable, "-c", code)
+
+    assert (result.stdout, result.stderr) == ("set()\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_library_of_tokens_is_loaded_before_the_fork(serve):
+    service = serve()
+
+    assert "cryptography" in Path(f"/proc/{service.process.pid}/maps").read_text()

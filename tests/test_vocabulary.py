@@ -64,9 +64,12 @@ ALLOWED = {
     ("chassis/http/auth.py", r"\b(?:live )?[Uu]sers?\b|\bUSER\b"): (
         "the kinds of callers of any API: people beside services, and administrators"
     ),
-    ("chassis/http/openapi.py", r"Guard\.USER\b"): "the guard of auth.py",
+    ("chassis/actor.py", r"\busers?\b|\bUSER\b"): "the same kinds, as the audit trail names them",
     ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
-    ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/access_tokens.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/settings/token_keys.py", r"token_issuer\b|TOKEN_ISSUER\b"): (
+        "the issuer of access tokens (RFC 9068), in the name of its setting"
+    ),
     ("chassis/passwords.py", r"to the user\b"): "those whose password it is (NIST SP 800-63B)",
 }
 

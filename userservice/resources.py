@@ -10,16 +10,20 @@ from chassis.storage import idempotency
 from chassis.storage.tables import Purge
 from userservice import SERVICE_NAME
 from userservice.account.resource import RESOURCE as ACCOUNT
+from userservice.discovery.resource import RESOURCE as DISCOVERY
 from userservice.emails.resource import RESOURCE as EMAILS
 from userservice.jobs.resource import RESOURCE as JOBS
+from userservice.keys.resource import RESOURCE as KEYS
 from userservice.operators.resource import RESOURCE as OPERATORS
 from userservice.passwords.resource import RESOURCE as PASSWORDS
 from userservice.privacy.resource import RESOURCE as PRIVACY
+from userservice.scopes import MEANINGS
 from userservice.sessions.resource import RESOURCE as SESSIONS
 from userservice.standing.resource import RESOURCE as STANDING
 from userservice.tokens.errors import oauth_members
 from userservice.tokens.resource import RESOURCE as TOKENS
 from userservice.tokens.routes import blueprint as tokens
+from userservice.trail.resource import RESOURCE as TRAIL
 from userservice.users.resource import RESOURCE as USERS
 
 # A resource stands below those that its rows refer to: a cleanup begins at the end.
@@ -28,12 +32,15 @@ RESOURCES = (
     JOBS,
     Resource(name="outbox", tables=upkeep.TABLES),
     TOKENS,
+    DISCOVERY,
     SESSIONS,
     EMAILS,
     STANDING,
     PRIVACY,
     PASSWORDS,
+    KEYS,
     OPERATORS,
+    TRAIL,
     Resource(name="idempotency", tables=idempotency.TABLES),
     Resource(name="health", blueprint=health.blueprint, tags=health.TAGS),
     Resource(name="metrics", blueprint=metrics.blueprint),
@@ -54,6 +61,7 @@ API = Api(
     contact=f"The operators of {SERVICE_NAME}",
     tags=merge(each.tags for each in RESOURCES),
     token_path=f"{tokens.url_prefix}/token",
+    scopes=MEANINGS,
 )
 # Prefix of a path -> function that returns further members of the problem documents below it.
 PROBLEM_MEMBERS = {f"{tokens.url_prefix}/": oauth_members}

@@ -18,6 +18,7 @@ from chassis.settings.kinds import (
     seconds,
     url,
 )
+from chassis.settings.token_keys import TokenKeySettings
 from chassis.settings.variables import setting
 
 
@@ -115,6 +116,17 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """API keys."""
+
+    key_cache_seconds: float = setting(
+        5.0,
+        seconds(0, 60),
+        "How long a process remembers an API key, also one that was revoked; 0: not at all.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferSettings:
     """Imports and exports."""
 
@@ -123,6 +135,16 @@ class TransferSettings:
     )
     transfers: int = setting(
         2, integer(1, 256), "Imports and exports that each web process transfers at a time."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrailSettings:
+    """The audit trail."""
+
+    # Not 0, which one would take for no end, another for no trail.
+    audit_days: int = setting(
+        365, integer(1, 36_500), "Age in days from which a cleanup removes rows of the audit trail."
     )
 
 
@@ -196,7 +218,15 @@ class MailSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceSettings(AccountSettings, LinkSettings, TransferSettings, MailSettings):
+class ServiceSettings(
+    AccountSettings,
+    TokenKeySettings,
+    KeySettings,
+    LinkSettings,
+    TransferSettings,
+    TrailSettings,
+    MailSettings,
+):
     """All settings that belong to resources; a new class of them is added to the bases."""
 
     def contradictions(self) -> dict[str, bool]:
@@ -205,10 +235,11 @@ class ServiceSettings(AccountSettings, LinkSettings, TransferSettings, MailSetti
             "REFRESH_TOKEN_SECONDS must be longer than ACCESS_TOKEN_SECONDS": (
                 self.refresh_token_seconds <= self.access_token_seconds
             ),
+            **self.signing_contradictions(),
             **self.link_contradictions(),
             **self.mail_contradictions(),
         }
 
     def refusals(self) -> dict[str, bool]:
         """Return sentence -> whether it is broken, for settings that production must not have."""
-        return self.link_refusals() | self.mail_refusals()
+        return self.signing_refusals() | self.link_refusals() | self.mail_refusals()

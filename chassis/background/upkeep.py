@@ -10,11 +10,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Text, cast, delete, func, or_, select, update
 
 from chassis.background.outbox import PATIENCE, MessageStatus, messages
+from chassis.storage import audit
 from chassis.storage.clock import database_time
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import first_id
 from chassis.storage.tables import Purge, Tables
 
+REQUEUED = "messages.requeued"
 SETTLED = (MessageStatus.SENT, MessageStatus.SKIPPED)
 
 
@@ -37,13 +39,20 @@ def find_message(connection: Connection, message_id: UUID) -> dict[str, Any] | N
 def requeue(
     connection: Connection, ids: Collection[UUID] | None, *, now: datetime | None = None
 ) -> int:
-    """Queue abandoned messages, all or some, for another day; return their number."""
+    """Queue abandoned messages, all or some, for another day; return their number.
+
+    The audit trail has a row about it, in the caller's transaction.
+    """
     statement = update(messages).where(messages.c.status == MessageStatus.ABANDONED)
     if ids is not None:
         statement = statement.where(messages.c.id.in_(ids))
     times = {"due_at": database_time(now=now), "expires_at": database_time(PATIENCE, now=now)}
     anew = statement.values(status=MessageStatus.QUEUED, attempts=0, last_error=None, **times)
-    return connection.execute(anew).rowcount
+    number = connection.execute(anew).rowcount
+    if number:
+        target = next(iter(ids)) if ids is not None and len(ids) == 1 else None
+        audit.record(connection, REQUEUED, target)
+    return number
 
 
 def list_about(connection: Connection, subject_id: UUID) -> Sequence[dict[str, Any]]:

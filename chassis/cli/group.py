@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import click
 
+from chassis.actor import OPERATOR, acting
 from chassis.backing_services import BackingServices
 from chassis.cli.streams import require_output
 from chassis.errors import AppError
@@ -20,7 +21,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 class Operator(Protocol):
-    """Holds the attached resources that commands work with."""
+    """Holds the settings and the attached resources that commands work with."""
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the process, which a command takes for those that it knows."""
 
     @property
     def services(self) -> BackingServices:
@@ -53,10 +58,11 @@ class AdminGroup(click.Group):
         self.open_operator = open_operator
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
+        """Run a command; the audit trail names an operator for its deeds."""
         require_output()
         try:
-            return super().invoke(ctx)
+            with acting(OPERATOR):
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise  # click handles them; a broken pipe: the output's reader has gone
         except KeyboardInterrupt:

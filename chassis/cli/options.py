@@ -64,6 +64,17 @@ def require_sure(question: str, *, is_sure: bool) -> None:
         raise click.ClickException("Nothing was done")
 
 
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the settings of the process, and open nothing."""
+
+    @wraps(command)
+    @click.pass_context
+    def run(ctx: click.Context, /, **options: Any) -> None:
+        ctx.invoke(command, operator_of(ctx).settings, **options)
+
+    return run
+
+
 def with_services(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the attached resources; the environment is read now, so --help needs none."""
 

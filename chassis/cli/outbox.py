@@ -82,7 +82,7 @@ def requeue(
     if bool(ids) == is_all:
         raise click.UsageError("Give the ids of messages, or --all")
     migrations.require_current(services.database)
-    with services.database.connection() as connection:
+    with services.database.transaction() as connection:
         number = upkeep.requeue(connection, None if is_all else ids)
     click.echo(json.dumps({"requeued": number}) if is_json else f"Requeued {number} messages")
     if ids and number < len(set(ids)):

@@ -41,15 +41,19 @@ def written_whole(
 
 
 @contextmanager
-def written_secretly(path: Path) -> Iterator[BinaryIO]:
+def written_secretly(path: Path, *, holding: str) -> Iterator[BinaryIO]:
     """Do as `written_whole`, for secrets: only the owner may read the file, from its first byte.
+
+    Args:
+        path: The file; - is standard output.
+        holding: The secrets, for the refusal.
 
     Raises:
         click.UsageError: the file is a terminal, which would show them.
     """
     with written_whole(path, keeps_mode=False) as file:
         if file.isatty():
-            raise click.UsageError("The output holds password hashes: write it into a file")
+            raise click.UsageError(f"The output holds {holding}: write it into a file")
         yield file
 
 
@@ -72,7 +76,7 @@ def _replacing(path: Path, mode: int, *, keeps_mode: bool) -> Iterator[BinaryIO]
         partial_file.unlink(missing_ok=True)
 
 
-def progress(label: str, length: int | None) -> Any:
+def progress(label: str, length: int) -> Any:
     """Show progress on a terminal, and nothing elsewhere."""
     return click.progressbar(
         length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 
 from flask import g, request
 
-from chassis.errors import Forbidden, InvalidToken, Unauthenticated
+from chassis.actor import ENVIRONMENT_KEY, ActorKind, act_as
+from chassis.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
-from chassis.signatures import AccessClaims, AccessTokens
+from chassis.signatures import AccessClaims
 from chassis.telemetry.log_fields import add_log_fields
+
+if TYPE_CHECKING:
+    from chassis.access_tokens import AccessTokens  # its library takes 70 ms: for web alone
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -28,41 +32,88 @@ class Guard(StrEnum):
     USER = "users, for themselves"
     SELF = "the user whom the path names, and nobody for that user"
     OWNER = "the user whose thing it is, and administrators"
-    ADMINISTRATOR = "administrators: superusers, and services with the API key"
+    ADMINISTRATOR = "administrators: superusers, and services whose key has the route's scope"
     SUPERUSER = "superusers, and no service"
+    SERVICE = "services whose key has the route's scope, and no user"
+
+
+# Guards that let services in, with a key that has the route's scope.
+SCOPED = frozenset({Guard.REGISTRAR, Guard.OWNER, Guard.ADMINISTRATOR, Guard.SERVICE})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The callers of a route, as it names them above its view.
+
+    Attributes:
+        guard: The callers.
+        scope: The scope that an API key needs; None where no key is of use.
+        parts: Part of the route's work -> the scope that it needs beside that one.
+
+    Raises:
+        ValueError: the guard needs a scope, or does not go with one.
+    """
+
+    guard: Guard
+    scope: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.guard in SCOPED) != (self.scope is not None):
+            needs = "needs a" if self.guard in SCOPED else "goes with no"
+            raise ValueError(f"{self.guard.name} {needs} scope")
+
+    def scope_of(self, part: str | None) -> str | None:
+        """Return the scope of a part; None: of the route."""
+        return self.scope if part is None else self.parts[part]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller: a user, or a service with the API key when `user_id` is None."""
+    """The caller: a user, or a service with an API key when `user_id` is None."""
 
     user_id: UUID | None
     is_administrator: bool
+    """Whether it may do everything: a superuser, or a service with the key of the environment."""
     session_id: UUID | None = None
     """The log-in whose token the request carries, if it names one."""
+    key_id: str | None = None
+    """The id of the API key; None for users."""
+    scopes: frozenset[str] = frozenset()
+    """The scopes of the API key, if it does not have all."""
 
     @property
     def name(self) -> str:
-        """A stable name, for scopes."""
-        return str(self.user_id) if self.user_id is not None else "service"
+        """A stable name, for scopes of idempotency keys."""
+        if self.user_id is not None:
+            return str(self.user_id)
+        # Answers that were stored before there were several keys keep their scope.
+        return "service" if self.key_id == ENVIRONMENT_KEY else f"key:{self.key_id}"
+
+    def may(self, scope: str | None) -> bool:
+        """Tell whether the caller has the rights of a scope, over things of others."""
+        return self.is_administrator or scope in self.scopes
 
 
-SERVICE = Principal(user_id=None, is_administrator=True)
+SERVICE = Principal(user_id=None, is_administrator=True, key_id=ENVIRONMENT_KEY)
 
 
 # Looks the subject of a token up; None without such a live user, or when the log-in has ended.
 FindPrincipal = Callable[[AccessClaims], Principal | None]
+# Looks an API key up; None when it is unknown, has expired or was revoked.
+FindKey = Callable[[str], Principal | None]
 # Takes a path's parameters; returns the owner of the thing that they name, None without a thing.
 FindOwner = Callable[..., UUID | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticator:
-    """Turns credentials into a principal. A resource, which knows users, hands the lookup in."""
+    """Turns credentials into a principal. Resources, which know users and keys, look them up."""
 
     api_key: str
     access_tokens: AccessTokens
     find_principal: FindPrincipal
+    find_key: FindKey
     is_registration_open: bool
 
     def authenticate(self) -> Principal | None:
@@ -73,11 +124,17 @@ class Authenticator:
         """
         api_key = request.headers.get("X-API-Key")
         if api_key is not None:
-            if not same_secret(api_key, self.api_key):
-                raise Unauthenticated
-            return SERVICE
+            return self._service(api_key)
         authorization = request.headers.get("Authorization")
         return None if authorization is None else self._bearer(authorization)
+
+    def _service(self, api_key: str) -> Principal:
+        if same_secret(api_key, self.api_key):
+            return SERVICE
+        principal = self.find_key(api_key)
+        if principal is None:
+            raise Unauthenticated
+        return principal
 
     def _bearer(self, authorization: str) -> Principal:
         scheme, _, token = authorization.partition(" ")
@@ -95,7 +152,13 @@ def owner_in_path(user_id: UUID | None = None, **_others: Any) -> UUID | None:
     return user_id
 
 
-def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable[[View], View]:
+def requires(
+    guard: Guard,
+    scope: str | None = None,
+    *,
+    parts: Mapping[str, str] | None = None,
+    find_owner: FindOwner = owner_in_path,
+) -> Callable[[View], View]:
     """Let in only the callers that `guard` names.
 
     A caller gets 401 without valid credentials, and 403 when valid ones do not suffice. A user
@@ -103,17 +166,24 @@ def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable
 
     Args:
         guard: The callers to let in.
+        scope: The scope that an API key needs; None where no service is let in.
+        parts: Part of the work -> the scope that it needs in addition: the view says
+            `require_part` before it does that part.
         find_owner: For OWNER and SELF: returns the thing's owner; for OWNER it is not called for
             administrators.
+
+    Raises:
+        ValueError: the guard needs a scope, or does not go with one.
     """
+    access = Access(guard, scope, parts or {})
 
     def mark(view: View) -> View:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _check(guard, find_owner, kwargs)
+            _check(access, find_owner, kwargs)
             return view(*args, **kwargs)
 
-        guarded.__dict__["guard"] = guard
+        guarded.__dict__["access"] = access
         return cast("View", guarded)
 
     return mark
@@ -121,13 +191,19 @@ def requires(guard: Guard, *, find_owner: FindOwner = owner_in_path) -> Callable
 
 def public(view: View) -> View:
     """Let everyone in, without a look at credentials."""
-    view.__dict__["guard"] = Guard.PUBLIC
+    view.__dict__["access"] = Access(Guard.PUBLIC)
     return view
 
 
+def access_of(view: Callable[..., Any]) -> Access | None:
+    """Return a view's callers; None when it names none, which a test forbids."""
+    return view.__dict__.get("access")
+
+
 def guard_of(view: Callable[..., Any]) -> Guard | None:
-    """Return a view's guard; None when it has none, which a test forbids."""
-    return view.__dict__.get("guard")
+    """Return a view's guard; None when it has none."""
+    access = access_of(view)
+    return access.guard if access is not None else None
 
 
 def principal() -> Principal | None:
@@ -136,10 +212,24 @@ def principal() -> Principal | None:
     return found
 
 
-def is_administrator() -> bool:
-    """Tell whether the caller of the guarded view is an administrator."""
-    caller = principal()
-    return caller is not None and caller.is_administrator
+def is_privileged(part: str | None = None) -> bool:
+    """Tell whether the caller has the rights of the guarded view's scope, over things of others.
+
+    With `part`, whether it has those of that part's scope.
+    """
+    caller, access = principal(), _access()
+    return caller is not None and access is not None and caller.may(access.scope_of(part))
+
+
+def require_part(part: str) -> None:
+    """Require the scope of a part of the guarded view's work.
+
+    Raises:
+        Forbidden: the caller does not have it.
+    """
+    caller, access = principal(), _access()
+    if caller is None or access is None or not caller.may(access.scope_of(part)):
+        raise _refusal(caller, access.scope_of(part) if access is not None else None)
 
 
 def caller_id() -> UUID:
@@ -154,11 +244,17 @@ def caller_id() -> UUID:
     return caller.user_id
 
 
-def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -> None:
+def _access() -> Access | None:
+    found: Access | None = g.get("access")
+    return found
+
+
+def _check(access: Access, find_owner: FindOwner, parameters: Mapping[str, Any]) -> None:
     authenticator = web_context().authenticator
+    guard, g.access = access.guard, access
     caller = g.principal = authenticator.authenticate()
-    if caller is not None and caller.user_id is not None:
-        add_log_fields(user_id=str(caller.user_id))
+    if caller is not None:
+        _name(caller)
     if guard is Guard.REGISTRAR and authenticator.is_registration_open:
         return
     if caller is None:
@@ -167,14 +263,33 @@ def _check(guard: Guard, find_owner: FindOwner, parameters: Mapping[str, Any]) -
         is_allowed = caller.user_id is not None
     elif guard is Guard.SUPERUSER:
         is_allowed = caller.is_administrator and caller.user_id is not None
+    elif guard is Guard.SERVICE:
+        is_allowed = caller.user_id is None and caller.may(access.scope)
     elif guard is Guard.SELF:
         is_allowed = _is_owner(caller, find_owner(**parameters))
     else:
-        is_allowed = caller.is_administrator or (
+        is_allowed = caller.may(access.scope) or (
             guard is Guard.OWNER and _is_owner(caller, find_owner(**parameters))
         )
     if not is_allowed:
-        raise Forbidden
+        raise _refusal(caller, access.scope)
+
+
+def _refusal(caller: Principal | None, scope: str | None) -> Forbidden:
+    """Return the refusal of a caller; only a key could have got the scope, and learns its name."""
+    if caller is None or caller.key_id is None or scope is None:
+        return Forbidden()
+    return InsufficientScope(scope)
+
+
+def _name(caller: Principal) -> None:
+    """Name the caller in log lines, and in the audit trail."""
+    if caller.user_id is not None:
+        add_log_fields(user_id=str(caller.user_id))
+        act_as(ActorKind.USER, caller.user_id)
+    elif caller.key_id is not None:
+        add_log_fields(key_id=caller.key_id)
+        act_as(ActorKind.KEY, caller.key_id)
 
 
 def _is_owner(caller: Principal, owner_id: UUID | None) -> bool:

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from chassis.actor import CALLER, acting
 from chassis.http.admission import EXEMPT
 from chassis.http.auth import public
 from chassis.http.headers import id_of
@@ -58,7 +59,8 @@ def layer(app: Flask) -> WSGIApplication:
         token = log_fields.set({"request_id": id_of(environ)})
         active.inc()
         try:
-            return answer(environ, begin)
+            with acting(CALLER):
+                return answer(environ, begin)
         finally:
             active.dec()
             log_fields.reset(token)

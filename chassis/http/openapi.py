@@ -11,10 +11,12 @@ from flask import Flask
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from chassis.http.auth import Guard, guard_of
+from chassis.http.auth import Access, Guard, access_of
 from chassis.http.context import context_of
+from chassis.http.management import is_managed
 from chassis.http.openapi_headers import HEADERS
 from chassis.http.openapi_operation import REF, describe
+from chassis.http.openapi_security import security, security_schemes
 from chassis.http.operation import Operation, operation_of
 from chassis.schemas import Schema
 
@@ -28,12 +30,14 @@ class Api:
         contact: Whom to ask about it.
         tags: Group of operations -> a sentence about it.
         token_path: The path that grants and renews access tokens (OAuth 2).
+        scopes: Scope of API keys -> its meaning.
     """
 
     description: str
     contact: str
     tags: Mapping[str, str]
     token_path: str
+    scopes: Mapping[str, str]
 
 
 def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
@@ -59,30 +63,33 @@ def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
         "components": {
             "schemas": _schemas(app),
             "headers": HEADERS,
-            "securitySchemes": _security_schemes(prefix + context.api.token_path),
+            "securitySchemes": security_schemes(
+                prefix + context.api.token_path, context.api.scopes
+            ),
         },
     }
 
 
 def _described(app: Flask) -> Iterator[tuple[Rule, Callable[..., Any], Operation]]:
-    """Yield the routes that have a description, each with its view and that description."""
+    """Yield the routes of the API that have a description, each with its view and description."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)
-        if operation is not None:
+        if operation is not None and not is_managed(app, rule.rule):
             yield rule, view, operation
 
 
 def _paths(app: Flask) -> dict[str, dict[str, Any]]:
     paths: dict[str, dict[str, Any]] = {}
-    security = _security(app)
+    is_open = context_of(app).authenticator.is_registration_open
     for rule, view, operation in _described(app):
         path = paths.setdefault(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), {})
-        described = describe(rule, view, operation)
+        credentials = security(
+            access_of(view) or Access(Guard.PUBLIC), is_registration_open=is_open
+        )
+        described = describe(rule, view, operation) | {"security": credentials}
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            path[method.lower()] = described | {
-                "security": security[guard_of(view) or Guard.PUBLIC]
-            }
+            path[method.lower()] = described
     return paths
 
 
@@ -96,27 +103,3 @@ def _schemas(app: Flask) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
-
-
-def _security(app: Flask) -> dict[Guard, list[dict[str, list[str]]]]:
-    """Return guard -> the credentials, any of which is enough; an empty one is none."""
-    key: dict[str, list[str]] = {"apiKey": []}
-    bearer: dict[str, list[str]] = {"oauth2": []}
-    is_open = context_of(app).authenticator.is_registration_open
-    return {
-        Guard.PUBLIC: [],
-        Guard.REGISTRAR: [{}, key, bearer] if is_open else [key, bearer],
-        Guard.USER: [bearer],
-        Guard.SELF: [bearer],
-        Guard.OWNER: [key, bearer],
-        Guard.ADMINISTRATOR: [key, bearer],
-        Guard.SUPERUSER: [bearer],
-    }
-
-
-def _security_schemes(token_path: str) -> dict[str, Any]:
-    flow = {"tokenUrl": token_path, "refreshUrl": token_path, "scopes": {}}
-    return {
-        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-        "oauth2": {"type": "oauth2", "flows": {"password": flow}},
-    }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from flask import request
 
 from chassis.errors import TooManyRequests
-from chassis.http.auth import principal
+from chassis.http.auth import is_privileged, principal
 from chassis.http.context import web_context
 from chassis.once import once_property
 from chassis.security import fingerprint
@@ -123,7 +123,7 @@ class RateLimiter:
 
 
 def limit(name: str) -> Callable[[View], View]:
-    """Limit how often a client may call a route; administrators are not limited."""
+    """Limit how often a client may call a route; who has the rights of its scope is exempt."""
 
     def mark(view: View) -> View:
         @wraps(view)
@@ -211,8 +211,7 @@ def client_network() -> str:
 
 
 def _apply(name: str, make_key: Callable[[], str]) -> None:
-    caller = principal()
-    if caller is None or not caller.is_administrator:
+    if not is_privileged():
         _count(name, make_key())
 
 

@@ -149,6 +149,16 @@ class DatabaseManager:
         with outages, self._transactions.begin() as connection:
             yield connection
 
+    def one_statement(self) -> AbstractContextManager[Connection]:
+        """Return a connection for work that is one statement on PostgreSQL, and several on SQLite.
+
+        They take effect together, or not at all.
+
+        Raises:
+            Unavailable: as for `transaction`.
+        """
+        return self.transaction() if self.is_sqlite else self.connection()
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Yield a connection on which all reads see one moment, and large results are streamed.
@@ -199,7 +209,7 @@ class DatabaseManager:
             limit: Largest size of a batch.
         """
         while True:
-            with self.connection() as connection:
+            with self.transaction() as connection:
                 purged = purge_batch(connection, limit)
             yield purged
             if purged < limit:

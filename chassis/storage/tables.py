@@ -28,10 +28,15 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Counts and removes the rows of a table that are no longer needed."""
+    """Counts and removes the rows of a table that are no longer needed.
+
+    `days_setting` names the setting with the age of rows that have one of their own; else it is
+    that of the operator, as all of them have it.
+    """
 
     count: Count
     run: Run
+    days_setting: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,18 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import deployment
 from admin import AdminCommands, cli
 from chassis.cli import checks
+from chassis.settings.signing_keys import load_key
 from config import AppConfig, Environment
 from tests.support import kustomize, processes
 from tests.support.kustomize import find
 from tests.support.ports import HOST, free_port
 from tests.support.processes import ROOT
+from tests.support.signing import ec_key, signing
 
 SECRET = "s" * 32
 SOUND = AppConfig(
@@ -37,6 +40,10 @@ FAULTS = {
     "environment": DEVELOPMENT,
     "default_secret": replace(DEVELOPMENT, jwt_secret="dev-secret-change-me"),
     "short_secret": replace(DEVELOPMENT, jwt_secret="s" * 31),
+    "equal_keys": replace(SOUND, **signing(token_signing_key_next=ec_key())),
+    "plain_issuer": replace(DEVELOPMENT, token_issuer="http://id.example.com"),
+    "long_tokens": replace(SOUND, **signing(access_token_seconds=3601)),
+    "secret_holds": replace(SOUND, **signing(token_signing_key_previous="HS256")),
     "no_api_key": replace(DEVELOPMENT, api_key=""),
     "sqlite": replace(DEVELOPMENT, database_url="sqlite:///absent/app.db"),
     "debug": replace(DEVELOPMENT, debug=True),
@@ -52,7 +59,7 @@ FAULTS = {
 }
 NOTES = {
     *("limits_by_process", "open_registration", "unverified_addresses"),
-    *("plain_email", "no_email"),
+    *("plain_email", "no_email", "secret_holds"),
 }
 
 
@@ -81,6 +88,22 @@ def test_each_short_secret_is_noticed():
         replace(DEVELOPMENT, jwt_secret_previous="short"),
     ):
         assert "short_secret" in missing(config)
+
+
+@pytest.mark.parametrize("name", ["token_signing_key_next", "token_signing_key_previous"])
+def test_a_key_that_is_given_twice_is_noticed_however_it_is_written(name):
+    key = load_key(ec_key())
+    again = key.private.private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    ).decode()
+
+    assert missing(replace(SOUND, **signing(**{name: again}))).keys() == {"equal_keys"}
+    assert missing(replace(SOUND, **signing(**{name: ec_key(1)}))) == {}
+
+
+def test_tokens_that_others_verify_hold_for_an_hour_at_most():
+    assert missing(replace(SOUND, **signing(access_token_seconds=3600))) == {}
+    assert missing(replace(SOUND, access_token_seconds=3601)) == {}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o644])

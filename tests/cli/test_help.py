@@ -34,7 +34,7 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("path", [(), ("jobs",), ("outbox",), *ALL], ids=" ".join)
+@pytest.mark.parametrize("path", [(), ("jobs",), ("keys",), ("outbox",), *ALL], ids=" ".join)
 def test_each_command_has_a_short_way_to_ask_for_help(path):
     short, long = (CliRunner().invoke(cli, [*path, option]) for option in ("-h", "--help"))
 

@@ -41,6 +41,12 @@ EDITS = (
     ),
     Edit("userservice/resources.py", "    USERS,\n", "    USERS,\n    TEAMS,\n"),
     Edit(
+        "userservice/scopes.py",
+        '    USERS_READ = "users:read", "read and list users"\n',
+        '    TEAMS_READ = "teams:read", "read all teams"\n'
+        '    USERS_READ = "users:read", "read and list users"\n',
+    ),
+    Edit(
         "pyproject.toml",
         '    "jobs",\n',
         '    "teams",\n    "jobs",\n',

@@ -36,14 +36,15 @@ def extended(tmp_path_factory):
 
 
 def test_the_handwritten_lines_outside_of_the_new_folder_are_few():
-    assert len({each.file for each in steps.EDITS}) <= 3
-    assert sum(each.lines for each in steps.EDITS) <= 4
+    assert len({each.file for each in steps.EDITS}) <= 4
+    assert sum(each.lines for each in steps.EDITS) <= 5
 
 
 def test_nothing_else_was_touched_but_by_the_tools(extended):
     changed = {line[3:] for line in git(extended, "status", "--porcelain").splitlines()}
     latest = len([*(ROOT / "migrations" / "versions").glob("[0-9]*.py")])
     written = {
+        "docs/access.md",
         "docs/errors.md",
         "docs/rooms.svg",
         f"migrations/versions/{latest + 1:04}_add_teams.py",

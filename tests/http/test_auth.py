@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sqlalchemy import update
 
 from app import make_token_issuer
+from chassis.access_tokens import AccessTokens, _key_id
 from chassis.errors import Unauthenticated
 from chassis.http.auth import Guard, requires
 from chassis.security import same_secret
-from chassis.signatures import AccessTokens, _key_id
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import ADA, bearer_of, make_user
 from userservice.users import service
@@ -64,13 +64,23 @@ MATRIX = {
     ("DELETE", "/users/{id}?erase=now"): (401, 401, 204, 403, 403, 204, 401),
     ("PUT", "/users/{id}/password"): (401, 401, 403, 400, 403, 403, 401),
     ("POST", "/users/{id}/recovery"): (401, 401, 202, 403, 403, 202, 401),
+    ("GET", "/audit"): (401, 401, 200, 403, 403, 200, 401),
+    ("HEAD", "/audit"): (401, 401, 200, 403, 403, 200, 401),
+    ("POST", "/api-keys"): (401, 401, 415, 403, 403, 415, 401),
+    ("GET", "/api-keys"): (401, 401, 200, 403, 403, 200, 401),
+    ("HEAD", "/api-keys"): (401, 401, 200, 403, 403, 200, 401),
+    ("DELETE", "/api-keys/{key}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("DELETE", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/metrics"): (200,) * 7,
     ("POST", "/auth/token"): (400,) * 7,
     ("POST", "/auth/revoke"): (400,) * 7,
+    ("POST", "/auth/introspect"): (401, 401, 400, 403, 403, 403, 401),
     ("POST", "/auth/password/forgot"): (415,) * 7,
     ("POST", "/auth/password/reset"): (415,) * 7,
+    ("GET", "/.well-known/jwks.json"): (404,) * 7,
+    ("GET", "/.well-known/openid-configuration"): (404,) * 7,
+    ("GET", "/.well-known/oauth-authorization-server"): (404,) * 7,
     ("GET", "/health"): (200,) * 7,
     ("GET", "/ready"): (200,) * 7,
     ("GET", "/version"): (200,) * 7,
@@ -155,7 +165,9 @@ def forge(config, issuer, user):
 
 def call(client, method, path, headers, user):
     body = BODIES.get(method) if path.startswith("/users") else None
-    return client.open(path.format(id=user.id), method=method, headers=headers, json=body)
+    return client.open(
+        path.format(id=user.id, key=user.id.hex), method=method, headers=headers, json=body
+    )
 
 
 def bearer(token):
@@ -187,7 +199,7 @@ def test_registration_can_be_left_to_administrators(config, services, credential
 
 def test_the_table_leaves_no_route_out(app):
     routes = {
-        (method, re.sub("<uuid:[a-z_]+>", "{id}", rule.rule))
+        (method, re.sub("<hex:key_id>", "{key}", re.sub("<uuid:[a-z_]+>", "{id}", rule.rule)))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"OPTIONS", "HEAD"}
     }
@@ -485,7 +497,7 @@ def test_members_that_cannot_be_changed_are_refused_in_a_patch(
 
 
 def test_a_route_for_owners_that_names_no_user_lets_none_in(app, client, credentials):
-    app.add_url_rule("/forgotten", view_func=requires(Guard.OWNER)(lambda: "in"))
+    app.add_url_rule("/forgotten", view_func=requires(Guard.OWNER, "things:read")(lambda: "in"))
 
     statuses = {
         caller: client.get("/forgotten", headers=credentials[caller]).status_code

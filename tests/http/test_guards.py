@@ -78,7 +78,7 @@ def test_a_guard_shows_through_the_decorators_above_it():
 def test_a_guard_is_looked_at_before_anything_else(app, client):
     """Nothing of the request has been read when a caller is refused."""
     asked = []
-    guarded = requires(Guard.ADMINISTRATOR)(lambda: asked.append("view"))
+    guarded = requires(Guard.ADMINISTRATOR, "things:read")(lambda: asked.append("view"))
     app.add_url_rule("/guarded", view_func=guarded)
 
     response = client.get("/guarded")
@@ -92,7 +92,9 @@ def test_a_thing_is_for_the_user_whose_it_is_and_for_administrators(
 ):
     user, other = make_user(database), make_user(database, email="other@example.com")
     owners = {"own": user.id, "others": other.id, "nobodys": None}
-    guarded = requires(Guard.OWNER, find_owner=lambda name: owners[name])(lambda name: name)
+    guarded = requires(Guard.OWNER, "things:read", find_owner=lambda name: owners[name])(
+        lambda name: name
+    )
     app.add_url_rule("/things/<name>", view_func=guarded)
     bearer = bearer_of(database, config, user)
 

@@ -26,6 +26,7 @@ from tests.conftest import API_KEY, make_app
 from tests.support import processes
 from tests.support.factories import make_user
 from tests.support.routes import UNDESCRIBED
+from userservice.scopes import MEANINGS
 
 # The format "email" allows more than the library accepts, such as reserved domains.
 WORD = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True)
@@ -104,8 +105,8 @@ def test_every_route_of_the_api_is_described(app, client):
 def test_the_description_names_who_may_call_what(client):
     paths = client.get("/openapi.json").json["paths"]
 
-    assert paths["/users"]["post"]["security"] == [{}, {"apiKey": []}, {"oauth2": []}]
-    assert paths["/users"]["get"]["security"] == [{"apiKey": []}, {"oauth2": []}]
+    assert paths["/users"]["post"]["security"] == [{}, {"apiKey": ["users:write"]}, {"oauth2": []}]
+    assert paths["/users"]["get"]["security"] == [{"apiKey": ["users:read"]}, {"oauth2": []}]
     assert paths["/users/me"]["get"]["security"] == [{"oauth2": []}]
     assert paths["/auth/token"]["post"]["security"] == []
     assert "401" not in paths["/auth/token"]["post"]["responses"]
@@ -117,7 +118,23 @@ def test_who_may_register_is_described_as_it_is_configured(config, services):
 
     paths = closed.get("/openapi.json").json["paths"]
 
-    assert paths["/users"]["post"]["security"] == [{"apiKey": []}, {"oauth2": []}]
+    assert paths["/users"]["post"]["security"] == [{"apiKey": ["users:write"]}, {"oauth2": []}]
+
+
+def test_the_scopes_of_api_keys_are_described(client):
+    description = client.get("/openapi.json").json
+
+    scheme = description["components"]["securitySchemes"]["apiKey"]["description"]
+    change = description["paths"]["/users/{user_id}"]["patch"]["description"]
+    assert all(f"- `{name}`: {meaning}" in scheme for name, meaning in MEANINGS.items())
+    assert change.endswith(
+        "An API key needs the scope `users:write`, for `email` also `users:admin`."
+    )
+    for path in description["paths"].values():
+        for operation in path.values():
+            keys = [each["apiKey"] for each in operation["security"] if "apiKey" in each]
+            assert ("An API key needs" in operation["description"]) == bool(keys)
+            assert all(scope in MEANINGS for scopes in keys for scope in scopes)
 
 
 def test_every_group_of_operations_is_described(client):

@@ -12,12 +12,14 @@ from sqlalchemy import Table
 
 from chassis.background.outbox import messages
 from chassis.schemas import Schema
+from chassis.storage.audit import events
 from chassis.storage.idempotency import keys
+from tests.support.deeds import store
 from tests.support.factories import bearer_of, make_user
 from userservice.logins.queries import tokens
 from userservice.passwords.recovery import ask_for_recovery
 from userservice.privacy.queries import WITHHELD
-from userservice.privacy.schemas import AnswerRead, LogInRead, MessageRead, PersonRead
+from userservice.privacy.schemas import AnswerRead, DeedRead, LogInRead, MessageRead, PersonRead
 from userservice.standing.service import set_roles, suspend
 from userservice.users.queries import users
 from userservice.users.service import delete_user
@@ -31,12 +33,14 @@ LEFT_OUT: dict[Table, Collection[str]] = {
     tokens: {"token_hash", "salt", "spent_at", "family_id", "user_id"},
     keys: {"id", "request_hash", "subject_id"},
     messages: set(),
+    events: {"id", "actor_id", "target", "request_id", "trace_id"},
 }
 SHOWN: dict[Table, type[Schema]] = {
     users: PersonRead,
     tokens: LogInRead,
     keys: AnswerRead,
     messages: MessageRead,
+    events: DeedRead,
 }
 
 
@@ -110,6 +114,34 @@ def test_nothing_of_others_is_in_it(service_client, database):
 
     assert str(other.id) not in text
     assert other.email not in text
+
+
+def test_deeds_are_told_without_the_ids_of_others(service_client, database):
+    user, other = make_user(database), make_user(database)
+    store(database, actor_id=str(other.id), target=str(user.id), action="user.suspended")
+    store(database, actor_id=str(user.id), target=str(other.id), action="user.deleted")
+    store(database, actor_id=str(other.id), target=str(other.id), action="user.erased")
+
+    answer = export(service_client, user.id)
+
+    told = {each["action"]: each for each in answer.json["deeds"]}
+    suspended, deleted = told["user.suspended"], told["user.deleted"]
+    assert (suspended["is_actor"], suspended["is_target"]) == (False, True)
+    assert (deleted["is_actor"], deleted["is_target"]) == (True, False)
+    assert suspended["changed"] == ["name"]
+    assert "user.erased" not in told
+    assert str(other.id) not in answer.text
+
+
+def test_of_many_deeds_the_newest_are_told(service_client, database, monkeypatch):
+    monkeypatch.setattr("userservice.privacy.service.SHOWN_DEEDS", 2)
+    user = make_user(database)
+    for action in ("user.promoted", "user.demoted", "user.changed"):
+        store(database, target=str(user.id), action=action)
+
+    told = export(service_client, user.id).json["deeds"]
+
+    assert [each["action"] for each in told] == ["user.changed", "user.demoted"]
 
 
 def test_of_a_deleted_user_nothing_is_found(service_client, database):

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, insert, update
 
 from app import make_token_issuer
+from chassis.signatures import AccessClaims
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from tests.conftest import API_KEY, make_app
@@ -233,8 +234,8 @@ def explain(database, user, family_id, how):
         seen.append((statement, parameters))
 
     with database.connection() as connection:
-        found = credentials_queries.find_is_superuser(connection, user.id, session_id=family_id)
-        assert found is False
+        claims = AccessClaims(user.id, family_id, datetime.now(UTC))
+        assert credentials_queries.find_is_superuser(connection, claims) is False
         statement, parameters = seen[-1]
         return connection.exec_driver_sql(f"{how} {statement}", parameters).all()
 

@@ -346,9 +346,15 @@ def test_a_user_who_is_not_there_is_neither_suspended_nor_reinstated(database, u
 
 
 @pytest.mark.parametrize(
-    "body", [{"reason": ""}, {"reason": "x" * 201}, {"reason": "a\nb"}, {"reason": 1}, {"why": "x"}]
+    "body",
+    [
+        *({"reason": reason} for reason in ("", "x" * 201, "a\nb", 1, "   ", "\u00a0", "\u200b")),
+        {"why": "x"},
+    ],
 )
-def test_a_reason_is_one_line_of_at_most_200_characters(service_client, user, body):
+def test_a_reason_is_one_line_of_at_most_200_characters_that_can_be_seen(
+    service_client, user, body
+):
     response = service_client.put(f"/users/{user.id}/suspension", json=body)
 
     assert response.status_code == 400

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from chassis.background import outbox
 from chassis.errors import Unavailable
+from chassis.signatures import AccessClaims
 from chassis.storage import idempotency
 from chassis.storage.columns import UtcDateTime
 from chassis.storage.database import DatabaseManager
@@ -122,22 +123,25 @@ def test_users_are_read_the_same_on_both_kinds_of_connection(database):
         for read in (
             lambda on, key=user_id: queries.find_user(on, key),
             lambda on, key=user_id: credentials_queries.find_is_superuser(
-                on, key, session_id=session_id
+                on, AccessClaims(key, session_id, ELSEWHERE)
             ),
-            lambda on, key=user_id: credentials_queries.find_is_superuser_since(
-                on, key, issued_at=ELSEWHERE
+            lambda on, key=user_id: credentials_queries.find_claims(
+                on, AccessClaims(key, None, ELSEWHERE)
             ),
             lambda on, key=address: credentials_queries.find_credentials(on, key),
         ):
             assert_same(*both_ways(database, read))
     with database.prepared() as connection:
         assert queries.find_user(connection, user.id) == user
-        found = credentials_queries.find_is_superuser(connection, user.id, session_id=session_id)
-        assert found is False
-        since = credentials_queries.find_is_superuser_since(
-            connection, user.id, issued_at=ELSEWHERE
-        )
-        assert since is False
+        for claims in (
+            AccessClaims(user.id, session_id, ELSEWHERE),
+            AccessClaims(user.id, None, ELSEWHERE),
+        ):
+            assert credentials_queries.find_is_superuser(connection, claims) is False
+            assert credentials_queries.find_claims(connection, claims) == {
+                "roles": [],
+                "email_verified": False,
+            }
         credentials = credentials_queries.find_credentials(connection, SECRET)
     assert credentials is not None
     assert isinstance(credentials.id, UUID)

@@ -90,7 +90,7 @@ class Notes:
 def blueprint_of(notes):
     """Return the routes of /notes."""
     blueprint = Blueprint("notes", __name__, url_prefix="/notes")
-    owned = requires(Guard.OWNER, find_owner=notes.find_owner)
+    owned = requires(Guard.OWNER, "notes:read", find_owner=notes.find_owner)
 
     @blueprint.post("")
     @requires(Guard.USER)

@@ -1,4 +1,4 @@
-"""Routes that the description of the API leaves out."""
+"""Routes: their callers, and those that the description of the API leaves out."""
 
 from __future__ import annotations
 
@@ -13,3 +13,12 @@ UNDESCRIBED = {
     "/account/<asset>": "a part of that page",
     "/metrics": "Prometheus knows what it reads, and is told by the deployment where",
 }
+
+
+def accesses(app):
+    """Return method and rule -> the callers that the route names above its view."""
+    return {
+        (method, rule.rule): app.view_functions[rule.endpoint].__dict__["access"]
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"OPTIONS"}
+    }

@@ -266,6 +266,13 @@ def test_an_access_token_cannot_be_revoked(client, tokens):
     assert_refused(response, "unsupported_token_type")
 
 
+def test_the_longest_access_token_cannot_be_revoked_either(client):
+    """One by a long key, of a user with sixteen roles, has some 3000 characters."""
+    token = ".".join(["a" * 2000] * 3)
+
+    assert_refused(client.post("/auth/revoke", data={"token": token}), "unsupported_token_type")
+
+
 def test_what_is_to_be_revoked_must_be_said(client):
     assert_refused(client.post("/auth/revoke", data={}), "invalid_request")
 

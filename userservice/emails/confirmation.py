@@ -8,7 +8,9 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.backing_services import BackingServices
 from chassis.links import InvalidLink
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.emails import queries
 from userservice.emails.metrics import Event
 from userservice.emails.reports import report
@@ -56,9 +58,10 @@ def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
 
 
 def _verify(database: DatabaseManager, holder: Holder) -> None:
-    with database.connection() as connection:
+    event = audit.new_event(Action.EMAIL_VERIFIED, holder.id, changed=["email_verified"])
+    with database.one_statement() as connection:
         # The stamp stays, so that the link works again, and others go on to hold.
-        if not queries.set_verified(connection, holder):
+        if not queries.set_verified(connection, holder, event):
             raise InvalidLink
     report(Event.VERIFIED, holder.id)
 
@@ -73,8 +76,11 @@ def _move(database: DatabaseManager, holder: Holder, token: str) -> None:
             if not links.spend(connection, holder, {"email": new, **keys, **left}):
                 raise InvalidLink
             messages.announce_change(connection, holder.id, former=holder.email, new=new)
+            changed = ["email", "email_verified", "pending_email"]
+            audit.record(connection, Action.EMAIL_CONFIRMED, holder.id, changed=changed)
     except IntegrityError as error:
-        with database.connection() as connection:
-            queries.clear_pending(connection, holder)
+        event = audit.new_event(Action.EMAIL_DISCARDED, holder.id, changed=["pending_email"])
+        with database.one_statement() as connection:
+            queries.clear_pending(connection, holder, event)
         raise conflict(error) from error
     report(Event.CHANGED, holder.id)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
+from chassis.storage import audit
 from userservice.users.addresses import mailbox_key
 from userservice.users.credentials_queries import Checked
 from userservice.users.links_queries import Holder, change_holder
@@ -22,17 +25,22 @@ def set_pending(connection: Connection, checked: Checked, email: str) -> bool:
     return bool(connection.execute(statement.values(pending_email=email)).rowcount)
 
 
-def clear_pending(connection: Connection, holder: Holder) -> None:
-    """Forget the address that a user wanted, unless it is another one by now."""
+def clear_pending(connection: Connection, holder: Holder, event: Mapping[str, Any]) -> None:
+    """Forget the address that a user wanted, unless it is another one by now, and record it."""
     statement = update(users).where(
         users.c.id == holder.id, users.c.pending_email == holder.pending_email, LIVE
     )
-    connection.execute(statement.values(pending_email=None))
+    cleared = statement.values(pending_email=None).returning(users.c.id)
+    audit.run_recorded(connection, cleared, event)
 
 
-def set_verified(connection: Connection, holder: Holder) -> bool:
-    """Note that the address in force is verified; return False if user or address changed."""
-    return change_holder(connection, holder, {"verified_key": mailbox_key(holder.email)})
+def set_verified(connection: Connection, holder: Holder, event: Mapping[str, Any]) -> bool:
+    """Note that the address in force is verified, and record it.
+
+    Returns:
+        False if the user or the address has changed.
+    """
+    return change_holder(connection, holder, {"verified_key": mailbox_key(holder.email)}, event)
 
 
 def is_taken(connection: Connection, email: str, *, but: UUID) -> bool:

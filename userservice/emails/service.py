@@ -14,7 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.emails import queries
 from userservice.emails.metrics import Event
 from userservice.emails.reports import report
@@ -54,6 +56,7 @@ def request_change(
             return False
         count(wish.email)
         messages.request_confirmation(connection, user_id, wish.email)
+        audit.record(connection, Action.EMAIL_REQUESTED, user_id, changed=["pending_email"])
         return True
 
     _with_password(services, user_id, wish, write)
@@ -81,6 +84,7 @@ def change_at_once(
         count(wish.email)
         if is_announced:
             messages.announce_change(connection, user_id, former=checked.email, new=wish.email)
+        audit.record(connection, Action.EMAIL_CHANGED, user_id, changed=["email"])
         return True
 
     try:

@@ -204,7 +204,8 @@ def _refuse_csv(upload_format: str, *, is_whole: bool) -> None:
 
 def _export_full(services: BackingServices, file: Path) -> None:
     number = sum(users.count_users(services.database).values())
-    with written_secretly(file) as target, progress("Exporting", number) as bar:
+    holding = "password hashes"
+    with written_secretly(file, holding=holding) as target, progress("Exporting", number) as bar:
         for piece in backups.export_all(services.database):
             target.write(piece)
             bar.update(piece.count(b"\n"))

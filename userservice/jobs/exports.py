@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic_core import to_json, to_jsonable_python
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.jobs.models import UploadFormat
 from userservice.jobs.rows import escape
 from userservice.users import transfer
@@ -21,9 +23,12 @@ def export_users(
 ) -> Generator[bytes, None, None]:
     """Yield the lines of all users who are live at one moment, in pieces of bounded size.
 
+    The audit trail has a row about it before the first piece.
+
     Raises:
         Unavailable: as for `DatabaseManager.snapshot`, before the first piece or at any other.
     """
+    audit.begin(database, Action.USERS_EXPORTED)
     is_csv = upload_format is UploadFormat.CSV
     render = _render_csv if is_csv else _render_ndjson
     header = (",".join(EXPORTED) + "\r\n").encode() if is_csv else b""

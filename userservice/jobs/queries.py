@@ -104,12 +104,17 @@ def fail_job(connection: Connection, job_id: UUID, reason: str) -> None:
     connection.execute(statement.values(**failed, updated_at=database_time()))
 
 
-def cancel_job(connection: Connection, job_id: UUID) -> None:
-    """End a job that is open, or has failed and could go on; remove its upload."""
+def cancel_job(connection: Connection, job_id: UUID) -> bool:
+    """End a job that is open, or has failed and could go on; remove its upload.
+
+    Returns False if it was over, and is as before.
+    """
     could_go_on = or_(jobs.c.state.in_(OPEN), exists().where(chunks.c.job_id == jobs.c.id))
     statement = update(jobs).where(jobs.c.id == job_id, could_go_on)
-    connection.execute(statement.values(state=JobState.CANCELLED, updated_at=database_time()))
+    cancelled = statement.values(state=JobState.CANCELLED, updated_at=database_time())
+    was_open = connection.execute(cancelled).rowcount == 1
     delete_chunks(connection, job_id)
+    return was_open
 
 
 def insert_chunk(connection: Connection, job_id: UUID, start: int, data: bytes) -> None:

@@ -23,6 +23,7 @@ from userservice.jobs.queries import JobRow
 from userservice.jobs.rows import Refusal
 from userservice.jobs.schemas import ExportQuery, JobLineError, JobProgress, JobRead
 from userservice.jobs.transfers import Transfers
+from userservice.scopes import Scope
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -31,7 +32,7 @@ READ_BYTES = 64 * 1024
 
 
 @blueprint.post("/users/import")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_IMPORT)
 @Operation(
     "Import users",
     tag="jobs",
@@ -53,7 +54,7 @@ def import_users() -> Response:
 
 
 @blueprint.get("/users/export")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_EXPORT)
 @Operation(
     "Export users",
     tag="jobs",
@@ -70,7 +71,7 @@ def export_users() -> Response:
 
 
 @blueprint.get("/jobs/<uuid:job_id>")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_IMPORT)
 @Operation("Read a job", tag="jobs", returns={200: JobRead}, raises=(JobNotFound,))
 def get_job(job_id: UUID) -> Response:
     """The progress of a job, and its first refused lines."""
@@ -78,7 +79,7 @@ def get_job(job_id: UUID) -> Response:
 
 
 @blueprint.delete("/jobs/<uuid:job_id>")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_IMPORT)
 @Operation("Cancel a job", tag="jobs", returns={204: None}, raises=(JobNotFound,))
 def cancel_job(job_id: UUID) -> Response:
     """Imported users stay. A job that is over stays as it is."""

@@ -9,7 +9,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.background import outbox
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.jobs import queries
 from userservice.jobs.errors import JobNotFound
 from userservice.jobs.models import JobState
@@ -60,7 +62,8 @@ def cancel_job(database: DatabaseManager, job_id: UUID) -> None:
     """
     with database.transaction() as connection:
         _get_job(connection, job_id)
-        queries.cancel_job(connection, job_id)
+        if queries.cancel_job(connection, job_id):
+            audit.record(connection, Action.IMPORT_CANCELLED, job_id)
 
 
 def fail_job(database: DatabaseManager, job_id: UUID, reason: str) -> None:

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
+from userservice.actions import Action
 from userservice.jobs import queries
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.jobs.queries import JobRow
@@ -36,6 +38,7 @@ def start_import(
     with database.transaction() as connection:
         queries.update_job(connection, job.id, state=JobState.QUEUED, total_bytes=total)
         enqueue_step(connection, job.id)
+        audit.record(connection, Action.IMPORT_CREATED, job.id)
     logger.info("Import queued", extra={"job_id": str(job.id), "bytes": total})
     return job._replace(state=JobState.QUEUED, total_bytes=total)
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from uuid import UUID
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.logins import queries as logins
 from userservice.logins.metrics import Reason, count_ended
 from userservice.operators import queries
@@ -57,12 +59,16 @@ def list_users(database: DatabaseManager, wanted: Filter) -> Sequence[UserDetail
 def end_all_sessions(database: DatabaseManager) -> Iterator[int]:
     """End all log-ins of all users; yield how many lived, batch by batch.
 
+    A batch is a transaction, with a row in the audit trail.
+
     A log-in that begins meanwhile may stay.
     """
     after, users, sessions = None, 0, 0
     while True:
         with database.transaction() as connection:
             ended = queries.end_log_ins(connection, after, limit=BATCH_USERS)
+            if ended.users:
+                audit.record(connection, Action.USERS_SESSIONS_ENDED, None)
         if not ended.users:
             break
         after = ended.users[-1]

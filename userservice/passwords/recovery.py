@@ -10,11 +10,13 @@ from chassis.background import outbox
 from chassis.background.outbox import Message
 from chassis.backing_services import BackingServices
 from chassis.errors import Undeliverable
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.passwords import queries
 from userservice.passwords.queries import NOBODY
 from userservice.passwords.service import get_standing
-from userservice.users import links, messages
+from userservice.users import links, messages, superusers
 from userservice.users.links import Purpose
 from userservice.users.links_queries import Holder
 
@@ -39,13 +41,16 @@ def recover(services: BackingServices, user_id: UUID) -> None:
     Raises:
         UserNotFound: there is no such live user.
         UserSuspended: the user gets none.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     standing = get_standing(services, user_id)
     purpose = Purpose.RESET if standing.has_password else Purpose.INVITATION
     bound = messages.bound_to(standing.email)
     payload = {"user_id": str(user_id), "purpose": purpose.value, **bound}
-    with services.database.connection() as connection:
+    with services.database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         connection.execute(outbox.INSERT, outbox.new_message(RECOVERY_REQUESTED, payload))
+        audit.record(connection, Action.RECOVERY_SENT, user_id)
     logger.info("Recovery requested", extra={"user_id": str(user_id), "purpose": purpose.value})
 
 
@@ -60,6 +65,8 @@ def make_printed_link(services: BackingServices, user_id: UUID) -> str:
     get_standing(services, user_id)
     _, token = links.make_link(services, Purpose.PRINTED, user_id, datetime.now(UTC))
     address = services.links.address(token, is_mailed=False)
+    # Before the link leaves: nobody sees whether it was read.
+    audit.begin(services.database, Action.RECOVERY_PRINTED, user_id)
     logger.info("Link printed", extra={"user_id": str(user_id)})
     return address
 

@@ -15,9 +15,15 @@ from chassis.http.web import empty_response, read_body
 from chassis.links import InvalidLink
 from userservice.passwords import recovery, service
 from userservice.passwords.schemas import ForgottenPassword, PasswordChange, PasswordReset
+from userservice.scopes import Scope
 from userservice.tokens.schemas import OAuthProblem
 from userservice.users.addresses import mailbox_key
-from userservice.users.errors import UserNotFound, UserSuspended, WrongPassword
+from userservice.users.errors import (
+    SuperuserProtected,
+    UserNotFound,
+    UserSuspended,
+    WrongPassword,
+)
 
 blueprint = Blueprint("passwords", __name__)
 
@@ -85,12 +91,12 @@ def reset_password() -> Response:
 
 
 @blueprint.post("/users/<uuid:user_id>/recovery")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Send a user a link to a new password",
     tag="passwords",
     returns={202: None},
-    raises=(UserNotFound, UserSuspended),
+    raises=(UserNotFound, UserSuspended, SuperuserProtected),
 )
 def recover_user(user_id: UUID) -> Response:
     """A user without a password is invited. The present password works until there is a new one."""

@@ -7,19 +7,23 @@ e-mail that tells of it: all of that happens, or none of it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
+from chassis.actor import ActorKind, known_as
 from chassis.background import outbox
 from chassis.backing_services import BackingServices
 from chassis.errors import Unavailable
 from chassis.links import InvalidLink
 from chassis.passwords import is_guessable
+from chassis.storage import audit
 from chassis.storage.clock import database_time
 from userservice import SERVICE_WORDS
+from userservice.actions import Action, and_sessions
 from userservice.logins.endings import Reason, report_ended
 from userservice.passwords import queries
 from userservice.passwords.errors import GuessablePassword
@@ -90,10 +94,18 @@ def reset_password(services: BackingServices, reset: PasswordReset) -> None:
     values = _columns(services.hasher.hash(reset.new_password.get_secret_value()))
     if link.purpose in MAILED:
         values["verified_key"] = mailbox_key(holder.email)
+    changed = _members(holder, values)
     with services.database.transaction() as connection:
         if not links.spend(connection, holder, values):
             raise InvalidLink
         ended = _follow(connection, holder.id)
+        audit.record(
+            connection,
+            Action.PASSWORD_RESET,
+            holder.id,
+            changed=and_sessions(ended, *changed),
+            by=known_as(ActorKind.USER, holder.id),
+        )
     _report(holder.id, WAYS[Purpose(link.purpose)], ended)
 
 
@@ -113,6 +125,8 @@ def set_password(services: BackingServices, user_id: UUID, password: str) -> Non
         if not queries.update_password(connection, user_id, values):
             raise UserSuspended
         ended = _follow(connection, user_id)
+        changed = and_sessions(ended, "password")
+        audit.record(connection, Action.PASSWORD_SET, user_id, changed=changed)
     _report(user_id, Way.OPERATOR, ended)
 
 
@@ -146,8 +160,16 @@ def _change(services: BackingServices, checked: Checked, new_hash: str, keep: UU
         if not queries.update_password(connection, checked.id, values, seen=seen):
             return False
         ended = _follow(connection, checked.id, but=keep, is_told=is_told)
+        changed = and_sessions(ended, "password")
+        audit.record(connection, Action.PASSWORD_CHANGED, checked.id, changed=changed)
     _report(checked.id, Way.CHANGE, ended)
     return True
+
+
+def _members(holder: Holder, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the members that a link is about to change."""
+    is_news = "verified_key" in values and not holder.is_verified
+    return ("password", "email_verified") if is_news else ("password",)
 
 
 def _columns(new_hash: str) -> dict[str, Any]:

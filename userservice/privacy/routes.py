@@ -8,8 +8,8 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from chassis.errors import Forbidden, PreconditionFailed
-from chassis.http.auth import Guard, is_administrator, principal, requires
+from chassis.errors import PreconditionFailed
+from chassis.http.auth import Guard, is_privileged, require_part, requires
 from chassis.http.conditions import CHANGE_CONDITIONS, expected_versions
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
@@ -17,7 +17,8 @@ from chassis.http.web import PRIVATE, empty_response, json_response, read_query
 from chassis.storage.database import DatabaseManager
 from userservice.privacy import service
 from userservice.privacy.schemas import DeletionQuery, ExportRead
-from userservice.users.errors import LastSuperuser, UserNotFound
+from userservice.scopes import Scope
+from userservice.users.errors import LastSuperuser, SuperuserProtected, UserNotFound
 from userservice.users.service import delete_user as delete_softly
 from userservice.users.service import get_user
 
@@ -25,7 +26,7 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 
 
 @blueprint.get("/export")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_EXPORT, parts={"suspension_reason": Scope.USERS_ADMIN})
 @Operation(
     "Read all that is stored of a user",
     tag="privacy",
@@ -36,11 +37,14 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 def export_user(user_id: UUID) -> Response:
     """Hashes of the password and of tokens are left out. The sessions are those that live.
 
+    The deeds are those of the audit trail, to the user or of the user, without the ids of others.
+
     The reason of a suspension is for administrators alone, as are messages to an address that
     waits for its confirmation: their fate tells whether another user has it.
     """
     database = backing_services().database
-    document = service.export_person(database, user_id, is_whole=is_administrator())
+    is_whole = is_privileged("suspension_reason")
+    document = service.export_person(database, user_id, is_whole=is_whole)
     headers = {
         "Cache-Control": PRIVATE,
         "Content-Disposition": f'attachment; filename="user-{user_id}.json"',
@@ -49,13 +53,13 @@ def export_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_WRITE, parts={"erase=now": Scope.USERS_ADMIN})
 @Operation(
     "Delete a user",
     tag="users",
     query=DeletionQuery,
     returns={204: None},
-    raises=(UserNotFound, PreconditionFailed, LastSuperuser),
+    raises=(UserNotFound, PreconditionFailed, LastSuperuser, SuperuserProtected),
     request_headers=CHANGE_CONDITIONS,
 )
 def delete_user(user_id: UUID) -> Response:
@@ -74,9 +78,6 @@ def delete_user(user_id: UUID) -> Response:
 
 
 def _erase(database: DatabaseManager, user_id: UUID) -> None:
-    caller = principal()
-    if caller is None or not is_administrator():
-        raise Forbidden
+    require_part("erase=now")
     versions = expected_versions(partial(service.find_version, database, user_id))
-    is_person = caller.user_id is not None
-    service.erase(database, user_id, versions=versions, may_be_superuser=is_person)
+    service.erase(database, user_id, versions=versions)

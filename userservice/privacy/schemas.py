@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
+from chassis.actor import ActorKind, Source
 from chassis.background.outbox import MessageStatus
 from chassis.schemas import Schema
+from chassis.storage.audit import Outcome
 from chassis.storage.idempotency import StoredAnswer
 from chassis.storage.ids import moment_of
 from userservice.logins.queries import SessionRow
@@ -71,6 +73,19 @@ class AnswerRead(Schema):
     answer: str
 
 
+class DeedRead(Schema):
+    """A deed of the audit trail, to the person or of the person, without the ids of others."""
+
+    at: datetime
+    actor_kind: ActorKind
+    is_actor: bool = Field(description="Whether the person did it.")
+    source: Source
+    action: str
+    is_target: bool = Field(description="Whether it was done to the person.")
+    changed: list[str]
+    outcome: Outcome
+
+
 class ExportRead(Schema):
     """All that is stored of one person."""
 
@@ -78,6 +93,7 @@ class ExportRead(Schema):
     sessions: list[LogInRead]
     messages: list[MessageRead]
     answers: list[AnswerRead]
+    deeds: list[DeedRead] = Field(description="The thousand newest, the newest first.")
 
     @classmethod
     def of(
@@ -86,6 +102,7 @@ class ExportRead(Schema):
         sessions: Iterable[SessionRow],
         messages: Iterable[Mapping[str, Any]],
         answers: Iterable[StoredAnswer],
+        deeds: Iterable[DeedRead],
     ) -> Self:
         """Make the document from rows."""
         told = {
@@ -98,7 +115,18 @@ class ExportRead(Schema):
             sessions=[LogInRead(**row._asdict(), created_at=moment_of(row.id)) for row in sessions],
             messages=[MessageRead.model_validate(row) for row in messages],
             answers=[AnswerRead(**row._asdict()) for row in answers],
+            deeds=list(deeds),
         )
+
+
+def deeds_of(person_id: UUID, rows: Iterable[Mapping[str, Any]]) -> Iterator[DeedRead]:
+    """Yield deeds as a person may see them: without the ids of others who were part of them."""
+    for row in rows:
+        part = {
+            "is_actor": row["actor_id"] == str(person_id),
+            "is_target": row["target"] == str(person_id),
+        }
+        yield DeedRead.model_validate({**row, **part})
 
 
 class DeletionQuery(Schema):

@@ -9,21 +9,26 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from chassis.actor import ActorKind, actor
 from chassis.background import upkeep
 from chassis.errors import Forbidden, PreconditionFailed
-from chassis.storage import idempotency
+from chassis.storage import audit, idempotency, trail
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins import queries as logins
 from userservice.logins.endings import Reason, report_ended
 from userservice.privacy import queries
 from userservice.privacy.queries import VersionRow
-from userservice.privacy.schemas import ExportRead
+from userservice.privacy.schemas import ExportRead, deeds_of
 from userservice.users import credentials, superusers
-from userservice.users.errors import LastSuperuser, UserNotFound
+from userservice.users.errors import LastSuperuser, SuperuserProtected, UserNotFound
 from userservice.users.messages import CHANGE_REQUESTED
 from userservice.users.superusers_queries import RightsRow
 
 logger = logging.getLogger(__name__)
+
+# Deeds of the audit trail in an export, the newest; administrators can read older ones.
+SHOWN_DEEDS = 1000
 
 
 class Replayed(NamedTuple):
@@ -43,6 +48,8 @@ class Replayed(NamedTuple):
 def export_person(database: DatabaseManager, user_id: UUID, *, is_whole: bool = True) -> ExportRead:
     """Return all that is stored of a live user, but secrets, at one moment.
 
+    The audit trail has a row about it before it is returned.
+
     Unless it `is_whole`, it leaves out what administrators alone see: the reason of a suspension,
     and messages to an address that waits. Their fate tells whether somebody else has it.
 
@@ -54,12 +61,15 @@ def export_person(database: DatabaseManager, user_id: UUID, *, is_whole: bool = 
         if person is None:
             raise UserNotFound
         about = upkeep.list_about(connection, user_id)
-        return ExportRead.of(
+        document = ExportRead.of(
             person if is_whole else {**person, "suspension_reason": None},
             logins.list_living(connection, user_id, limit=logins.MAX_LOG_INS),
             [each for each in about if is_whole or each["topic"] != CHANGE_REQUESTED],
             idempotency.list_answers(connection, user_id),
+            deeds_of(user_id, trail.list_about(connection, user_id, limit=SHOWN_DEEDS)),
         )
+    audit.begin(database, Action.USER_EXPORTED, user_id)
+    return document
 
 
 def find_version(database: DatabaseManager, user_id: UUID) -> VersionRow:
@@ -76,11 +86,7 @@ def find_version(database: DatabaseManager, user_id: UUID) -> VersionRow:
 
 
 def erase(
-    database: DatabaseManager,
-    user_id: UUID,
-    *,
-    versions: Collection[int] | None = None,
-    may_be_superuser: bool = True,
+    database: DatabaseManager, user_id: UUID, *, versions: Collection[int] | None = None
 ) -> None:
     """Remove at once all that is stored of a user, who may be deleted already.
 
@@ -88,17 +94,16 @@ def erase(
         database: The database that stores the user.
         user_id: The user.
         versions: Versions the caller may have seen; None when any will do.
-        may_be_superuser: Whether the caller may erase a superuser.
 
     Raises:
         UserNotFound: there is no such user.
-        Forbidden: the user is a superuser, and may not be.
+        Forbidden: the user is a superuser, and an API key acts, be it that of the environment.
         LastSuperuser: no other superuser could log in.
         PreconditionFailed: the user is at another version.
     """
     with database.transaction() as connection:
         user, is_last = superusers.hold(connection, user_id)
-        _require(user, versions, may_be_superuser=may_be_superuser)
+        _require(user, versions)
         if is_last:
             raise LastSuperuser
         ended = _erase(connection, user_id)
@@ -121,13 +126,12 @@ def replay(database: DatabaseManager, ids: Iterable[UUID]) -> Replayed:
     return Replayed(erased, absent, spared)
 
 
-def _require(
-    user: RightsRow | None, versions: Collection[int] | None, *, may_be_superuser: bool
-) -> None:
+def _require(user: RightsRow | None, versions: Collection[int] | None) -> None:
     if user is None:
         raise UserNotFound
-    if user.is_superuser and not may_be_superuser:
-        raise Forbidden
+    if user.is_superuser and actor.get().kind is ActorKind.KEY:
+        # The key of the environment got this answer before there were others.
+        raise SuperuserProtected if actor.get().is_named_key else Forbidden
     if versions is not None and user.version not in versions:
         raise PreconditionFailed
 
@@ -138,4 +142,6 @@ def _erase(connection: Connection, user_id: UUID) -> int:
     queries.delete_row(connection, user_id)
     idempotency.forget(connection, user_id)
     upkeep.forget(connection, user_id)
+    # The id names nobody any more.
+    audit.record(connection, Action.USER_ERASED, user_id, changed=and_sessions(ended))
     return ended

@@ -13,16 +13,17 @@ from chassis.http.operation import Operation
 from chassis.http.web import PRIVATE, empty_response, json_response, read_query
 from chassis.storage.ids import moment_of
 from userservice.logins.queries import SessionRow
+from userservice.scopes import Scope
 from userservice.sessions import service
 from userservice.sessions.errors import SessionNotFound
 from userservice.sessions.schemas import EndQuery, SessionList, SessionRead
-from userservice.users.errors import UserNotFound
+from userservice.users.errors import SuperuserProtected, UserNotFound
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/users/<uuid:user_id>/sessions")
 
 
 @blueprint.get("")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_ADMIN)
 @Operation("List log-ins", tag="sessions", returns={200: SessionList}, raises=(UserNotFound,))
 def list_sessions(user_id: UUID) -> Response:
     """The hundred newest that live; a user has no more, because another one ends the oldest."""
@@ -33,9 +34,12 @@ def list_sessions(user_id: UUID) -> Response:
 
 
 @blueprint.delete("/<uuid:session_id>")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_ADMIN)
 @Operation(
-    "End a log-in", tag="sessions", returns={204: None}, raises=(UserNotFound, SessionNotFound)
+    "End a log-in",
+    tag="sessions",
+    returns={204: None},
+    raises=(UserNotFound, SessionNotFound, SuperuserProtected),
 )
 def end_session(user_id: UUID, session_id: UUID) -> Response:
     """Its refresh token and its access tokens end at once."""

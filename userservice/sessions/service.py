@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins import queries
 from userservice.logins.endings import Reason, report_ended
 from userservice.logins.queries import SessionRow
 from userservice.sessions.errors import SessionNotFound
-from userservice.users import credentials
+from userservice.users import credentials, superusers
 from userservice.users.errors import UserNotFound
 from userservice.users.service import get_user
 
@@ -32,12 +34,15 @@ def end_session(database: DatabaseManager, user_id: UUID, session_id: UUID) -> N
     Raises:
         UserNotFound: there is no such live user.
         SessionNotFound: the user has no such log-in, or it has ended.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     with database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         if credentials.lock_user(connection, user_id) is None:
             raise UserNotFound
         if not queries.delete_family(connection, user_id, session_id):
             raise SessionNotFound
+        audit.record(connection, Action.SESSION_ENDED, user_id)
     report_ended(user_id, 1, Reason.REQUEST)
 
 
@@ -51,7 +56,9 @@ def end_sessions(database: DatabaseManager, user_id: UUID, *, keep: UUID | None 
     """
     with database.transaction() as connection:
         ended = credentials.end_log_ins(connection, user_id, but=keep)
-    if ended is None:
-        raise UserNotFound
+        if ended is None:
+            raise UserNotFound
+        # Also of none: tokens that name no log-in have ended.
+        audit.record(connection, Action.SESSIONS_ENDED, user_id, changed=and_sessions(ended))
     report_ended(user_id, ended, Reason.REQUEST)
     return ended

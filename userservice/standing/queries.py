@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Text, case, func, literal, null, select, update
+from sqlalchemy import (
+    Connection,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    update,
+)
 
 from chassis.security import LOCK
+from chassis.storage import audit
 from chassis.storage.clock import database_time
 from userservice.logins import queries as logins
 from userservice.users.addresses import is_verified
@@ -70,6 +83,32 @@ def change_user(connection: Connection, user_id: UUID, **values: Any) -> bool:
     """Change columns of a live user that its document does not show; False without such a user."""
     statement = update(users).where(users.c.id == user_id, LIVE)
     return bool(connection.execute(statement.values(values)).rowcount)
+
+
+def change_reason(
+    connection: Connection, user_id: UUID, reason: str | None, event: Mapping[str, Any]
+) -> None:
+    """Replace the reason of a suspension, and record it, if it is another one."""
+    statement = update(users).where(
+        users.c.id == user_id, LIVE, users.c.suspension_reason.is_distinct_from(reason)
+    )
+    changed = statement.values(suspension_reason=reason).returning(users.c.id)
+    audit.run_recorded(connection, changed, event)
+
+
+def set_roles(
+    connection: Connection, user_id: UUID, roles: Sequence[str], event: Mapping[str, Any]
+) -> bool:
+    """Replace the roles of a live user, and record it.
+
+    Returns:
+        False if the user has these roles already; or without such a user.
+    """
+    # As text: PostgreSQL compares no JSON. Another text of the same list is another one, at worst.
+    text = func.coalesce(cast(users.c.roles, Text), "[]")
+    statement = update(users).where(users.c.id == user_id, LIVE, text != json.dumps(list(roles)))
+    changed = statement.values(roles=list(roles)).returning(users.c.id)
+    return audit.run_recorded(connection, changed, event) is not None
 
 
 def find_account(connection: Connection, user_id: UUID) -> AccountRow | None:

@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.errors import Forbidden
-from chassis.security import same_secret
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.standing import queries
 from userservice.users import superusers
 from userservice.users.credentials_queries import Checked
@@ -35,7 +36,7 @@ def promote(database: DatabaseManager, user_id: UUID, *, by: Checked | None = No
     with database.transaction() as connection:
         asking = () if by is None else (by.id,)
         rows = {each.id: each for each in lock_superusers(connection, user_id, *asking)}
-        if by is not None and not _may_promote(rows.get(by.id), by):
+        if by is not None and not superusers.is_still_able(rows.get(by.id), by):
             raise Forbidden
         is_new = _set(connection, rows.get(user_id), is_superuser=True)
     if is_new:
@@ -56,16 +57,12 @@ def demote(database: DatabaseManager, user_id: UUID) -> None:
         logger.info("User demoted", extra={"user_id": str(user_id)})
 
 
-def _may_promote(row: RightsRow | None, seen: Checked) -> bool:
-    if row is None or not row.is_able:
-        return False
-    return same_secret(row.password_hash or "", seen.password_hash or "")
-
-
 def _set(connection: Connection, user: RightsRow | None, *, is_superuser: bool) -> bool:
     """Change the rights of a user whose row is locked; return False if they are so already."""
     if user is None or not user.is_live:
         raise UserNotFound
     if user.is_superuser == is_superuser:
         return False
+    action = Action.USER_PROMOTED if is_superuser else Action.USER_DEMOTED
+    audit.record(connection, action, user.id, changed=["is_superuser"])
     return queries.change_user(connection, user.id, is_superuser=is_superuser)

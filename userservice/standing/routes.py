@@ -7,11 +7,12 @@ from uuid import UUID
 
 from flask import Blueprint, Response
 
-from chassis.http.auth import Guard, caller_id, is_administrator, requires
+from chassis.http.auth import Guard, caller_id, is_privileged, requires
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit_caller
 from chassis.http.web import PRIVATE, empty_response, json_response, read_body
+from userservice.scopes import Scope
 from userservice.standing import rights, service
 from userservice.standing.schemas import (
     AccountRead,
@@ -21,13 +22,18 @@ from userservice.standing.schemas import (
     Suspension,
 )
 from userservice.users.credentials import check_password
-from userservice.users.errors import LastSuperuser, UserNotFound, WrongPassword
+from userservice.users.errors import (
+    LastSuperuser,
+    SuperuserProtected,
+    UserNotFound,
+    WrongPassword,
+)
 
 blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 
 
 @blueprint.get("/account")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_ADMIN)
 @Operation(
     "Read an account",
     tag="standing",
@@ -37,19 +43,19 @@ blueprint = Blueprint("standing", __name__, url_prefix="/users/<uuid:user_id>")
 def get_account(user_id: UUID) -> Response:
     """Its password, its rights, its log-ins; administrators see the reason of a suspension."""
     row = service.read_account(backing_services().database, user_id)
-    schema = AdministeredAccountRead if is_administrator() else AccountRead
+    schema = AdministeredAccountRead if is_privileged() else AccountRead
     document = schema.model_validate(row, from_attributes=True)
     return json_response(document, headers={"Cache-Control": PRIVATE})
 
 
 @blueprint.put("/suspension")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Suspend a user",
     tag="standing",
     body=Suspension,
     returns={204: None},
-    raises=(UserNotFound, LastSuperuser),
+    raises=(UserNotFound, LastSuperuser, SuperuserProtected),
 )
 def suspend_user(user_id: UUID) -> Response:
     """Log-ins and links end at once, and no password is right until the user is reinstated.
@@ -62,8 +68,13 @@ def suspend_user(user_id: UUID) -> Response:
 
 
 @blueprint.delete("/suspension")
-@requires(Guard.ADMINISTRATOR)
-@Operation("Reinstate a user", tag="standing", returns={204: None}, raises=(UserNotFound,))
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
+@Operation(
+    "Reinstate a user",
+    tag="standing",
+    returns={204: None},
+    raises=(UserNotFound, SuperuserProtected),
+)
 def reinstate_user(user_id: UUID) -> Response:
     """The password of before is right again; log-ins and links of before stay ended."""
     service.reinstate(backing_services().database, user_id)
@@ -104,13 +115,13 @@ def demote_user(user_id: UUID) -> Response:
 
 
 @blueprint.put("/roles")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_ADMIN)
 @Operation(
     "Give a user roles",
     tag="standing",
     body=RoleList,
     returns={204: None},
-    raises=(UserNotFound,),
+    raises=(UserNotFound, SuperuserProtected),
 )
 def set_roles(user_id: UUID) -> Response:
     """The whole list. Roles are for services that read them; here they grant nothing."""

@@ -1,4 +1,4 @@
-"""/auth over HTTP: OAuth 2's token and revocation endpoints."""
+"""/auth over HTTP: OAuth 2's token, revocation and introspection endpoints."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
 from chassis.errors import InvalidRequest
-from chassis.http.auth import public
+from chassis.http.auth import Guard, public, requires
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.rate_limit import limit, limit_address
 from chassis.http.web import FORM, NO_STORE, empty_response, json_response, read_input
 from chassis.schemas import Schema
 from userservice.logins.labels import label_of
-from userservice.tokens import service
+from userservice.scopes import Scope
+from userservice.tokens import introspection, service
 from userservice.tokens.errors import (
     InvalidGrant,
     OAuthError,
@@ -25,6 +26,8 @@ from userservice.tokens.errors import (
 )
 from userservice.tokens.issuer import TokenIssuer, TokenPair
 from userservice.tokens.schemas import (
+    Introspection,
+    IntrospectionRequest,
     OAuthProblem,
     RevocationRequest,
     TokenRequest,
@@ -81,6 +84,26 @@ def revoke_token() -> Response:
         raise UnsupportedTokenType
     service.revoke(backing_services().database, token)
     return empty_response(HTTPStatus.OK, NO_STORE)
+
+
+@blueprint.post("/introspect")
+@requires(Guard.SERVICE, Scope.TOKENS_INTROSPECT)
+@Operation(
+    "Ask whether an access token holds",
+    tag="auth",
+    body=IntrospectionRequest,
+    media_types=(FORM,),
+    returns={200: Introspection},
+    problem=OAuthProblem,
+)
+def introspect_token() -> Response:
+    """Answers for this moment: a log-in that has ended has no active token any more.
+
+    Refresh tokens are never active: they are for this service alone.
+    """
+    token = _read_form(IntrospectionRequest).token.get_secret_value()
+    found = introspection.introspect(backing_services().database, _issuer().access_tokens, token)
+    return json_response(found, headers=NO_STORE)
 
 
 def _log_in(form: TokenRequest) -> TokenPair:

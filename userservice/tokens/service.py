@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from chassis.actor import ActorKind, known_as
 from chassis.errors import Unavailable
 from chassis.security import PasswordHasher, fingerprint, same_secret
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
+from userservice.actions import Action, and_sessions
 from userservice.logins import queries
 from userservice.logins.endings import Reason, report_ended
 from userservice.logins.metrics import count_ended
@@ -82,11 +85,15 @@ def _begin(
     with database.transaction() as connection:
         # Not only shared, as for a refresh: the oldest log-in may have to end.
         known = credentials.lock_user(connection, verified.user_id)
-        known_hash = known.password_hash if known and not known.is_suspended else None
-        if known_hash is None or not same_secret(verified.password_hash, known_hash):
+        if known is None or known.is_suspended or known.password_hash is None:
             return None
-        pair = issuer.begin(connection, log_in)
+        if not same_secret(verified.password_hash, known.password_hash):
+            return None
+        pair = issuer.begin(connection, log_in, known.claims)
         ended = queries.delete_oldest(connection, log_in, beside=queries.MAX_LOG_INS - 1)
+        by = known_as(ActorKind.USER, log_in.user_id)
+        changed = and_sessions(ended)
+        audit.record(connection, Action.SESSION_BEGUN, log_in.user_id, changed=changed, by=by)
     report_ended(verified.user_id, ended, Reason.LIMIT)
     return pair
 
@@ -105,8 +112,9 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
         log_in = queries.find_log_in(connection, token_hash)
         if log_in is None:
             raise InvalidGrant
-        if credentials.holds_user(connection, log_in.user_id):
-            pair = issuer.renew(connection, log_in, refresh_token)
+        claims = credentials.share_user(connection, log_in.user_id)
+        if claims is not None:
+            pair = issuer.renew(connection, log_in, refresh_token, claims)
             if pair is not None:
                 return pair
     # In a transaction of its own, which locks the row that the one before shared.
@@ -115,22 +123,30 @@ def refresh(database: DatabaseManager, issuer: TokenIssuer, refresh_token: str) 
 
 
 def _end_reused(database: DatabaseManager, log_in: LogIn) -> None:
-    if revoked := _end(database, log_in):
+    # By nobody who is known: the user and the thief both have the token.
+    event = audit.new_event(Action.SESSION_REUSED, log_in.user_id)
+    if revoked := _end(database, log_in, event):
         count_ended(Reason.REUSE)
         logger.warning("Refresh token family revoked", extra={"tokens": revoked})
 
 
-def _end(database: DatabaseManager, log_in: LogIn) -> int:
-    """End a log-in; return how many tokens it had."""
+def _end(database: DatabaseManager, log_in: LogIn, event: Mapping[str, Any]) -> int:
+    """End a log-in, which is a deed if it lives; return how many tokens it had."""
     with database.transaction() as connection:
         credentials.lock_user(connection, log_in.user_id)
-        return queries.delete_family(connection, log_in.user_id, log_in.family_id)
+        ended = queries.delete_family(connection, log_in.user_id, log_in.family_id)
+        if ended:
+            connection.execute(audit.INSERT, event)
+        return ended
 
 
 def revoke(database: DatabaseManager, refresh_token: str) -> None:
     """End the log-in of a refresh token; that of an unknown token has ended already."""
     log_in = _find_log_in(database, refresh_token)
-    if log_in is not None and _end(database, log_in):
+    if log_in is None:
+        return
+    by = known_as(ActorKind.USER, log_in.user_id)
+    if _end(database, log_in, audit.new_event(Action.SESSION_LOGGED_OUT, log_in.user_id, by=by)):
         report_ended(log_in.user_id, 1, Reason.LOG_OUT)
 
 

@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.errors import InvalidRequest
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.users import backups_queries as queries
 from userservice.users.backups_queries import Owner
 from userservice.users.stored import VERSION, Header, StoredUser, as_line
@@ -47,9 +49,12 @@ class _Line(NamedTuple):
 def export_all(database: DatabaseManager) -> Iterator[bytes]:
     """Yield a header and the lines of all users at one moment, deleted ones as well.
 
+    The audit trail has a row about it before the first line.
+
     Raises:
         Unavailable: as for `DatabaseManager.snapshot`.
     """
+    audit.begin(database, Action.USERS_BACKED_UP)
     with database.snapshot() as connection:
         number = queries.count_all(connection)
         yield as_line(Header(format="users", version=VERSION, users=number))
@@ -64,8 +69,8 @@ def restore_users(
 ) -> Iterator[Restored]:
     """Store the users of a full export who are not there; yield the results batch by batch.
 
-    A batch is a transaction. After a break, all of it can be done again: users who are there as
-    the file has them stay.
+    A batch is a transaction, with a row in the audit trail if it stored somebody. After a break,
+    all of it can be done again: users who are there as the file has them stay.
 
     Args:
         database: The database.
@@ -90,6 +95,8 @@ def _restore_batch(database: DatabaseManager, batch: Sequence[tuple[int, bytes]]
     users, refused = _read(batch)
     with database.transaction() as connection:
         created = queries.insert_missing(connection, [each.user.model_dump() for each in users])
+        if created:
+            audit.record(connection, Action.USERS_RESTORED, None)
         others = [each for each in users if each.user.id not in created]
         conflicts = _find_conflicts(connection, others) if others else []
     unchanged = len(others) - len(conflicts)

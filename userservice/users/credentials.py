@@ -1,6 +1,6 @@
 """Rules and transactions for credentials, and the order of locks around log-ins.
 
-A transaction that grants a token first calls `holds_user`, or `lock_user` at a log-in. One that
+A transaction that grants a token first calls `share_user`, or `lock_user` at a log-in. One that
 ends log-ins first locks the user's row by `lock_user`, or changes it, and then deletes tokens. So a
 grant is either committed before, and deleted as well, or it finds the user as the end left it. On
 SQLite a transaction locks everything at its begin, and the order decides nothing.
@@ -8,6 +8,7 @@ SQLite a transaction locks everything at its begin, and the order decides nothin
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -28,13 +29,16 @@ def find_is_superuser(database: DatabaseManager, claims: AccessClaims) -> bool |
     None when there is no such live user, or a suspended one, or when the token's log-in has ended.
     """
     with database.prepared() as connection:
-        if claims.session_id is not None:
-            return queries.find_is_superuser(
-                connection, claims.subject, session_id=claims.session_id
-            )
-        return queries.find_is_superuser_since(
-            connection, claims.subject, issued_at=claims.issued_at
-        )
+        return queries.find_is_superuser(connection, claims)
+
+
+def find_claims(database: DatabaseManager, claims: AccessClaims) -> dict[str, Any] | None:
+    """Return the claims that the user of an access token has now, in one statement.
+
+    None as above: the token holds no longer.
+    """
+    with database.prepared() as connection:
+        return queries.find_claims(connection, claims)
 
 
 @trace_function("user_service.get_user_by_email")
@@ -87,8 +91,8 @@ def check_password(
     return found
 
 
-def holds_user(connection: Connection, user_id: UUID) -> bool:
-    """Tell whether a user is live and not suspended.
+def share_user(connection: Connection, user_id: UUID) -> dict[str, Any] | None:
+    """Return the claims of a user's tokens, and None without such a user, live and not suspended.
 
     Nobody suspends the user or ends its log-ins before the caller's transaction ends.
     """

@@ -37,6 +37,14 @@ class LastSuperuser(Conflict):
     remedy = "Give another user with a password the rights of a superuser first."
 
 
+class SuperuserProtected(Forbidden):
+    """An API key with a name and scopes changes users who are no superusers; this one is."""
+
+    code = "superuser_protected"
+    title = "API keys do not change superusers"
+    remedy = "Do it as a superuser, or on the command line."
+
+
 class UserNotFound(NotFound):
     """There is no live user with this id."""
 

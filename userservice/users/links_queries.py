@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
+from chassis.storage import audit
 from userservice.users.addresses import is_verified
 from userservice.users.credentials_queries import Checked
 from userservice.users.models import STAMP_LENGTH
@@ -57,9 +58,14 @@ def give_stamp(connection: Connection, user_id: UUID) -> None:
 
 
 def change_holder(
-    connection: Connection, holder: Holder | Checked, values: Mapping[str, Any]
+    connection: Connection,
+    holder: Holder | Checked,
+    values: Mapping[str, Any],
+    event: Mapping[str, Any] | None = None,
 ) -> bool:
     """Change a user who is still as `holder` says; return False otherwise.
+
+    With `event`, the change is recorded in the audit trail, see `audit.run_recorded`.
 
     Raises:
         IntegrityError: the new address belongs to another live user.
@@ -71,4 +77,5 @@ def change_holder(
         IN_GOOD_STANDING,
     )
     change = {**values, **(NEXT_VERSION if values.keys() & _SHOWN else {})}
-    return bool(connection.execute(statement.values(**change)).rowcount)
+    changed = statement.values(**change).returning(users.c.id)
+    return audit.run_recorded(connection, changed, event) is not None

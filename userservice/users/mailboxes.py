@@ -8,7 +8,9 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action
 from userservice.users import mailboxes_queries as queries
 from userservice.users.addresses import mailbox_key
 from userservice.users.mailboxes_queries import AddressRow
@@ -62,6 +64,7 @@ def _give(database: DatabaseManager, keys: Sequence[dict[str, Any]]) -> Given:
     try:
         with database.transaction() as connection:
             queries.set_keys(connection, keys)
+            audit.record(connection, Action.USERS_KEYED, None)
     except IntegrityError:
         if len(keys) > 1:
             parts = [_give(database, [key]) for key in keys]

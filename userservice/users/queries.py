@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from chassis.background import outbox
+from chassis.storage import audit
 from chassis.storage.clock import database_time
 from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
 from userservice.users.addresses import fold, keys_of
@@ -81,7 +82,9 @@ _NEW = {
 _GIVEN = [column.name for column in users.c if column.name not in LATER]
 _INSERT = insert(users).values({name: bindparam(name) for name in _GIVEN} | _NEW)
 # PostgreSQL takes both rows in one statement; other databases need two.
-_INSERT_BOTH = Prepared(outbox.INSERT.add_cte(_INSERT.cte("new_user")))
+_BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
+_INSERT_BOTH = Prepared(_BOTH)
+_INSERT_RECORDED = Prepared(_BOTH.add_cte(audit.INSERT.cte("trail")))
 
 # Never before the creation, of which a host's clock tells the time.
 _NOW = database_time()
@@ -98,9 +101,12 @@ def mailbox_parameters(email: str) -> dict[str, str]:
 
 
 def insert_user(
-    connection: AnyConnection, values: Mapping[str, Any], message: Mapping[str, Any]
+    connection: AnyConnection,
+    values: Mapping[str, Any],
+    message: Mapping[str, Any],
+    event: Mapping[str, Any] | None = None,
 ) -> None:
-    """Insert a user and the message about it.
+    """Insert a user, the message about it and, unless `event` is None, its row in the audit trail.
 
     Status, version and updated_at are those of a new user; all other columns are given. On
     PostgreSQL this is one statement; on other databases it needs a transaction.
@@ -109,10 +115,15 @@ def insert_user(
         IntegrityError: the address belongs to a live user.
     """
     if isinstance(connection, PreparedConnection) or connection.dialect.name == "postgresql":
-        _INSERT_BOTH.run(connection, {**values, **message})
+        if event is None:
+            _INSERT_BOTH.run(connection, {**values, **message})
+        else:
+            _INSERT_RECORDED.run(connection, {**values, **message, **event})
     else:
         connection.execute(_INSERT, values)
         connection.execute(outbox.INSERT, message)
+        if event is not None:
+            connection.execute(audit.INSERT, event)
 
 
 def set_verified(connection: Connection, user_id: UUID, key: str) -> None:
@@ -161,17 +172,19 @@ def lock_email(connection: Connection, user_id: UUID) -> str | None:
     return email
 
 
-def update_user(
+def update_user(  # noqa: PLR0913 - a condition each, by name
     connection: Connection,
     user_id: UUID,
     values: Mapping[str, Any],
     *,
     versions: Collection[int] | None = None,
     is_superuser: bool | None = None,
+    event: Mapping[str, Any] | None = None,
 ) -> UserRow | None:
     """Change a live user that has one of `versions` (None: any); return None without such a user.
 
-    With `is_superuser`, only one who is a superuser, or only one who is none.
+    With `is_superuser`, only one who is a superuser, or only one who is none. With `event`, the
+    change is recorded in the audit trail, see `audit.run_recorded`.
 
     Raises:
         IntegrityError: the new address belongs to another live user.
@@ -182,7 +195,7 @@ def update_user(
     if is_superuser is not None:
         statement = statement.where(users.c.is_superuser == is_superuser)
     statement = statement.values(**values, **NEXT_VERSION)
-    row = connection.execute(statement.returning(*_COLUMNS)).first()
+    row = audit.run_recorded(connection, statement.returning(*_COLUMNS), event)
     return UserRow(*row) if row is not None else None
 
 

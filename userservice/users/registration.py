@@ -10,14 +10,17 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from chassis.actor import CALLER, actor
 from chassis.background import outbox
 from chassis.errors import AppError
 from chassis.security import PasswordHasher
+from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
 from chassis.storage.ids import uuid7
 from chassis.telemetry.instruments import bounded
 from chassis.telemetry.log_event import LogEvent
 from chassis.telemetry.tracing import baggage_item, personal, set_attributes, trace_function
+from userservice.actions import Action
 from userservice.users import messages, queries, service
 from userservice.users.errors import EmailTaken
 from userservice.users.metrics import SIGNUP_SOURCES, count_user_created
@@ -112,16 +115,19 @@ def _save_user(
     in_transaction: InTransaction | None,
 ) -> None:
     message = outbox.new_message(USER_REGISTERED, {"user_id": str(user.id)})
+    # Those who register themselves are nobody yet; and their way in costs nothing more.
+    is_by_another = actor.get() != CALLER
+    event = audit.new_event(Action.USER_CREATED, user.id) if is_by_another else None
     try:
         if in_transaction is None and not values["is_superuser"] and not database.is_sqlite:
             # One statement is one transaction, and one round trip.
             with database.prepared() as connection:
-                queries.insert_user(connection, values, message)
+                queries.insert_user(connection, values, message, event)
         else:
             with database.transaction() as connection:
                 if in_transaction is not None:
                     in_transaction(connection, user)
-                queries.insert_user(connection, values, message)
+                queries.insert_user(connection, values, message, event)
                 if values["is_superuser"]:
                     queries.set_verified(connection, user.id, values["mailbox_key"])
     except IntegrityError as error:

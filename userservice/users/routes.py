@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response
 
 from chassis.errors import AppError, PreconditionFailed
-from chassis.http.auth import Guard, caller_id, principal, requires
+from chassis.http.auth import Guard, caller_id, principal, require_part, requires
 from chassis.http.conditions import (
     CHANGE_CONDITIONS,
     CONDITIONS,
@@ -26,9 +26,15 @@ from chassis.http.replays import REPLAYED, create_once
 from chassis.http.web import JSON, MERGE_PATCH, address, read_body
 from chassis.storage.idempotency import KeyInFlight, KeyReused
 from chassis.telemetry.tracing import set_attributes, trace_function
+from userservice.scopes import Scope
 from userservice.users import registration, service
 from userservice.users.addresses import mailbox_key
-from userservice.users.errors import ConfirmationRequired, EmailTaken, UserNotFound
+from userservice.users.errors import (
+    ConfirmationRequired,
+    EmailTaken,
+    SuperuserProtected,
+    UserNotFound,
+)
 from userservice.users.models import Status
 from userservice.users.policy import EmailPolicy
 from userservice.users.queries import UserRow
@@ -38,7 +44,7 @@ blueprint = Blueprint("users", __name__, url_prefix="/users")
 
 
 @blueprint.post("")
-@requires(Guard.REGISTRAR)
+@requires(Guard.REGISTRAR, Scope.USERS_WRITE)
 @limit("registration")
 @Operation(
     "Register a user",
@@ -65,7 +71,7 @@ def create_user() -> Response:
 
 
 @blueprint.get("")
-@requires(Guard.ADMINISTRATOR)
+@requires(Guard.ADMINISTRATOR, Scope.USERS_READ)
 @Operation(
     "List users",
     tag="users",
@@ -103,7 +109,7 @@ def get_me() -> Response:
 
 
 @blueprint.get("/<uuid:user_id>")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_READ)
 @Operation(
     "Read a user",
     tag="users",
@@ -119,14 +125,17 @@ def get_user(user_id: UUID) -> Response:
 
 
 @blueprint.patch("/<uuid:user_id>")
-@requires(Guard.OWNER)
+@requires(Guard.OWNER, Scope.USERS_WRITE, parts={"email": Scope.USERS_ADMIN})
 @Operation(
     "Change a user",
     tag="users",
     body=UserUpdate,
     media_types=(MERGE_PATCH, JSON),
     returns={200: UserRead},
-    raises=(UserNotFound, EmailTaken, PreconditionFailed, ConfirmationRequired),
+    raises=(
+        *(UserNotFound, EmailTaken, PreconditionFailed, ConfirmationRequired),
+        SuperuserProtected,
+    ),
     request_headers=CHANGE_CONDITIONS,
     response_headers={200: ("ETag", "Last-Modified")},
 )
@@ -137,8 +146,10 @@ def update_user(user_id: UUID) -> Response:
     address with their password, at /users/{id}/email.
     """
     changes = read_body(UserUpdate, MERGE_PATCH, JSON)
-    if "email" in changes.model_fields_set and _is_own(user_id):
-        raise ConfirmationRequired
+    if "email" in changes.model_fields_set:
+        if _is_own(user_id):
+            raise ConfirmationRequired
+        require_part("email")
     database = backing_services().database
     versions = expected_versions(partial(service.get_user, database, user_id))
     user = service.update_user(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from chassis.actor import ActorKind, actor
 from chassis.errors import AppError, PreconditionFailed
+from chassis.storage import audit
 from chassis.storage.columns import violates_unique
 from chassis.storage.database import DatabaseManager
+from userservice.actions import Action, and_sessions
 from userservice.logins.endings import Reason, report_ended
 from userservice.users import credentials, links, messages, queries, superusers
 from userservice.users.addresses import keys_of
@@ -73,7 +76,7 @@ def update_user(
     versions: Collection[int] | None = None,
     is_announced: bool = False,
 ) -> UserRow:
-    """Change the members that `changes` brings along.
+    """Change the members that `changes` brings along; record it, unless users change themselves.
 
     Args:
         versions: Versions the caller may have seen; None when any will do.
@@ -83,6 +86,7 @@ def update_user(
         UserNotFound: there is no such live user.
         PreconditionFailed: the user is at another version.
         EmailTaken: another live user has the new address.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     values: dict[str, Any] = changes.model_dump(exclude_unset=True)
     if not values:
@@ -104,6 +108,7 @@ def delete_user(
         UserNotFound: there is no such live user, or no longer.
         PreconditionFailed: the user is at another version.
         LastSuperuser: no other superuser could log in.
+        SuperuserProtected: the user is out of reach of the one who acts.
     """
     # Perhaps a superuser: only then the rows of all superusers are locked. In a transaction of its
     # own, because the first may hold the user's row already, and they are locked in one order.
@@ -155,10 +160,18 @@ def _change(
     *,
     is_announced: bool = False,
 ) -> UserRow:
+    event = _change_by_another(user_id, values)
     try:
-        with database.transaction() if is_announced else database.connection() as connection:
+        with database.transaction() if is_announced else database.one_statement() as connection:
             former = queries.lock_email(connection, user_id) if is_announced else None
-            user = queries.update_user(connection, user_id, values, versions=versions)
+            user = queries.update_user(
+                connection,
+                user_id,
+                values,
+                versions=versions,
+                is_superuser=superusers.reach(),
+                event=event,
+            )
             if user is not None and former is not None:
                 messages.announce_change(connection, user_id, former=former, new=user.email)
     except IntegrityError as error:
@@ -183,12 +196,31 @@ def _delete(
         user = queries.update_user(
             connection, user_id, values, versions=versions, is_superuser=is_superuser
         )
-        return None if user is None else credentials.delete_log_ins(connection, user_id)
+        if user is None:
+            return None
+        ended = credentials.delete_log_ins(connection, user_id)
+        audit.record(connection, Action.USER_DELETED, user_id, changed=and_sessions(ended))
+        return ended
+
+
+def _change_by_another(user_id: UUID, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the deed of a change by another than the user; None for the user's own."""
+    by = actor.get()
+    if by.kind is ActorKind.USER and by.id == str(user_id):
+        return None
+    return audit.new_event(
+        Action.USER_CHANGED, user_id, changed=UserUpdate.model_fields.keys() & values.keys()
+    )
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:
-    """Return the reason why a user was not changed."""
-    with database.prepared() as connection:
+    """Return the reason why a user was not changed.
+
+    Raises:
+        SuperuserProtected: as in `superusers.require_reach`.
+    """
+    with database.transaction() as connection:
+        superusers.require_reach(connection, user_id)
         is_there = queries.find_user(connection, user_id) is not None
     return PreconditionFailed() if is_there else UserNotFound()
 

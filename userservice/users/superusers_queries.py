@@ -44,3 +44,10 @@ def lock_superusers(connection: Connection, *ids: UUID) -> Sequence[RightsRow]:
         .with_for_update(key_share=True)
     )
     return [RightsRow(*row) for row in connection.execute(statement)]
+
+
+def lock_rights(connection: Connection, user_id: UUID) -> bool:
+    """Lock the row of a live user; tell whether there is one, who is a superuser."""
+    statement = select(users.c.is_superuser).where(users.c.id == user_id, LIVE)
+    # As `lock_superusers` does.
+    return bool(connection.scalar(statement.with_for_update(key_share=True)))

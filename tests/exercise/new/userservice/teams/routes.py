@@ -13,6 +13,7 @@ from chassis.http.operation import Operation
 from chassis.http.pages import read_page
 from chassis.http.web import json_response, read_body
 from chassis.schemas import PageQuery
+from userservice.scopes import Scope
 from userservice.teams import service
 from userservice.teams.errors import TeamNotFound
 from userservice.teams.queries import TeamRow
@@ -60,7 +61,7 @@ def list_teams() -> Response:
 
 
 @blueprint.get("/<uuid:team_id>")
-@requires(Guard.OWNER, find_owner=find_owner)
+@requires(Guard.OWNER, Scope.TEAMS_READ, find_owner=find_owner)
 @Operation("Read a team", tag="teams", returns={200: TeamRead}, raises=(TeamNotFound,))
 def get_team(team_id: UUID) -> Response:
     """Users read their own."""

@@ -1,0 +1,1 @@
+"""Discovery: documents by which other services learn to verify access tokens."""

@@ -1,0 +1,1 @@
+"""API keys: each has a name, scopes, and an end."""
