@@ -81,7 +81,7 @@ SUSPEND = f"{KUBECTL} patch cronjob cloudnative-app-cleanup"
         (f"{KUBECTL} logs --previous", "logs names nothing"),
         (f"{KUBECTL} describe pod", "describe names no Pod"),
         (f"{KUBECTL} get deployment/cloudnative-web", "no Deployment cloudnative-web"),
-        (f"{KUBECTL} get replicaset a", "no kind replicaset"),
+        (f"{KUBECTL} get daemonset a", "no kind daemonset"),
         (f"{KUBECTL} logs deployment/cloudnative-app -c web", "may be an old one"),
         (f"{KUBECTL} logs POD -c app", "no container app among"),
         (f"{KUBECTL} logs -l app.kubernetes.io/component=worker -c web", "no container"),
@@ -124,7 +124,7 @@ get pods`, and not `kubectl` alone:
    ```sh
    cd k8s/overlays/production
    A=b python app.py admin check --deploy   # a comment
-   kubectl diff -k . ; kubectl apply \\
+   test -s a && kubectl diff -k . ; kubectl apply \\
      -k .
    admin completion fish > file
    ls
