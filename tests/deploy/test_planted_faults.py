@@ -41,7 +41,7 @@ def test_nothing_is_found_in_compose():
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_planted_fault_is_found(fault):
+def test_a_fault_is_found(fault):
     found = planted.found(fault.place, planted.plant(fault))
 
     # A rule that stumbles tells an operator nothing.
