@@ -14,6 +14,9 @@ from tests.support.rules.pods import COMPONENT
 NAMESPACE = "kubernetes.io/metadata.name"  # the only label that every namespace has by itself
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class Party(NamedTuple):
     """A pod, or an address outside of the cluster, which has neither namespace nor labels."""
 
@@ -160,15 +163,26 @@ def connections(objects: list[Object]) -> Iterator[str]:
 
 
 def addresses(objects: list[Object]) -> Iterator[str]:
-    """Expect networks that are networks."""
+    """Expect networks that are networks, and exceptions that lie inside."""
     for each in of_kind(objects, "NetworkPolicy"):
         for _, key, block in walk(each["spec"]):
-            if key == "ipBlock":
-                for network in (block["cidr"], *block.get("except", [])):
-                    try:
-                        ipaddress.ip_network(network)
-                    except ValueError as error:
-                        yield f"{name(each)}: {error}"
+            if key == "ipBlock" and (problem := _problem_of(block)):
+                yield f"{name(each)}: {problem}"
+
+
+def _problem_of(block: Object) -> str:
+    try:
+        whole, *parts = [
+            ipaddress.ip_network(each) for each in (block["cidr"], *block.get("except", []))
+        ]
+    except ValueError as error:
+        return str(error)
+    outside = [str(each) for each in parts if not _lies_in(each, whole)]
+    return f"{', '.join(outside)} outside of {whole}" if outside else ""
+
+
+def _lies_in(part: Network, whole: Network) -> bool:
+    return part.version == whole.version and whole.supernet_of(part)  # type: ignore[arg-type]
 
 
 def collectors(objects: list[Object]) -> Iterator[str]:
