@@ -10,7 +10,7 @@ import pytest
 from tests.support.clone import MAKE, checked, clone, git, needs_git, run_in
 from tools.rename import Names
 
-pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(600)]
 RENAME = (sys.executable, "tools/rename.py")
 OLD = re.compile(r"\buser[-_ ]?service|cloud[-_ ]?native", re.IGNORECASE)
 # The spans of the resource users, which keeps its name.
