@@ -150,7 +150,9 @@ def test_nothing_is_published_before_all_checks_have_passed(workflows):
 
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yaml"
     assert "workflow_call" in workflows["ci.yaml"]["on"]
-    assert "ci" in jobs["publish"]["needs"]
+    assert jobs["approve"]["needs"] == "ci"
+    assert jobs["approve"]["environment"] == "release"
+    assert "approve" in jobs["publish"]["needs"]
     assert "publish" in jobs["notes"]["needs"]
 
 
