@@ -13,7 +13,10 @@ from chassis.security import fingerprint
 from chassis.storage.clock import database_time
 from tests.deeds.world import KEY, NAME, NEW_PASSWORD, PASSWORD, REASON, ROLE, Call, World, address
 from tests.support.factories import make_user
+from userservice.keys import service as keys
+from userservice.keys.schemas import KeyCreate
 from userservice.logins.queries import find_log_in, tokens
+from userservice.scopes import Scope
 from userservice.users.links import Purpose
 
 FORMER = timedelta(days=1)
@@ -141,6 +144,17 @@ def demote(world: World) -> Call:
 
 def set_roles(world: World) -> Call:
     return Call("PUT", f"{world.path}/roles", KEY, {"roles": [ROLE]})
+
+
+def make_key(world: World) -> Call:
+    document = {"name": NAME, "scopes": [Scope.USERS_READ], "current_password": PASSWORD}
+    return Call("POST", "/api-keys", world.act_as_superuser(), document)
+
+
+def revoke_key(world: World) -> Call:
+    new = KeyCreate.load_values({"name": NAME, "scopes": [Scope.USERS_READ]})
+    world.target = keys.create_key(world.database, new).row.id.hex
+    return Call("DELETE", f"/api-keys/{world.target}", KEY)
 
 
 def register(**headers: str) -> Callable[[World], Call]:

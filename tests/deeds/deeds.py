@@ -18,6 +18,7 @@ from tests.deeds.calls import (
     erase,
     log_in,
     log_out,
+    make_key,
     patch,
     promote,
     recover,
@@ -26,6 +27,7 @@ from tests.deeds.calls import (
     reinstate,
     reset,
     reuse,
+    revoke_key,
     set_roles,
     suspend,
     suspend_for_another_reason,
@@ -134,6 +136,13 @@ DEEDS = {
     "demote": Deed(
         ("DELETE", f"{USER}/superuser"), Action.USER_DEMOTED, ["is_superuser"], A_USER, demote
     ),
+    "make a key": Deed(
+        ("POST", "/api-keys"), Action.KEY_CREATED, ["name", "scopes"], A_USER, make_key, 201
+    ),
+    "revoke a key": Deed(
+        ("DELETE", "/api-keys/<hex:key_id>"),
+        *(Action.KEY_REVOKED, ["revoked_at"], A_KEY, revoke_key),
+    ),
     "set roles": Deed(("PUT", f"{USER}/roles"), Action.USER_ROLES_SET, ["roles"], A_KEY, set_roles),
 }
 
@@ -146,6 +155,4 @@ ELSEWHERE = {
     ("POST", "/users/import"): "its row comes with the job, see tests/jobs",
     ("DELETE", "/jobs/<uuid:job_id>"): "the same",
     ("POST", "/auth/introspect"): "reads",
-    ("POST", "/api-keys"): "about keys, see tests/keys",
-    ("DELETE", "/api-keys/<hex:key_id>"): "the same",
 }
