@@ -152,7 +152,7 @@ def make_key(world: World) -> Call:
 
 
 def revoke_key(world: World) -> Call:
-    new = KeyCreate.load_values({"name": NAME, "scopes": [Scope.USERS_READ]})
+    new = KeyCreate.model_validate({"name": NAME, "scopes": [Scope.USERS_READ]})
     world.target = keys.create_key(world.database, new).row.id.hex
     return Call("DELETE", f"/api-keys/{world.target}", KEY)
 
