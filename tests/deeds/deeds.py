@@ -337,5 +337,5 @@ ELSEWHERE = {
     ("DELETE", "/jobs/<uuid:job_id>"): "the same",
     ("POST", "/auth/introspect"): "reads",
     ("POST", "/api-keys"): "about keys, see tests/keys",
-    ("DELETE", "/api-keys/<key_id>"): "the same",
+    ("DELETE", "/api-keys/<hex:key_id>"): "the same",
 }
