@@ -10,8 +10,7 @@ import pytest
 from chassis.http.auth import SCOPED, SERVICE, Access, Guard, Principal
 from tests.conftest import API_KEY, make_app
 from tests.http.test_auth import CALLERS, CLOSED, MATRIX, call
-from tests.support.factories import ADA, bearer_of, make_user
-from tests.support.keys import key_of
+from tests.support.factories import ADA, bearer_of, key_of, make_user
 from tests.support.routes import accesses
 from userservice.scopes import Scope
 from userservice.standing.service import suspend
@@ -31,9 +30,9 @@ def access_to(app, route):
     """Return what a route of the table says above its view."""
     method, path = route
     routes = app.url_map.bind("localhost")
-    where = (
-        path.partition("?")[0].format(id=uuid4(), key=uuid4().hex).replace("<", "").replace(">", "")
-    )
+    user_id = uuid4()
+    path = path.partition("?")[0].format(id=user_id, key=user_id.hex)
+    where = path.replace("<", "").replace(">", "")
     rule, _ = routes.match(where, method, return_rule=True)
     return accesses(app)[method, rule.rule]
 
