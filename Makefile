@@ -13,8 +13,8 @@ RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test browser screenshot chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
-	manifests image image-test image-report
-.PHONY: rename exercise
+	manifests image image-again image-test image-report
+.PHONY: rename release exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
 
 help: ## Show this list
@@ -80,6 +80,9 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders
 	@$(python) tools/rename.py --name="$(name)" --package="$(package)"
 
+release: ## Make a version of what CHANGELOG.md has unreleased: make release version=0.1.0
+	@$(python) tools/release.py cut "$(version)"
+
 migrate: $(RUN)/stamp ## Bring the database up to date
 	$(RUN)/bin/python app.py admin migrate
 
@@ -92,6 +95,7 @@ docs: $(DEV)/stamp ## Write the generated documentation anew
 manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and YAML with the tools of the trade
 	$(MANIFESTS)/bin/hadolint Dockerfile
 	$(MANIFESTS)/bin/python -m yamllint --strict .
+	$(MANIFESTS)/bin/zizmor --offline --no-progress --quiet .
 	@mkdir -p build/rendered
 	for overlay in $(notdir $(wildcard k8s/overlays/*)); do \
 		$(DEV)/bin/python -m tests.support.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \
@@ -102,6 +106,9 @@ manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and 
 
 image: $(DEV)/stamp ## Build the image with docker, podman or buildah
 	$(DEV)/bin/python -m tests.support.image build
+
+image-again: $(DEV)/stamp ## Build it again without a cache, and compare the layers
+	$(DEV)/bin/python -m tests.support.image again
 
 image-test: $(DEV)/stamp ## Run the image as the cluster would, against a real PostgreSQL
 	$(DEV)/bin/python -m tests.support.image test
@@ -179,8 +186,8 @@ candidates = $(PYTHON) $(if $(filter python3,$(PYTHON)),python3.14 python3.13 py
 is_recent = import sys; sys.exit(sys.version_info < (3, 11))
 found = $(shell for python in $(candidates); do \
 	$$python -c '$(is_recent)' >/dev/null 2>&1 && echo $$python && break; done)
-version = $(or $(shell $(PYTHON) --version 2>/dev/null),missing)
-python = $(or $(found),$(error Python 3.11 or newer is needed, and $(PYTHON) is $(version)))
+installed = $(or $(shell $(PYTHON) --version 2>/dev/null),missing)
+python = $(or $(found),$(error Python 3.11 or newer is needed, and $(PYTHON) is $(installed)))
 
 can_install = $(shell $(python) -c 'import ensurepip, venv' 2>/dev/null && echo yes)
 python_with_venv = $(if $(can_install),$(python),$(error $(python) has no venv module: install python3-venv or uv))

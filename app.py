@@ -32,6 +32,7 @@ from chassis.http.cors import allow_origins
 from chassis.http.flask_app import PlainFlask
 from chassis.http.health import make_readiness
 from chassis.http.layers import Layer, wrap
+from chassis.http.management import separate
 from chassis.http.options import register_options
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
@@ -45,7 +46,7 @@ from observability import Telemetry, setup_logging
 from userservice import SERVICE_NAME
 from userservice.discovery.service import Discovery
 from userservice.jobs.transfers import Transfers
-from userservice.keys import service as keys
+from userservice.keys.keyring import Keyring
 from userservice.resources import API, BLUEPRINTS, PROBLEM_MEMBERS, prepare_metrics
 from userservice.tokens.issuer import TokenIssuer
 from userservice.users import credentials
@@ -81,6 +82,8 @@ def create_app(
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     register_options(app)
+    if config.management_port:
+        separate(app, config.management_port)
     allow_origins(app, config.cors_origins)
     prepare_metrics()
     telemetry.instrument(app, services.database.engine)
@@ -111,6 +114,7 @@ def make_flask() -> Flask:
 def make_context(config: AppConfig, services: BackingServices, telemetry: Telemetry) -> WebContext:
     """Make the parts of the web application that serve requests."""
     issuer = make_token_issuer(config)
+    keyring = Keyring(services.database, timedelta(seconds=config.key_cache_seconds))
     transfers = Transfers(config.transfers, max_bytes=config.import_max_bytes)
     return WebContext(
         about=About(
@@ -122,13 +126,7 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
         api=API,
         services=services,
         telemetry=telemetry,
-        authenticator=Authenticator(
-            api_key=config.api_key,
-            access_tokens=issuer.access_tokens,
-            find_principal=partial(_find_principal, services.database),
-            find_key=partial(_find_service, services.database),
-            is_registration_open=config.registration == "open",
-        ),
+        authenticator=make_authenticator(config, services.database, issuer, keyring),
         rate_limiter=make_rate_limiter(config),
         readiness=make_readiness(
             services,
@@ -138,10 +136,24 @@ def make_context(config: AppConfig, services: BackingServices, telemetry: Teleme
         page_tokens=PageTokens(config.jwt_secret, config.jwt_secret_previous),
         parts={
             TokenIssuer: issuer,
+            Keyring: keyring,
             Transfers: transfers,
             Discovery: make_discovery(config),
             EmailPolicy: make_email_policy(config),
         },
+    )
+
+
+def make_authenticator(
+    config: AppConfig, database: DatabaseManager, issuer: TokenIssuer, keyring: Keyring
+) -> Authenticator:
+    """Make the part that turns credentials into callers."""
+    return Authenticator(
+        api_key=config.api_key,
+        access_tokens=issuer.access_tokens,
+        find_principal=partial(_find_principal, database),
+        find_key=partial(_find_service, keyring),
+        is_registration_open=config.registration == "open",
     )
 
 
@@ -201,12 +213,11 @@ def _find_principal(database: DatabaseManager, claims: AccessClaims) -> Principa
     return Principal(claims.subject, is_superuser, claims.session_id)
 
 
-def _find_service(database: DatabaseManager, api_key: str) -> Principal | None:
-    key = keys.find_key(database, api_key)
+def _find_service(keyring: Keyring, api_key: str) -> Principal | None:
+    key = keyring.find(api_key)
     if key is None:
         return None
-    scopes = frozenset(key.scopes)
-    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=scopes)
+    return Principal(user_id=None, is_administrator=False, key_id=key.id, scopes=key.scopes)
 
 
 def main(arguments: list[str]) -> None:
@@ -256,7 +267,7 @@ def serve_for_debugging() -> None:
     config = _read_config()
     if config.environment is Environment.PRODUCTION:
         refuse("--debug is refused in production: its debugger runs code for whoever can reach it")
-    config = replace(config, log_format="text")
+    config = replace(config, log_format="text", management_port=0)  # this server has one port
     setup_logging(config, sys.stdout)
     services = open_backing_services(config)
     migrate_to_start(services.database)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from chassis.backing_services import BackingServices
@@ -28,6 +31,8 @@ from userservice.users.links import lifetimes
 
 if TYPE_CHECKING:
     from chassis.clients.smtp_mailer import SmtpMailer
+
+logger = logging.getLogger(__name__)
 
 MAILS = ROOT / "userservice" / "mails"
 EMAIL_SPAN = "user_service.send_{template}_email"
@@ -163,3 +168,9 @@ def migrate_to_start(database: DatabaseManager) -> None:
         migrations.upgrade(database)
     except AppError as error:
         refuse(f"Cannot use the database of DATABASE_URL: {in_one_line(error)}", FAILED)
+    file = Path(database.engine.url.database or "")
+    if database.is_sqlite and file.parent == Path(tempfile.gettempdir()):
+        logger.warning(
+            "The database is a temporary file: set DATABASE_URL to keep users",
+            extra={"file": str(file)},
+        )

@@ -23,6 +23,7 @@ from chassis.settings.kinds import (
     text,
     url,
 )
+from chassis.settings.signing_keys import signing_secret
 from chassis.settings.variables import (
     ConfigError,
     convert_all,
@@ -62,6 +63,11 @@ class AppConfig(ServiceSettings):
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
+    management_port: int = setting(
+        0,
+        integer(0, 65535),
+        "Port for its /metrics, /health and /ready, which PORT then lacks; 0: none.",
+    )
 
     database_url: str = setting(
         "sqlite:///app.db",
@@ -106,10 +112,16 @@ class AppConfig(ServiceSettings):
         secret=True,
     )
     jwt_secret: str = setting(
-        DEVELOPMENT_SECRET, text(), "Signs tokens; at least 32 bytes in production.", secret=True
+        DEVELOPMENT_SECRET,
+        signing_secret(),
+        "Signs tokens; at least 32 bytes in production.",
+        secret=True,
     )
     jwt_secret_previous: str = setting(
-        "", text(), "A second secret that is accepted while JWT_SECRET is rotated.", secret=True
+        "",
+        signing_secret(),
+        "A second secret that is accepted while JWT_SECRET is rotated.",
+        secret=True,
     )
     password_memory_kib: int = setting(
         19_456, integer(8, 4_194_304), "Memory that argon2id takes for one password."
@@ -243,6 +255,7 @@ def _contradictions(config: AppConfig) -> list[str]:
         f"TERMINATION_GRACE_SECONDS must be at least DRAIN_SECONDS + {CLOSE_SECONDS + 1}": (
             config.stop_budget.finish_seconds < 1
         ),
+        "MANAGEMENT_PORT must differ from PORT": config.management_port == config.port,
         "WEB_PIN=on needs Linux": config.web_pin == "on" and not CAN_PIN,
         "TASK_ENGINE=dramatiq needs a REDIS_URL": (
             config.task_engine == "dramatiq" and not config.redis_url

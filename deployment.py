@@ -20,6 +20,7 @@ from chassis.storage.database import with_driver
 from chassis.storage.sqlite import anchored
 from chassis.telemetry.otel_variables import complained_of, find
 from config import DEVELOPMENT_SECRET, ROOT, AppConfig, Environment, is_short
+from userservice.keys.checks import check_keys
 
 # Attached resource -> remedy when it is away.
 ADVICE = {
@@ -92,7 +93,7 @@ RULES = (
     ),
     Rule(
         "no_api_key",
-        "set API_KEY; without one no service can call",
+        "set API_KEY; without one only keys of /api-keys let services in",
         lambda config: not config.api_key,
     ),
     Rule(
@@ -168,6 +169,7 @@ def check(config: AppConfig, services: BackingServices, *, is_deploy: bool) -> I
     )
     if is_deploy:
         yield from check_deployment(config, os.environ)
+        yield from check_keys(services.database)
 
 
 def check_link_page(config: AppConfig) -> Iterator[Finding]:

@@ -26,12 +26,12 @@ from chassis.http.problem import refusal
 from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
-from chassis.process import forks, garbage, pinning
+from chassis.process import forks, garbage, pinning, stacks
 from chassis.process.start import refuse, require_address
 from chassis.settings.variables import ConfigError
-from chassis.telemetry import instruments, shared_counts
+from chassis.telemetry import instruments, log_level, shared_counts
 from config import AppConfig, Environment
-from observability import exporting_modules, setup_logging
+from observability import exporting_modules, follow_level, setup_logging
 from workers import deliver_beside
 
 garbage.pause()  # until `pre_fork`; gunicorn reads this file again on a reload
@@ -88,13 +88,14 @@ def prepare(server: Any) -> None:
 def require_addresses(server: Any) -> None:
     """Refuse in one line to start on a port that is taken; gunicorn would write eleven.
 
-    The sockets that a master has from another one (SIGUSR2) or from systemd are bound already.
+    The sockets that a master has from systemd are bound already.
     """
-    if server.master_pid or systemd.listen_fds(unset_environment=False):
+    if systemd.listen_fds(unset_environment=False):
         return
     for address in server.cfg.address:
         if isinstance(address, tuple):  # else the path or the descriptor of a socket
-            require_address(*address, setting="PORT")
+            is_management = address[1] == app_config.management_port
+            require_address(*address, setting="MANAGEMENT_PORT" if is_management else "PORT")
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -129,6 +130,7 @@ def post_worker_init(worker: Any) -> None:
     worker.heartbeat = beat
     instruments.set_pool(**services.database.pool_usage())
     worker.on_drain = context.readiness.stop
+    worker.on_level = partial(follow_level, app_config)
     deliver_beside(app_config, services)
 
 
@@ -148,9 +150,27 @@ def reload_if_configured(server: Any, reload: Callable[[], None]) -> None:
         reload()
 
 
+def switch_level(tell_workers: Callable[[], None]) -> None:
+    """Switch the log level of all processes."""
+    log_level.switch()
+    follow_level(app_config)
+    tell_workers()
+
+
+def write_stacks(server: Any) -> None:
+    """Write the stacks of all processes."""
+    stacks.write_all([*server.WORKERS], server.kill_worker)
+
+
 def when_ready(server: Any) -> None:
-    """Let a second signal end the master, and with it the workers, at once; guard reloads."""
+    """Let a second signal end the master, and with it the workers, at once; guard reloads.
+
+    SIGUSR1 and SIGUSR2 get other meanings than gunicorn's. There are no log files to open again. A
+    second master that replaces the first would end with it where that is a container's process 1.
+    """
     server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
+    server.handle_usr1 = partial(switch_level, server.handle_usr1)
+    server.handle_usr2 = partial(write_stacks, server)
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
@@ -182,7 +202,11 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 wsgi_app = "app:create_app()"
 chdir = str(Path(__file__).resolve().parent)
-bind = addresses(app_config.port)
+bind = [
+    address
+    for port in filter(None, (app_config.port, app_config.management_port))
+    for address in addresses(port)
+]
 Worker.request_read_seconds = app_config.request_read_seconds
 Worker.drain_seconds = app_config.stop_budget.drain_seconds
 Worker.finish_seconds = app_config.stop_budget.finish_seconds

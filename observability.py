@@ -18,6 +18,7 @@ from chassis.process.stop import FLUSH_SECONDS
 from chassis.telemetry import (
     instrumentation,
     instruments,
+    log_level,
     otel_variables,
     propagation,
     statements,
@@ -68,16 +69,27 @@ def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
         if isinstance(earlier, LineHandler):
             earlier.close()
     root.handlers[:] = [handler]
-    root.setLevel(config.log_level)
+    set_level(log_level.choose(config.log_level))
     logging.captureWarnings(capture=True)
     # No line shows these fields, and each record would look them up.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     vars(logging)["logAsyncioTasks"] = False  # exists from Python 3.12 on
-    for name in QUIETED:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     for name in MUTED:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     otel_variables.report()
+
+
+def set_level(level: str) -> None:
+    """Let records of this level and above be written; those of some libraries from WARNING on."""
+    root = logging.getLogger()
+    root.setLevel(level)
+    for name in QUIETED:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def follow_level(config: AppConfig) -> None:
+    """Have this process log at the level that holds now, which somebody may have switched."""
+    log_level.apply(config.log_level, set_level)
 
 
 class Telemetry:

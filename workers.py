@@ -29,12 +29,12 @@ from chassis.background.pools import Pool
 from chassis.background.processes import ProcessPool
 from chassis.backing_services import BackingServices
 from chassis.http.entrance import hosts
-from chassis.process import garbage
+from chassis.process import garbage, stacks
 from chassis.process.start import require_address
-from chassis.telemetry import instruments
+from chassis.telemetry import instruments, log_level
 from chassis.telemetry.statements import trace_statements
 from config import AppConfig, Environment
-from observability import Telemetry, exporting_modules, setup_logging
+from observability import Telemetry, exporting_modules, follow_level, setup_logging
 from userservice.resources import (
     ABANDONED_HANDLERS,
     EVENT_HANDLERS,
@@ -107,6 +107,7 @@ def run_worker(config: AppConfig) -> None:
     delivery = make_delivery(config, services)
     instruments.set_pool(**services.database.pool_usage())
     _stop_on_signals(delivery, config.stop_budget.worker_limit_seconds)
+    _diagnose_on_signals(config)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:
         serve_worker_status(config.worker_metrics_port, delivery.is_alive)
@@ -246,3 +247,14 @@ def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
+
+
+def _diagnose_on_signals(config: AppConfig) -> None:
+    """Switch the log level on SIGUSR1, write stacks on SIGUSR2."""
+
+    def switch(_number: int, _frame: FrameType | None) -> None:
+        log_level.switch()
+        threading.Thread(target=follow_level, args=(config,), name="log level", daemon=True).start()
+
+    signal.signal(signal.SIGUSR1, switch)
+    stacks.write_on_signal()

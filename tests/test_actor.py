@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chassis.actor import CALLER, OPERATOR, WORKER, ActorKind, Source, act_as, acting, actor
-from chassis.http.auth import public
+from chassis.http.auth import Guard, public, requires
+from tests.conftest import API_KEY
+from tests.support.factories import bearer_of, key_of, make_user
 
 
 def test_the_actor_of_a_piece_of_work_is_forgotten_after_it():
@@ -33,3 +37,33 @@ def test_a_request_begins_without_the_actor_of_the_one_before(app, service_clien
         service_client.get("/look")
 
     assert seen == [CALLER, CALLER]
+
+
+@pytest.fixture
+def callers(database, config):
+    """Credentials of each kind, and the actor that each of them names."""
+    user, key = make_user(database), key_of(database, "things:read")
+    return {
+        "user": (bearer_of(database, config, user), (ActorKind.USER, str(user.id), False)),
+        "environment": ({"X-API-Key": API_KEY}, (ActorKind.KEY, "environment", False)),
+        "key": (key, (ActorKind.KEY, key["X-API-Key"].split("_")[1], True)),
+        "nobody": ({}, (ActorKind.SYSTEM, None, False)),
+    }
+
+
+def test_a_request_acts_for_the_one_whose_credentials_it_carries(app, client, callers):
+    seen = []
+
+    @requires(Guard.REGISTRAR, "things:read")
+    def look():
+        by = actor.get()
+        seen.append((by.kind, by.id, by.is_named_key))
+        return ""
+
+    app.add_url_rule("/look", view_func=look)
+
+    for headers, _ in callers.values():
+        client.get("/look", headers=headers)
+
+    assert seen == [expected for _, expected in callers.values()]
+    assert [each.is_named_key for each in (OPERATOR, WORKER, CALLER)] == [False] * 3

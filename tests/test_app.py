@@ -277,12 +277,13 @@ def test_a_development_database_that_cannot_be_used_is_named_in_one_line(command
 
 @pytest.mark.parametrize(
     ("command", "setting"),
-    [(APP, "PORT"), ((*APP, "worker"), "WORKER_METRICS_PORT")],
-    ids=["web", "worker"],
+    [(APP, "PORT"), (APP, "MANAGEMENT_PORT"), ((*APP, "worker"), "WORKER_METRICS_PORT")],
+    ids=["web", "management", "worker"],
 )
 def test_a_port_in_use_is_named_in_one_line(command, setting, empty_database, tmp_path):
     port = free_port()
-    variables = {setting: str(port), "DATABASE_URL": empty_database, "TMPDIR": str(tmp_path)}
+    variables = {"PORT": str(free_port()), "DATABASE_URL": empty_database, "TMPDIR": str(tmp_path)}
+    variables |= {setting: str(port)}
 
     with socket.create_server(("", port)):
         result = run(*command, variables=variables)

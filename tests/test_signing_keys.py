@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from joserfc.jwk import ECKey, RSAKey
 
+from app import make_token_issuer
 from chassis.settings.signing_keys import PublicTokens, load_key
 from chassis.settings.variables import ConfigError
 from config import AppConfig
@@ -181,3 +184,26 @@ def test_a_key_is_read_once_however_often_a_configuration_is():
     assert first is not None
     assert second is not None
     assert first.signing is second.signing is load_key(rsa_key())
+
+
+@pytest.mark.parametrize("name", ["jwt_secret", "jwt_secret_previous"])
+@pytest.mark.parametrize(
+    "text",
+    [ec_key(), public_pem(ec_key()), "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA", '{"kty":"oct"}'],
+    ids=["private", "public", "SSH", "JWK"],
+)
+def test_a_secret_that_is_a_key_of_another_kind_is_refused(name, text):
+    """Each log-in would fail: the library signs with none of them."""
+    assert refusals(**{name: text}) == [
+        f"{name.upper()} must be text in UTF-8, and no key in PEM, of SSH or as JWK"
+    ]
+
+
+@pytest.mark.parametrize("text", ["kty", "{}", "[1]", "0" * 64, "a ssh-like secret", "-----BEGIN"])
+def test_a_secret_that_only_looks_like_one_signs(text):
+    issuer = make_token_issuer(AppConfig(jwt_secret=text))
+    user_id = uuid4()
+
+    token = issuer.access_tokens.issue(user_id, uuid4())
+
+    assert issuer.access_tokens.read(token).subject == user_id

@@ -66,7 +66,7 @@ ALLOWED = {
     ),
     ("chassis/actor.py", r"\busers?\b|\bUSER\b"): "the same kinds, as the audit trail names them",
     ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
-    ("chassis/signatures.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
+    ("chassis/access_tokens.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",
     ("chassis/settings/token_keys.py", r"token_issuer\b|TOKEN_ISSUER\b"): (
         "the issuer of access tokens (RFC 9068), in the name of its setting"
     ),

@@ -104,6 +104,7 @@ IMPORTING = {
 # Path and name -> why a function may change a value of its module, which all threads share.
 SHARED = {
     ("chassis/http/balance.py", "_shared"): "memory of all workers, a slot for each",
+    ("chassis/telemetry/log_level.py", "_is_switched"): "a byte that one thread writes",
     ("chassis/http/head.py", "_keys"): "two threads that miss a name store the same key",
     ("chassis/telemetry/otel_variables.py", "_complaints"): "kept until there is a log",
     ("chassis/telemetry/otel_variables.py", "_reported"): "written while logging is set up",

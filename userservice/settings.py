@@ -116,6 +116,17 @@ class LinkSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeySettings:
+    """API keys."""
+
+    key_cache_seconds: float = setting(
+        5.0,
+        seconds(0, 60),
+        "How long a process remembers an API key, also one that was revoked; 0: not at all.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransferSettings:
     """Imports and exports."""
 
@@ -210,6 +221,7 @@ class MailSettings:
 class ServiceSettings(
     AccountSettings,
     TokenKeySettings,
+    KeySettings,
     LinkSettings,
     TransferSettings,
     TrailSettings,

@@ -288,6 +288,7 @@ def _name(caller: Principal) -> None:
         add_log_fields(user_id=str(caller.user_id))
         act_as(ActorKind.USER, caller.user_id)
     elif caller.key_id is not None:
+        add_log_fields(key_id=caller.key_id)
         act_as(ActorKind.KEY, caller.key_id)
 
 

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID
 
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 from werkzeug.utils import cached_property
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_NOWHERE = "/ "  # no route has a blank
+NOWHERE = "/ "  # no route has a blank
 _BODILESS = frozenset({204, 304})
 # Werkzeug looks through all other addresses for what has to be escaped.
 _PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9/._-]*")
@@ -78,6 +79,16 @@ class PlainResponse(Response):
         )
 
 
+class HexConverter(BaseConverter):
+    """Takes <hex:...> in the rule of a route for an id of 32 hexadecimal digits."""
+
+    regex = "[0-9a-f]{32}"
+
+    def to_python(self, value: str) -> UUID:
+        """Return the id."""
+        return UUID(value)
+
+
 class _NoSessions(SessionInterface):
     _session = NullSession()
 
@@ -97,6 +108,7 @@ class PlainFlask(Flask):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.url_map.converters["hex"] = HexConverter
         # On each request Flask checks whether each function is a coroutine; one check is enough.
         # Bounded, because `after_this_request` adds new functions.
         self.ensure_sync = lru_cache(maxsize=256)(self.ensure_sync)  # type: ignore[method-assign]
@@ -114,7 +126,7 @@ class PlainFlask(Flask):
             request.root_path,
             "",
             request.scheme,
-            _NOWHERE if is_odd else request.path,
+            NOWHERE if is_odd else request.path,
             request.method,
             environ.get("QUERY_STRING", ""),
         )

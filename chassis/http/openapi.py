@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 
 from chassis.http.auth import Access, Guard, access_of
 from chassis.http.context import context_of
+from chassis.http.management import is_managed
 from chassis.http.openapi_headers import HEADERS
 from chassis.http.openapi_operation import REF, describe
 from chassis.http.openapi_security import security, security_schemes
@@ -70,11 +71,11 @@ def build_document(app: Flask, prefix: str = "") -> dict[str, Any]:
 
 
 def _described(app: Flask) -> Iterator[tuple[Rule, Callable[..., Any], Operation]]:
-    """Yield the routes that have a description, each with its view and that description."""
+    """Yield the routes of the API that have a description, each with its view and description."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)
-        if operation is not None:
+        if operation is not None and not is_managed(app, rule.rule):
             yield rule, view, operation
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from werkzeug.routing import Rule
 
 from chassis.http.auth import access_of
+from chassis.http.flask_app import HexConverter
 from chassis.http.openapi_headers import answer_headers, request_headers
 from chassis.http.openapi_security import describe_scopes
 from chassis.http.operation import Operation
@@ -18,6 +20,8 @@ from chassis.http.web import JSON
 from chassis.schemas import Schema
 
 REF = "#/components/schemas/{model}"
+# Kind of a parameter in the rule of a route -> its schema.
+_FORMATS = {"uuid": {"format": "uuid"}, "hex": {"pattern": f"^{HexConverter.regex}$"}}
 
 
 def describe(rule: Rule, view: Callable[..., Any], operation: Operation) -> dict[str, Any]:
@@ -67,10 +71,16 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "format": "uuid"},
+            "schema": {"type": "string"} | _FORMATS.get(_converter(rule, name), {}),
         }
         for name in sorted(rule.arguments)
     ]
+
+
+def _converter(rule: Rule, name: str) -> str:
+    """Return the kind of a parameter, as the rule of its route names it; empty: any text."""
+    found = re.search(rf"<(\w+):{name}>", rule.rule)
+    return found[1] if found is not None else ""
 
 
 def _query_parameters(operation: Operation) -> list[dict[str, Any]]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _FAILURE = "chassis.failure"
+# Headers that hold credentials, as their attributes spell them: no operator wants these.
+_CREDENTIALS = frozenset({"authorization", "proxy_authorization", "x_api_key", "cookie"})
+_REDACTED = "[REDACTED]"  # as OpenTelemetry says it
 
 # The trace id that the sampler decided on. The span that starts after its decision takes it.
 _asked_trace_id: ContextVar[int | None] = ContextVar("asked_trace_id", default=None)
@@ -119,7 +122,11 @@ def _captured_headers(
 ) -> dict[str, list[str]]:
     from opentelemetry.instrumentation import wsgi  # noqa: PLC0415 - rarely configured
 
-    return {
+    captured = {
         **wsgi.collect_custom_request_headers_attributes(environ),
         **wsgi.collect_custom_response_headers_attributes(headers),
+    }
+    return {
+        name: [_REDACTED] if name.rpartition(".")[2] in _CREDENTIALS else values
+        for name, values in captured.items()
     }

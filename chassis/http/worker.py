@@ -23,6 +23,7 @@ from chassis.http.connection import Connection
 from chassis.http.entrance import Entrance
 from chassis.http.request import Limits
 from chassis.http.unsupported import unsupported_options
+from chassis.process import stacks
 from chassis.process.forks import hear_signals
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Worker(BaseWorker):
         count_refusal: Takes method, status and seconds of such an answer.
         heartbeat: Called about once a second.
         on_drain: Called when the whole service is told to stop.
+        on_level: Called when the master has switched the log level (SIGUSR1).
     """
 
     request_read_seconds = 10.0
@@ -72,6 +74,7 @@ class Worker(BaseWorker):
         super().__init__(*arguments, **options)
         self.heartbeat: Callable[[], None] = lambda: None
         self.on_drain: Callable[[], None] = lambda: None
+        self.on_level: Callable[[], None] = lambda: None
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment] # before `run`
         self.connections: set[Connection] = set()
         self.seats = threading.BoundedSemaphore(max(1, self.cfg.threads // 8))
@@ -137,6 +140,7 @@ class Worker(BaseWorker):
     def init_signals(self) -> None:
         """Set gunicorn's handlers, and hear what came while this process was forked."""
         super().init_signals()
+        stacks.write_on_signal()
         hear_signals()
 
     def run(self) -> None:
@@ -161,6 +165,8 @@ class Worker(BaseWorker):
             (signal.SIGQUIT, self.handle_quit),
         ):
             self.loop.add_signal_handler(number, handle, number, None)
+        self.loop.add_signal_handler(signal.SIGUSR1, self.on_level)
+        self.on_level()  # a signal may have come before
 
     def _do_tasks(self) -> None:
         while True:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import signal
 
-_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+_HELD = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
 
 
 def hold_signals() -> None:
-    """Let signals that end a process wait; call this before a fork. The parent hears them after."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    """Let signals for a process wait; call this before a fork. The parent hears them after it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
 
 
 def hear_signals() -> None:
     """Hear those that came meanwhile; called in the child when its handlers are set."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 os.register_at_fork(after_in_parent=hear_signals)

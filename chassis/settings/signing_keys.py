@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from chassis.settings.kinds import Kind
 ES256, RS256 = ALGORITHMS = ("ES256", "RS256")
 RSA_BITS = 3072  # of new keys: about as hard to break as P-256
 MIN_RSA_BITS = 2048  # the least of RFC 7518, section 3.3
+# Signs of a key of another kind, which are rare in a secret.
+_MARKS = re.compile(r"-----BEGIN|ssh-|ecdsa-|kty")
 # Members of a public key, of which its name is made (RFC 7638, section 3.2).
 _MEMBERS = ("crv", "e", "kty", "n", "x", "y")
 
@@ -80,6 +83,24 @@ def private_key(*words: str) -> Kind:
 
     key = f"a private key in PEM, without a password: EC on P-256, or RSA of {MIN_RSA_BITS} bits"
     return Kind(" or ".join((f"{key} or more", *words)), parse)
+
+
+def signing_secret() -> Kind:
+    """Accept a text that signs HS256; the library refuses keys of other kinds at each signature."""
+
+    def parse(raw: str) -> str:
+        raw.encode()  # raises a ValueError
+        if _MARKS.search(raw):
+            from jwt import InvalidKeyError  # noqa: PLC0415 - see `load_key`
+            from jwt.algorithms import HMACAlgorithm  # noqa: PLC0415
+
+            try:
+                HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(raw)
+            except InvalidKeyError as error:
+                raise ValueError from error
+        return raw
+
+    return Kind("text in UTF-8, and no key in PEM, of SSH or as JWK", parse)
 
 
 @once

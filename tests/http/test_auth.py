@@ -66,6 +66,10 @@ MATRIX = {
     ("POST", "/users/{id}/recovery"): (401, 401, 202, 403, 403, 202, 401),
     ("GET", "/audit"): (401, 401, 200, 403, 403, 200, 401),
     ("HEAD", "/audit"): (401, 401, 200, 403, 403, 200, 401),
+    ("POST", "/api-keys"): (401, 401, 415, 403, 403, 415, 401),
+    ("GET", "/api-keys"): (401, 401, 200, 403, 403, 200, 401),
+    ("HEAD", "/api-keys"): (401, 401, 200, 403, 403, 200, 401),
+    ("DELETE", "/api-keys/{key}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("DELETE", "/jobs/{id}"): (401, 401, 404, 403, 403, 404, 401),
     ("GET", "/metrics"): (200,) * 7,
@@ -161,7 +165,9 @@ def forge(config, issuer, user):
 
 def call(client, method, path, headers, user):
     body = BODIES.get(method) if path.startswith("/users") else None
-    return client.open(path.format(id=user.id), method=method, headers=headers, json=body)
+    return client.open(
+        path.format(id=user.id, key=user.id.hex), method=method, headers=headers, json=body
+    )
 
 
 def bearer(token):
@@ -193,7 +199,7 @@ def test_registration_can_be_left_to_administrators(config, services, credential
 
 def test_the_table_leaves_no_route_out(app):
     routes = {
-        (method, re.sub("<uuid:[a-z_]+>", "{id}", rule.rule))
+        (method, re.sub("<hex:key_id>", "{key}", re.sub("<uuid:[a-z_]+>", "{id}", rule.rule)))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"OPTIONS", "HEAD"}
     }

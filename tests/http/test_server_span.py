@@ -29,6 +29,7 @@ SERVICE = {"X-API-Key": API_KEY}
 NOBODY = "/users/018f0000-0000-7000-8000-000000000000"
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 W3C = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
+CREDENTIALS = ("X-API-Key", "Authorization", "Proxy-Authorization", "Cookie")
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER"
 
 REQUESTS = {
@@ -224,6 +225,18 @@ def test_headers_that_the_operator_names_are_on_the_span(monkeypatch, make_ours,
     assert made.attributes["http.request.header.x_api_key"] == ("[REDACTED]",)
     assert made.attributes["http.response.header.content_type"] == ("application/problem+json",)
     assert dict(made.attributes) == expected(known)[1]
+
+
+def test_credentials_are_on_no_span_whatever_the_operator_names(monkeypatch, make_ours):
+    monkeypatch.setenv(f"{CAPTURE}_REQUEST", ".*")
+    monkeypatch.setenv(f"{CAPTURE}_RESPONSE", ".*")
+    given = dict.fromkeys(CREDENTIALS, "s3cret")
+
+    span = make_ours().span_of(path=NOBODY, headers=given | {"Accept": "text/html"})
+
+    assert span.attributes["http.request.header.accept"] == ("text/html",)
+    assert span.attributes["http.request.header.x_api_key"] == ("[REDACTED]",)
+    assert "s3cret" not in span.to_json()
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ class Attacker:
         self.ask("POST", "/users", json=account | {"is_superuser": True})
         form = {"grant_type": "password", "username": account["email"], "password": PASSWORD}
         tokens = self.client.post("/auth/token", data=form).json
+        self.ask("POST", "/auth/introspect", data={"token": tokens["access_token"]})
         return {"Authorization": f"Bearer {tokens['access_token']}"}
 
     def _act_as_user(self, victim, own):

@@ -21,7 +21,7 @@ from uuid import uuid4
 from tests.support.kustomize import Object, find
 from tests.support.manifests import ROOT
 
-IMAGE = os.environ.get("IMAGE", "localhost/cloudnative-user-api:development")
+IMAGE = os.environ.get("IMAGE", "cloudnative-user-api:development")
 
 
 @contextmanager

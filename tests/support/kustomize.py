@@ -38,9 +38,15 @@ def find(objects: list[Object], kind: str, name: str) -> Object:
 
 def _build(folder: Path) -> tuple[list[Object], dict[str, dict[str, str]]]:
     """Return the objects, and the ConfigMaps that an overlay may still add to."""
-    plan = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     objects: list[Object] = []
     maps: dict[str, dict[str, str]] = {}
+    _add(folder, objects, maps)
+    return objects, maps
+
+
+def _add(folder: Path, objects: list[Object], maps: dict[str, dict[str, str]]) -> None:
+    """Add what a folder makes; a component changes what is there already as well."""
+    plan = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     for resource in plan.pop("resources", []):
         path = folder / resource
         if path.is_dir():
@@ -49,12 +55,13 @@ def _build(folder: Path) -> tuple[list[Object], dict[str, dict[str, str]]]:
             maps |= inner_maps
         else:
             objects += load(path.read_text(encoding="utf-8"))
+    for component in plan.pop("components", []):
+        _add((folder / component).resolve(), objects, maps)
     for field, value in plan.items():
         if field not in {"apiVersion", "kind", "namespace"}:
             TRANSFORMERS[field](folder, value, objects, maps)
     if namespace := plan.get("namespace"):
         _set_namespace(namespace, objects)
-    return objects, maps
 
 
 class _Loader(yaml.SafeLoader):

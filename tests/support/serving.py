@@ -37,7 +37,7 @@ class Service:
         output: IO[bytes] | None = None,
     ) -> None:
         """Start it; `before` is a program that starts it, `output` a stdout of another kind."""
-        self.port = free_port()
+        self.port = int(variables.get("PORT") or free_port())
         self._output = folder / f"stdout-{self.port}"
         self._errors = folder / f"stderr-{self.port}"
         defaults = {

@@ -130,6 +130,7 @@ def drive(  # noqa: PLR0915 - one line a call
     call("DELETE", progress, headers=SERVICE)
     call("GET", f"/users/export{query}", headers=SERVICE)
     drive_standing(call, path, query, bearer)
+    drive_keys(call, query)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", f"{path}?erase=now", headers=SERVICE)
@@ -144,6 +145,17 @@ def drive(  # noqa: PLR0915 - one line a call
     call("POST", "/users", json={"email": EMAIL * 4000, "name": NAME})
     fail_inside(url, lambda: call("POST", "/users", json=body | {"email": f"x{EMAIL}"}))
     return set(answers)
+
+
+def drive_keys(call, query):
+    """Call the routes of API keys, with success and without."""
+    new = {"name": f"{NAME} <{EMAIL}>", "scopes": ["users:read"]}
+    made = call("POST", f"/api-keys{query}", json=new, headers=SERVICE).json()
+    call("POST", "/api-keys", json=new | {EMAIL: NAME}, headers=SERVICE)
+    call("GET", f"/api-keys{query}", headers={"X-API-Key": made["key"]})
+    call("GET", f"/api-keys{query}", headers=SERVICE)
+    call("DELETE", f"/api-keys/{made['id']}", headers=SERVICE)
+    call("DELETE", f"/api-keys/{quote(NAME)}", headers=SERVICE)
 
 
 def drive_email(call, path, bearer):

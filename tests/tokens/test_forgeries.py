@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from chassis.access_tokens import _key_id
 from chassis.settings.signing_keys import load_key
 from tests.conftest import make_app
 from tests.support.factories import begin_log_in, make_user
-from tests.support.forgeries import FORGERIES, NEXT, OURS, Forger
-from tests.support.signing import AUDIENCE, ISSUER, signing
+from tests.support.forgeries import FORGERIES, NEXT, OURS, STRANGE, Forger, swap_header
+from tests.support.signing import AUDIENCE, ISSUER, public_pem, signing
 from userservice import SERVICE_NAME
 
 
@@ -72,3 +73,63 @@ def test_names_change_with_the_key_alone(services, forge):
     assert status(client, forge.with_secret(iss=ISSUER)) == 401
     assert status(client, forge.with_secret(iss=ISSUER, aud=[SERVICE_NAME, AUDIENCE])) == 401
     assert status(client, forge(iss=SERVICE_NAME, aud=SERVICE_NAME)) == 401
+
+
+# While both hold: the secret's names and the key's never mix.
+MIXED = {
+    "the secret under the names of the key": lambda forge, _: forge.with_secret(
+        iss=ISSUER, aud=[SERVICE_NAME, AUDIENCE]
+    ),
+    "the secret by the name of the key": lambda forge, _: forge.with_secret(
+        header={"kid": load_key(OURS).key_id, "typ": "at+jwt"}
+    ),
+    "the key by the name of the secret": lambda forge, secret: forge(header={"kid": secret}),
+    "the key by the name of the secret, and under its names": lambda forge, secret: forge(
+        header={"kid": secret, "typ": "JWT"}, iss=SERVICE_NAME, aud=SERVICE_NAME
+    ),
+    "the key under the names of the secret": lambda forge, _: forge(
+        iss=SERVICE_NAME, aud=SERVICE_NAME
+    ),
+    "the public PEM by the name of the secret": lambda forge, secret: forge.confused(
+        public_pem(OURS), kid=secret
+    ),
+    "alg of the key on a token of the secret": lambda forge, _: swap_header(
+        forge.with_secret(), alg="ES256"
+    ),
+    "alg of the secret on a token of the key": lambda forge, _: swap_header(
+        forge.token, alg="HS256"
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MIXED.values(), ids=MIXED.keys())
+def test_a_secret_that_holds_beside_a_key_does_not_mix_with_it(config, services, user, make):
+    both = replace(config, **signing(OURS, token_signing_key_previous="HS256"))
+    forge = Forger(both, begin_log_in(services.database, both, user).access_token)
+    client = make_app(both, services).test_client()
+    secret = _key_id(both.jwt_secret)
+
+    assert [status(client, each) for each in (forge.token, forge.with_secret())] == [200, 200]
+    assert status(client, make(forge, secret)) == 401
+
+
+ELSEWHERE = {
+    "another key": signing(STRANGE),
+    "another issuer with the same key": signing(OURS, token_issuer="https://id.staging.example"),
+    "the issuer in other letters": signing(OURS, token_issuer=ISSUER.replace("id", "ID")),
+    "the issuer with a port": signing(OURS, token_issuer=f"{ISSUER}:443"),
+    "a path below the issuer": signing(OURS, token_issuer=f"{ISSUER}/a"),
+    "a secret": {"jwt_secret": "a secret of thirty-two bytes, at least"},
+}
+
+
+@pytest.mark.parametrize("settings", ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_token_of_another_environment_is_refused_even_for_a_log_in_of_this_one(
+    config, services, user, client, settings
+):
+    """As if its database were a copy of ours: user and log-in are the same."""
+    foreign = replace(config, **settings)
+    token = begin_log_in(services.database, foreign, user).access_token
+
+    assert status(make_app(foreign, services).test_client(), token) == 200
+    assert status(client, token) == 401

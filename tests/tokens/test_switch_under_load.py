@@ -91,7 +91,7 @@ class Load:
         self._replicas = replicas
         self._stopped = threading.Event()
         self.rounds = [0] * CLIENTS
-        self.seen = Counter()
+        self.seen: Counter[str] = Counter()
         self.refusals = []
 
     @contextmanager

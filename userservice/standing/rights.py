@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.errors import Forbidden
-from chassis.security import same_secret
 from chassis.storage import audit
 from chassis.storage.database import DatabaseManager
 from userservice.actions import Action
@@ -37,7 +36,7 @@ def promote(database: DatabaseManager, user_id: UUID, *, by: Checked | None = No
     with database.transaction() as connection:
         asking = () if by is None else (by.id,)
         rows = {each.id: each for each in lock_superusers(connection, user_id, *asking)}
-        if by is not None and not _may_promote(rows.get(by.id), by):
+        if by is not None and not superusers.is_still_able(rows.get(by.id), by):
             raise Forbidden
         is_new = _set(connection, rows.get(user_id), is_superuser=True)
     if is_new:
@@ -56,12 +55,6 @@ def demote(database: DatabaseManager, user_id: UUID) -> None:
         is_new = _set(connection, user, is_superuser=False)
     if is_new:
         logger.info("User demoted", extra={"user_id": str(user_id)})
-
-
-def _may_promote(row: RightsRow | None, seen: Checked) -> bool:
-    if row is None or not row.is_able:
-        return False
-    return same_secret(row.password_hash or "", seen.password_hash or "")
 
 
 def _set(connection: Connection, user: RightsRow | None, *, is_superuser: bool) -> bool:

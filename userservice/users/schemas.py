@@ -37,24 +37,30 @@ _INVISIBLE = (
     "\U000e0000-\U000e0fff"
 )
 _PRINTABLE = re.compile(f"[^{_CONTROLS}]*")
-_VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}{_INVISIBLE}][^{_CONTROLS}]*$"
+VISIBLE = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}{_INVISIBLE}][^{_CONTROLS}]*$"
 _SEEN = re.compile(rf"[^\s{_INVISIBLE}]")
 
 
-def _present(value: object) -> object:
+def present(value: object) -> object:
+    """Refuse a text that is blank as one that is missing."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise PydanticCustomError("missing", "is required")
     return value
 
 
-def _name(value: str) -> str:
-    value = unicodedata.normalize("NFC", value.strip())
-    if not _PRINTABLE.fullmatch(value):
-        raise ValueError("must not contain control characters")
-    _require_seen(value)
-    if len(value) > NAME_LENGTH:
-        raise ValueError(f"must have at most {NAME_LENGTH} characters")
-    return value
+def visible_name(length: int) -> AfterValidator:
+    """Return the rules of a name that people read, of at most so many characters."""
+
+    def check(value: str) -> str:
+        value = unicodedata.normalize("NFC", value.strip())
+        if not _PRINTABLE.fullmatch(value):
+            raise ValueError("must not contain control characters")
+        _require_seen(value)
+        if len(value) > length:
+            raise ValueError(f"must have at most {length} characters")
+        return value
+
+    return AfterValidator(check)
 
 
 def _label(value: str) -> str:
@@ -86,7 +92,7 @@ def _no_defaults(schema: dict[str, Any]) -> None:
 Email = Annotated[
     str,
     AfterValidator(addresses.normalize),
-    BeforeValidator(_present),
+    BeforeValidator(present),
     Field(
         json_schema_extra={"format": "email", "maxLength": EMAIL_LENGTH},
         examples=["ada@example.com"],
@@ -94,10 +100,10 @@ Email = Annotated[
 ]
 Name = Annotated[
     str,
-    AfterValidator(_name),
-    BeforeValidator(_present),
+    visible_name(NAME_LENGTH),
+    BeforeValidator(present),
     Field(
-        json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, "pattern": _VISIBLE},
+        json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, "pattern": VISIBLE},
         examples=["Ada Lovelace"],
     ),
 ]

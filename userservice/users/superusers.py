@@ -17,7 +17,10 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from chassis.actor import actor
+from chassis.errors import Forbidden
+from chassis.security import same_secret
 from userservice.users import superusers_queries as queries
+from userservice.users.credentials_queries import Checked
 from userservice.users.errors import LastSuperuser, SuperuserProtected
 from userservice.users.superusers_queries import RightsRow
 
@@ -72,3 +75,25 @@ def spare_last(connection: Connection, user_id: UUID) -> RightsRow | None:
     if is_last:
         raise LastSuperuser
     return user
+
+
+def is_still_able(row: RightsRow | None, seen: Checked) -> bool:
+    """Tell whether a superuser could still log in, with the password that was checked.
+
+    Args:
+        row: The user's row, locked; None when it is gone.
+        seen: The row as the check of the password found it.
+    """
+    if row is None or not row.is_able:
+        return False
+    return same_secret(row.password_hash or "", seen.password_hash or "")
+
+
+def require_able(connection: Connection, seen: Checked) -> None:
+    """Lock a superuser whose password was checked, until the caller's transaction ends.
+
+    Raises:
+        Forbidden: it is no superuser any more, or has another password meanwhile.
+    """
+    if not is_still_able(hold(connection, seen.id).user, seen):
+        raise Forbidden
