@@ -117,7 +117,7 @@ Label = Annotated[
 Reason = Annotated[
     str,
     AfterValidator(_reason),
-    Field(min_length=1, max_length=REASON_LENGTH, json_schema_extra={"pattern": _VISIBLE}),
+    Field(min_length=1, max_length=REASON_LENGTH, json_schema_extra={"pattern": VISIBLE}),
 ]
 Password = Annotated[
     SecretStr, BeforeValidator(_typed), Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)
