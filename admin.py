@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -29,7 +28,7 @@ from chassis.once import once_property
 from chassis.process import interrupts
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
-from chassis.storage.clock import read_time
+from chassis.storage.tables import horizons
 from chassis.telemetry import instruments
 from config import AppConfig
 from observability import setup_logging
@@ -88,7 +87,7 @@ class AdminCommands:
     def count_old_data(self, days: int = 30) -> dict[str, int]:
         """Count the rows that `cleanup_old_data` would remove."""
         migrations.require_current(self.database)
-        before = self._horizons(days)
+        before = horizons(self.database, PURGES, self._config, days=days)
         return {
             table: each.count(self.database, before=before[table]) for table, each in PURGES.items()
         }
@@ -106,7 +105,7 @@ class AdminCommands:
             advance: Called with the size of each batch.
         """
         migrations.require_current(self.database)
-        before = self._horizons(days)
+        before = horizons(self.database, PURGES, self._config, days=days)
         batches = {
             table: each.run(self.database, before=before[table]) for table, each in PURGES.items()
         }
@@ -142,23 +141,6 @@ class AdminCommands:
         """Close the attached resources if they were opened here."""
         if self._given is None and "services" in self.__dict__:
             self.services.close()
-
-    def _horizons(self, days: int) -> dict[str, datetime]:
-        """Return table -> the point in time before which its rows are old."""
-        with self.database.connection() as connection:
-            now = read_time(connection)
-        ages = {
-            table: getattr(self._config, each.days_setting) if each.days_setting else days
-            for table, each in PURGES.items()
-        }
-        return {table: _before(now, age) for table, age in ages.items()}
-
-
-def _before(now: datetime, days: int) -> datetime:
-    try:
-        return now - timedelta(days=days)
-    except OverflowError:  # before the first year; no row is that old
-        return datetime.min.replace(tzinfo=UTC)
 
 
 def _open(ctx: click.Context) -> AdminCommands:

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from chassis.background import upkeep
-from chassis.storage import trail
-
 
 class Action(StrEnum):
     """The actions of the audit trail. A name, once stored, keeps its meaning."""
@@ -62,9 +59,9 @@ class Action(StrEnum):
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
 
-    # Deeds of the chassis, which names them. The target is the message, or None for several.
-    MESSAGES_REQUEUED = upkeep.REQUEUED
-    AUDIT_PURGED = trail.PURGED
+    # Deeds of the chassis, which names them so. The target is the message, or None for several.
+    MESSAGES_REQUEUED = "messages.requeued"
+    AUDIT_PURGED = "audit.purged"
 
 
 def and_sessions(ended: int, *members: str) -> tuple[str, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import text
 
+from chassis.storage.clock import read_time
 from chassis.storage.database import DatabaseManager
 
 
@@ -62,6 +63,33 @@ def purge_expired(
         return run(database)
 
     return Purge(count_all, run_all)
+
+
+def horizons(
+    database: DatabaseManager, purges: Mapping[str, Purge], settings: object, *, days: int
+) -> dict[str, datetime]:
+    """Return table -> the point in time before which its rows are old, by the database's clock.
+
+    Args:
+        database: The database.
+        purges: Table -> the purge of its rows.
+        settings: Holds the ages of tables that have one of their own.
+        days: The age for all others.
+    """
+    with database.connection() as connection:
+        now = read_time(connection)
+    ages = {
+        table: getattr(settings, each.days_setting) if each.days_setting else days
+        for table, each in purges.items()
+    }
+    return {table: _before(now, age) for table, age in ages.items()}
+
+
+def _before(now: datetime, days: int) -> datetime:
+    try:
+        return now - timedelta(days=days)
+    except OverflowError:  # before the first year; no row is that old
+        return datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from sqlalchemy import update
 
 from admin import cli
-from chassis.background import outbox
+from chassis.background import outbox, upkeep
 from chassis.background.outbox import messages
+from chassis.storage import trail
 from chassis.storage.ids import uuid7
 from tests.support.deeds import deeds
 from tests.support.factories import begin_log_in, make_user
@@ -56,6 +57,11 @@ def test_every_command_is_in_a_table():
     assert commands <= recorded | set(ELSEWHERE)
     assert recorded <= commands
     assert not recorded & set(ELSEWHERE)
+
+
+def test_the_deeds_of_the_chassis_have_the_names_that_it_gives_them():
+    assert Action.MESSAGES_REQUEUED == upkeep.REQUEUED
+    assert Action.AUDIT_PURGED == trail.PURGED
 
 
 def work_of(world, name):

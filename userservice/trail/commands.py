@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import Row
 
 from chassis.backing_services import BackingServices
 from chassis.cli.group import require_command
@@ -71,12 +70,12 @@ def list_events(
     """List deeds, newest first."""
     migrations.require_current(services.database)
     found = service.list_events(services.database, wanted, limit=limit)
+    read = [EventRead.model_validate(row, from_attributes=True) for row in found]
     if is_json:
-        read = (EventRead.model_validate(row, from_attributes=True) for row in found)
         click.echo(f"[{', '.join(each.model_dump_json() for each in read)}]")
         return
-    for row in found:
-        click.echo(_line(row))
+    for each in read:
+        click.echo(_line(each))
 
 
 @audit_group.command(
@@ -97,8 +96,8 @@ def export_events(services: BackingServices, *, file: Path, wanted: EventFilter)
 COMMANDS = (audit_group,)
 
 
-def _line(row: Row[Any]) -> str:
-    by = f"{row.actor_kind} {row.actor_id}" if row.actor_id else row.actor_kind
-    members = ",".join(row.changed) or "-"
-    at = row.at.isoformat(timespec="seconds")
-    return f"{at}  {row.action}  {row.target or '-'}  {members}  by {by}  {row.outcome}"
+def _line(event: EventRead) -> str:
+    by = f"{event.actor_kind} {event.actor_id}" if event.actor_id else event.actor_kind
+    members = ",".join(event.changed) or "-"
+    at = event.at.isoformat(timespec="seconds")
+    return f"{at}  {event.action}  {event.target or '-'}  {members}  by {by}  {event.outcome}"

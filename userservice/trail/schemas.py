@@ -16,7 +16,9 @@ from userservice.actions import Action
 
 # Actors of whom no id is known.
 NAMELESS = (ActorKind.OPERATOR.value, ActorKind.SYSTEM.value)
+Text = Annotated[str, Field(max_length=64)]
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII)
+_ACTIONS = [each.value for each in Action]
 _NAMED = ("environment", *NAMELESS)
 
 
@@ -32,18 +34,26 @@ def _as_actor(value: str) -> str:
     return value.lower()
 
 
+def _as_action(value: str) -> str:
+    if value not in _ACTIONS:
+        raise ValueError("must be a deed of the audit trail")
+    return value
+
+
 class EventFilter(Schema):
     """The deeds to read; all of them without a filter."""
 
-    actor: Annotated[str, AfterValidator(_as_actor)] | None = Field(
+    actor: Annotated[Text, AfterValidator(_as_actor)] | None = Field(
         None,
         description="The one who did it: the id of a user or an API key; environment: the key "
         "API_KEY; operator: a command; system: the service itself.",
     )
-    target: Annotated[str, AfterValidator(_as_id)] | None = Field(
+    target: Annotated[Text, AfterValidator(_as_id)] | None = Field(
         None, description="Id of the user, or the thing, to whom it was done."
     )
-    action: Action | None = Field(None, description="The deed.")
+    action: Annotated[Text, AfterValidator(_as_action)] | None = Field(
+        None, description="The deed.", json_schema_extra={"enum": [*_ACTIONS]}
+    )
     after: AwareDatetime | None = Field(
         None, description="Only deeds since this moment, such as 2026-01-31T12:00:00Z."
     )
