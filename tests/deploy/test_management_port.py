@@ -10,9 +10,10 @@ import yaml
 
 from app import create_app
 from config import AppConfig
-from tests.support import kustomize, manifests
+from tests.support import kustomize
 from tests.support.kustomize import find
 from tests.support.manifests import ROOT
+from tests.support.rules.all import findings
 
 COMPONENT = "../../components/management-port"
 WEB = "cloudnative-app"
@@ -53,7 +54,7 @@ def peers(policy):
 
 
 def test_it_has_no_fault(objects):
-    assert manifests.problems(objects) == []
+    assert [*findings(objects)] == []
 
 
 def test_the_comment_says_how_it_is_taken_in():
