@@ -35,6 +35,7 @@ def faults(command, overlays):
         "make": service.make_faults,
         "docker": service.docker_faults,
         "kustomize": service.kustomize_faults,
+        "sh": service.shell_faults,
     }
     return checks[program](tuple(rest))
 
@@ -97,6 +98,7 @@ SUSPEND = f"{KUBECTL} patch cronjob cloudnative-app-cleanup"
             "no pod reads JWT_SECRT",
         ),
         (f"{KUBECTL} exec POD -- python app.py admin inspect", "admin has no inspect"),
+        (f"{KUBECTL} exec POD -- sh -c 'kill -USR3 1'", "no signal that it hears"),
         ("kubectl apply -k k8s/overlays/staging", "there is no k8s/overlays/staging"),
         ("kubectl apply -f -k", "there is no -k"),
         ("python app.py web", "app.py has no web"),

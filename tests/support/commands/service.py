@@ -114,3 +114,9 @@ def kustomize_faults(words: tuple[str, ...]) -> list[str]:
     if words[:3] != ("edit", "set", "image") or len(words) != 4:
         return [f"kustomize has no {' '.join(words)}"]
     return [] if words[3].startswith(f"{OUR_IMAGE}=") else [f"no image {words[3]}"]
+
+
+def shell_faults(words: tuple[str, ...]) -> list[str]:
+    """Expect a shell in a pod to do no more than send process 1 a signal that means something."""
+    known = {("-c", f"kill -{name} 1") for name in ("USR1", "USR2")}
+    return [] if words in known else [f"sends process 1 no signal that it hears: {words}"]
