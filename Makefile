@@ -12,7 +12,7 @@ MANIFESTS := build/manifests
 RUN := $(shell [ $(DEV)/stamp -nt requirements-dev.txt ] && echo $(DEV) || echo .venv-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser screenshot chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
+.PHONY: help setup run demo test quick browser screenshot dashboard chaos fuzz fuzz-proxies lint format types contracts migration migrate requirements docs figures check \
 	manifests image image-again image-test image-report
 .PHONY: rename release exercise
 .PHONY: bench bench-quick bench-growth bench-import bench-instructions bench-telemetry bench-profile bench-micro bench-record
@@ -25,17 +25,31 @@ setup: $(DEV)/stamp ## Make the development environment in .venv
 run: export REDIS_URL ?=
 run: export API_KEY ?= development-key
 run: export EMAIL_ON_TERMINAL ?= true
+run: export BIND_ADDRESS ?= 127.0.0.1
 run: $(RUN)/stamp ## Serve on http://localhost:8080 with SQLite and without Redis
 	@exec $(RUN)/bin/python app.py
 
-test: $(DEV)/stamp ## Run the tests, in random order on every core
+demo: $(RUN)/stamp ## Add twenty invented users to the database of `make run`
+	$(RUN)/bin/python app.py admin migrate
+	$(RUN)/bin/python app.py admin import --format csv tools/demo.csv
+
+test: $(DEV)/stamp ## Run all tests, in random order on every core; some minutes
 	$(DEV)/bin/python -m pytest -n logical
+
+resources := $(patsubst userservice/%/resource.py,tests/%,$(wildcard userservice/*/resource.py))
+quick: $(DEV)/stamp ## Run the tests of the resources, on SQLite alone and without the slow ones
+	$(DEV)/bin/python -m pytest -n logical -k "not postgresql" \
+		-m "not slow and not integration and not browser" $(wildcard $(resources))
 
 browser: $(DEV)/stamp ## Drive the page /account in Chromium, where one is installed
 	$(DEV)/bin/python -m pytest -m browser tests/account
 
-screenshot: $(DEV)/stamp ## Photograph that page for the documentation
+screenshot: $(DEV)/stamp ## Photograph that page and /docs for the documentation
 	$(DEV)/bin/python -m tests.account.screenshot
+	$(DEV)/bin/python -m tests.pictures.api
+
+dashboard: $(DEV)/stamp ## Draw the dashboard under a real load, in 6 minutes; needs prometheus
+	$(DEV)/bin/python -m tests.pictures.dashboard
 
 chaos: $(DEV)/stamp ## Break things at random under load: make chaos seconds=120 seed=1; help=1 lists the faults
 	$(DEV)/bin/python -m tests.support.chaos $(if $(help),--help) $(if $(seconds),--seconds $(seconds)) $(if $(seed),--seed $(seed))
@@ -67,7 +81,9 @@ types: $(DEV)/stamp ## Check the types
 contracts: $(DEV)/stamp ## Check who imports whom
 	$(DEV)/bin/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
-check: lint types contracts test ## Do all that CI does
+# All of them, so that a change that several refuse is told so once.
+check: ## Do all that CI does
+	@$(MAKE) --keep-going lint types contracts test
 
 exercise: $(DEV)/stamp ## Add a resource to a clone as CONTRIBUTING.md says, and check it there
 	$(DEV)/bin/python -m tests.exercise.steps
@@ -169,7 +185,7 @@ $(DEV)/stamp: requirements-dev.txt
 .venv-run/stamp: requirements.txt
 $(MANIFESTS)/stamp: requirements-manifests.txt
 %/stamp:
-	@echo "Installing $< into $(@D)"
+	@echo "Installing $< into $(@D)$(if $(uv),, with pip): once, and for a minute or more"
 	@$(install)
 	@touch $@
 

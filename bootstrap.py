@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEVELOPMENT_KEY = "development-key"  # of `make run`, which listens on this machine alone
 MAILS = ROOT / "userservice" / "mails"
 EMAIL_SPAN = "user_service.send_{template}_email"
 
@@ -174,3 +175,10 @@ def migrate_to_start(database: DatabaseManager) -> None:
             "The database is a temporary file: set DATABASE_URL to keep users",
             extra={"file": str(file)},
         )
+
+
+def welcome(config: AppConfig) -> str:
+    """Return where a developer goes on; only the key that everybody knows is told."""
+    known = f"key {DEVELOPMENT_KEY}" if config.api_key == DEVELOPMENT_KEY else "key of API_KEY"
+    key = known if config.api_key else "no API_KEY is set"
+    return f"\n  http://localhost:{config.port}/docs  ({key}; Ctrl-C ends)\n\n"

@@ -17,6 +17,7 @@ from chassis.settings.kinds import (
     choice,
     header,
     integer,
+    ip_address,
     member,
     seconds,
     subset,
@@ -62,7 +63,8 @@ class AppConfig(ServiceSettings):
         Environment.DEVELOPMENT, member(Environment), "Where it runs; decides what is refused."
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
-    port: int = setting(8080, integer(1, 65535), "TCP port of the web process, on all interfaces.")
+    port: int = setting(8080, integer(1, 65535), "TCP port of the web process.")
+    bind_address: str = setting("", ip_address(), "IP address to listen on; empty: all.")
     management_port: int = setting(
         0,
         integer(0, 65535),
@@ -191,7 +193,9 @@ class AppConfig(ServiceSettings):
     log_level: str = setting(
         "INFO", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "Least severe log level."
     )
-    log_format: str = setting("json", choice("json", "text"), "JSON objects, or text for people.")
+    log_format: str = setting(
+        "auto", choice("json", "text", "auto"), "JSON, or text for people; auto: on a terminal."
+    )
     telemetry_pii: bool = setting(False, boolean(), "Whether traces may hold e-mail addresses.")
 
     app_version: str = setting("unknown", text(), "Version that runs; the image sets it.")

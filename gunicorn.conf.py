@@ -17,7 +17,7 @@ from typing import Any
 
 from gunicorn import glogging, systemd
 
-from bootstrap import migrate_to_start, open_database
+from bootstrap import migrate_to_start, open_database, welcome
 from chassis.http import balance
 from chassis.http.context import context_of
 from chassis.http.entrance import addresses
@@ -27,7 +27,7 @@ from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
 from chassis.process import forks, garbage, pinning, stacks
-from chassis.process.start import refuse, require_address
+from chassis.process.start import greet, refuse, require_address
 from chassis.settings.variables import ConfigError
 from chassis.telemetry import instruments, log_level, shared_counts
 from config import AppConfig, Environment
@@ -95,7 +95,9 @@ def require_addresses(server: Any) -> None:
     for address in server.cfg.address:
         if isinstance(address, tuple):  # else the path or the descriptor of a socket
             is_management = address[1] == app_config.management_port
-            require_address(*address, setting="MANAGEMENT_PORT" if is_management else "PORT")
+            port = "MANAGEMENT_PORT" if is_management else "PORT"
+            setting = f"BIND_ADDRESS, {port}" if app_config.bind_address else port
+            require_address(*address, setting=setting)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -168,6 +170,8 @@ def when_ready(server: Any) -> None:
     SIGUSR1 and SIGUSR2 get other meanings than gunicorn's. There are no log files to open again. A
     second master that replaces the first would end with it where that is a container's process 1.
     """
+    if app_config.environment is Environment.DEVELOPMENT:
+        greet(sys.stdout, welcome(app_config))
     server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
     server.handle_usr1 = partial(switch_level, server.handle_usr1)
     server.handle_usr2 = partial(write_stacks, server)
@@ -205,7 +209,7 @@ chdir = str(Path(__file__).resolve().parent)
 bind = [
     address
     for port in filter(None, (app_config.port, app_config.management_port))
-    for address in addresses(port)
+    for address in addresses(port, app_config.bind_address)
 ]
 Worker.request_read_seconds = app_config.request_read_seconds
 Worker.drain_seconds = app_config.stop_budget.drain_seconds

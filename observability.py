@@ -63,7 +63,7 @@ def setup_logging(config: AppConfig, stream: TextIO | None) -> None:
     """Send every logger's records to `stream`, replacing an earlier set-up."""
     handler = LineHandler(stream)
     handler.addFilter(ComplaintFilter())
-    handler.setFormatter(_formatter(config))
+    handler.setFormatter(_formatter(config, stream))
     root = logging.getLogger()
     for earlier in root.handlers:
         if isinstance(earlier, LineHandler):
@@ -210,8 +210,9 @@ def _try(setup: Callable[[], T]) -> T | None:
         return None
 
 
-def _formatter(config: AppConfig) -> logging.Formatter:
-    if config.log_format == "text":
+def _formatter(config: AppConfig, stream: TextIO | None) -> logging.Formatter:
+    is_watched = stream is not None and stream.isatty()
+    if config.log_format == "text" or (config.log_format == "auto" and is_watched):
         return TextFormatter(TEXT_FORMAT)
     return JsonFormatter(
         {

@@ -7,7 +7,8 @@ import pytest
 from chassis.actor import CALLER, OPERATOR, WORKER, ActorKind, Source, act_as, acting, actor
 from chassis.http.auth import Guard, public, requires
 from tests.conftest import API_KEY
-from tests.support.factories import bearer_of, key_of, make_user
+from tests.support.factories import bearer_of, make_user
+from tests.support.keys import key_of
 
 
 def test_the_actor_of_a_piece_of_work_is_forgotten_after_it():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from bootstrap import make_links
+from bootstrap import make_links, welcome
 from chassis.errors import Undeliverable
 from chassis.settings.variables import ConfigError
 from chassis.storage.database import DatabaseManager
@@ -32,6 +32,7 @@ DEFAULTS = {
     "ENVIRONMENT": Environment.DEVELOPMENT,
     "DEBUG": False,
     "PORT": 8080,
+    "BIND_ADDRESS": "",
     "DATABASE_URL": "sqlite:///app.db",
     "DATABASE_POOL_SIZE": 10,
     "DATABASE_MAX_OVERFLOW": 20,
@@ -45,7 +46,7 @@ DEFAULTS = {
     "READY_REQUIRES": frozenset({"database"}),
     "WORKER_CONCURRENCY": 4,
     "LOG_LEVEL": "INFO",
-    "LOG_FORMAT": "json",
+    "LOG_FORMAT": "auto",
     "APP_VERSION": "unknown",
     "BUILD_ID": "unknown",
     "POD_NAME": "",
@@ -194,9 +195,34 @@ def test_a_log_level_that_does_not_exist_is_refused():
     ]
 
 
-def test_a_log_format_is_json_or_text():
+def test_a_log_format_is_json_or_text_or_what_suits_the_reader():
     assert value("LOG_FORMAT", "TEXT") == "text"
-    assert problems({"LOG_FORMAT": "xml"}) == ["LOG_FORMAT must be json or text, not 'xml'"]
+    assert problems({"LOG_FORMAT": "xml"}) == ["LOG_FORMAT must be json, text or auto, not 'xml'"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.0.2.1"])
+def test_the_web_process_listens_on_an_address_of_ip(address):
+    assert value("BIND_ADDRESS", address) == address
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:80", "[::1]", "1.2.3"])
+def test_a_name_is_no_address_to_listen_on(address):
+    expected = f"BIND_ADDRESS must be an IP address, not {address!r}"
+    assert problems({"BIND_ADDRESS": address}) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("development-key", "key development-key"),
+        ("a-real-secret", "key of API_KEY"),
+        ("", "no API_KEY is set"),
+    ],
+)
+def test_a_developer_is_welcomed_without_a_secret(key, told):
+    expected = f"http://localhost:9000/docs  ({told}; Ctrl-C ends)"
+
+    assert welcome(AppConfig(port=9000, api_key=key)).strip() == expected
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 ADRS = ROOT / "docs" / "adr"
 
+# Pages that GitHub makes beside the files.
+OF_GITHUB = "../../actions/"
+FIGURE = re.compile(r"\d[\d,]*(?:\.\d+|,\d{3}|\d{2})")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 # An entry of a drawn tree: four characters for each folder that it lies in.
@@ -85,6 +88,29 @@ def test_every_code_has_one_row_with_all_its_meanings():
 
     assert len(rows) == len(meanings)
     assert all(meaning_of(error) in meanings[error.code] for error in generate.error_classes())
+
+
+def test_badges_of_the_readme_are_true():
+    badges = re.findall(r"badge/(\w+)-([^-]+)-", read(README))
+    workflow = read(ROOT / ".github" / "workflows" / "ci.yaml")
+    versions = re.findall(r'"(3\.\d+)"', re.findall(r"python: \[(.*)\]", workflow)[0])
+    licence = read(ROOT / "LICENSE").split()[0]
+
+    assert badges == [
+        ("python", f"{versions[0]}_to_{versions[-1]}"),
+        ("licence", licence),
+    ]
+
+
+def test_figures_of_the_readme_were_recorded():
+    _, _, text = read(README).partition("## Grow out of one machine")
+    section = text.partition("\n## ")[0]
+    recorded = set(FIGURE.findall(read(ROOT / "docs" / "performance.md")))
+
+    told = set(FIGURE.findall(section))
+
+    assert len(told) > 5
+    assert told - recorded == set()
 
 
 @pytest.mark.parametrize("command", ["make run", "make test"])
@@ -276,6 +302,8 @@ def markdown_files():
 
 def leads_somewhere(file, link):
     """Tell whether a link's file exists and has the heading that the link names."""
+    if link.startswith(OF_GITHUB):
+        return True
     path, _, heading = link.partition("#")
     target = (file.parent / path) if path else file
     return target.exists() and (not heading or heading in anchors(target))

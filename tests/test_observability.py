@@ -233,7 +233,7 @@ def test_a_format_for_people_has_no_json(logger):
 
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - userservice\.example - WARNING"
-        r" - Something happened\n",
+        r" - Something happened user_id=1\n",
         log.text(),
     )
 

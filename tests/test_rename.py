@@ -7,19 +7,32 @@ import sys
 
 import pytest
 
-from tests.support.clone import MAKE, checked, clone, git, needs_git, run_in
+from tests.support.clone import (
+    ENVIRONMENT,
+    LINK,
+    MAKE,
+    checked,
+    clone,
+    commit,
+    git,
+    needs_git,
+    run_in,
+)
+from tests.support.processes import ROOT
 from tools.rename import Names
 
-pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [needs_git, pytest.mark.slow, pytest.mark.timeout(600)]
 RENAME = (sys.executable, "tools/rename.py")
 OLD = re.compile(r"\buser[-_ ]?service|cloud[-_ ]?native", re.IGNORECASE)
 # The spans of the resource users, which keeps its name.
 SPANS = re.compile(r"\buser_service\.(\w+|\*)")
 RECORDED = ("benchmarks/results/", "LICENSE")
 MEASURED = re.compile(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", re.DOTALL)
+SCRIPT = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+IDENTITY = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
 QUICK = ("tests/test_docs.py", "tests/test_tour.py", "tests/test_passwords.py", "tests/deploy")
-# Tests of what finds faults in manifests, and of the bridge, for which names make no difference.
-ELSEWHERE = "a_fault_is_found or bridge"
+# Tests of what finds faults, and of the bridge, for which names make no difference.
+ELSEWHERE = "fault_is_found or command_is_found or another_service or two_namespaces or bridge"
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +157,48 @@ def test_work_that_is_not_committed_is_safe(tmp_path):
 
     assert "Commit or stash" in refusal(folder, "orders-api", "orders")
     assert (folder / "README.md").read_text() == "Mine.\n"
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["beside ours", "alone"])
+def test_later_changes_of_the_template_are_merged(tmp_path, is_ours):
+    template, folder = clone(make_folder(tmp_path / "template")), tmp_path / "clone"
+    git(template, "branch", "--move", "main")
+    git(tmp_path, "clone", "--quiet", template, folder)
+    (folder / LINK).symlink_to(ENVIRONMENT)
+    once, each_time = steps_of("Take later changes", template)
+    checked(folder, *MAKE, "rename", "name=orders-api", "package=orders")
+    commit(folder)
+    checked(folder, "sh", "-ec", once)
+    if is_ours:
+        append(folder / "orders" / "users" / "policy.py", "OURS = 1\n")
+        commit(folder)
+    append(template / "userservice" / "users" / "errors.py", "# Of the userservice\n")
+    commit(template)
+
+    checked(folder, "sh", "-ec", each_time)
+
+    assert (folder / "orders" / "users" / "errors.py").read_text().endswith("# Of the orders\n")
+    assert ("OURS" in (folder / "orders" / "users" / "policy.py").read_text()) == is_ours
+    assert git(folder, "status", "--porcelain") == ""
+
+
+def make_folder(path):
+    path.mkdir()
+    return path
+
+
+def append(file, text):
+    file.write_text(file.read_text() + text)
+
+
+def steps_of(heading, template):
+    """Return the two scripts below a heading of CONTRIBUTING.md, as they go without the network."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition(f"## {heading}\n")[2]
+    identity = " ".join(f"GIT_{name}=t" for name in IDENTITY)
+    for script in SCRIPT.findall(text.partition("\n## ")[0]):
+        quick = script.replace("make check\n", "").replace(" && make format docs", "")
+        local = re.sub(r"https://\S+", str(template), quick)
+        yield f"export {identity}\n" + local.replace("make ", " ".join(MAKE) + " ")
 
 
 def test_columns_behind_a_name_stay_where_they_are():

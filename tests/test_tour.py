@@ -1,4 +1,4 @@
-"""The session in the README, held again with the service as `make run` starts it."""
+"""The sessions in the documents, held again with the service as `make run` starts it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx2
+import psutil
 import pytest
 
-from tests.support.ports import free_port, is_served_by
+from tests.support.ports import HOST, family, free_port, is_served_by
 from tests.support.terminal import ON_TERMINAL, Terminal
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+TOUR = ROOT / "docs" / "tour.md"
 MARK = "-- end of an answer --"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A command, over as many lines as end in a backslash, and all up to the next one.
@@ -38,6 +41,7 @@ class Server(NamedTuple):
 
     address: str
     terminal: Terminal
+    pid: int
 
     def link(self):
         """Return the newest link that was printed."""
@@ -56,13 +60,14 @@ def server(tmp_path):
         "REDIS_URL": "",
         "API_KEY": "development-key",
         "EMAIL_ON_TERMINAL": "true",
+        "BIND_ADDRESS": HOST,
     }
     command = [sys.executable, "-c", ON_TERMINAL, "app.py"]
     with closing(Terminal()) as terminal:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=terminal.device)
         try:
             eventually(lambda: is_served(process, port, terminal))
-            yield Server(f"http://localhost:{port}", terminal)
+            yield Server(f"http://localhost:{port}", terminal, process.pid)
         finally:
             process.terminate()
             try:
@@ -73,16 +78,43 @@ def server(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the session is held with curl")
-def test_the_service_answers_as_the_session_in_the_readme_shows(server):
-    session = read_session(README)
+@pytest.mark.parametrize("document", [README, TOUR], ids=lambda file: file.stem)
+def test_the_service_answers_as_a_session_shows(server, document):
+    session = read_session(document)
 
     answers = run([command for command, _ in session], server)
 
     assert answers == [(command, mask(shown)) for command, shown in session]
 
 
-def test_the_session_in_the_readme_shows_each_thing_a_client_does():
-    commands = "\n".join(command for command, _ in read_session(README))
+def test_a_developer_reads_on_the_terminal_where_to_go_on(server):
+    port = server.address.rpartition(":")[2]
+    welcome = f"http://localhost:{port}/docs  (key development-key; Ctrl-C ends)"
+
+    shown = eventually(lambda: re.findall(r"  (http\S+/docs .*)", server.terminal.text))
+    httpx2.get(f"http://{HOST}:{port}/users")
+    lines = eventually(lambda: re.findall(r".* Request answered .*", server.terminal.text))
+
+    assert shown == [welcome]
+    assert " - access - INFO - Request answered method=GET route=/users status=401 " in lines[0]
+
+
+def test_nobody_else_on_the_network_reaches_what_make_run_starts(server):
+    port = int(server.address.rpartition(":")[2])
+    pids = family(server.pid)
+
+    hosts = {
+        each.laddr.ip
+        for pid in pids
+        for each in psutil.Process(pid).net_connections("tcp")
+        if each.laddr.port == port and each.status == psutil.CONN_LISTEN
+    }
+
+    assert hosts == {HOST}
+
+
+def test_the_tour_shows_each_thing_a_client_does():
+    commands = "\n".join(command for command, _ in read_session(TOUR))
 
     missing = [
         part

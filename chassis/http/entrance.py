@@ -34,9 +34,10 @@ def hosts() -> list[str]:
     return ["0.0.0.0"]  # noqa: S104 - as above
 
 
-def addresses(port: int) -> list[str]:
-    """Return the hosts to listen on as gunicorn writes them, with a port."""
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts()]
+def addresses(port: int, host: str = "") -> list[str]:
+    """Return the hosts to listen on as gunicorn writes them, with a port; all without a host."""
+    chosen = [host] if host else hosts()
+    return [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in chosen]
 
 
 class Entrance:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
 import socket
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 FAILED = 1
 MISUSED = 2
@@ -26,6 +29,15 @@ def refuse(reason: str, status: int = MISUSED) -> NoReturn:
     """
     sys.stderr.write(f"{reason}\n")
     sys.exit(status)
+
+
+def greet(stream: TextIO | None, text: str) -> None:
+    """Show a text to a person who looks at the stream; to a file or a pipe nothing is written."""
+    if stream is None or not stream.isatty():
+        return
+    with suppress(OSError):  # a terminal that is held, and would keep the process from going on
+        if select.select((), (stream,), (), 0)[1]:
+            os.write(stream.fileno(), text.encode())
 
 
 def require_address(host: str, port: int, *, setting: str, patience: timedelta = _PATIENCE) -> None:

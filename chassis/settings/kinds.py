@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,11 @@ def integer(low: int, high: int) -> Kind:
         return int(raw)
 
     return Kind(f"a whole number from {low} to {high}", parse)
+
+
+def ip_address() -> Kind:
+    """Accept an address of IPv4 or IPv6."""
+    return Kind("an IP address", lambda raw: str(ipaddress.ip_address(raw)))
 
 
 def seconds(low: float, high: float) -> Kind:

@@ -25,6 +25,9 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _PLAIN = frozenset({str, int, bool, float, type(None)})
 # PostgreSQL quotes the row that it refused.
 _DETAIL = re.compile(r"^(DETAIL|CONTEXT|LINE \d+):.*$", re.MULTILINE)
+# Colours, which Flask's development server gives its lines.
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_PLAIN_TEXT = re.compile(r"[\w./:<>{}+-]+", re.ASCII)
 _CONTROLS = {number: repr(chr(number))[1:-1] for number in [*range(32), 127, 0x85, 0x2028, 0x2029]}
 
 
@@ -99,17 +102,25 @@ def _dump_slowly(entry: dict[str, object]) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people; a line end inside a message is escaped."""
+    """Lines for people, with the event's fields behind the message; line ends are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Return the line, without a traceback."""
-        record.message = record.message.translate(_CONTROLS)
+        fields = (_field(*each) for each in vars(record).items() if each[0] not in _OWN)
+        message = _COLOURS.sub("", record.message).translate(_CONTROLS)
+        record.message = " ".join([message, *fields])
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """Return the traceback, indented, so that no text in it can pass for a log line."""
         traceback = _DETAIL.sub(r"\1: (left out)", super().formatException(ei))
         return "\n".join(f"  {line.translate(_CONTROLS)}" for line in traceback.split("\n"))
+
+
+def _field(name: str, value: object) -> str:
+    """Return a field as text; one that could pass for several is quoted."""
+    text = str(value)
+    return f"{name}={text if _PLAIN_TEXT.fullmatch(text) else json.dumps(text)}"
 
 
 class ComplaintFilter(logging.Filter):

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 
+import psutil
 import pytest
 from flask import Flask
 from opentelemetry import baggage, context, trace
@@ -91,8 +91,8 @@ def test_a_process_of_the_pool_ends_with_its_parent_even_when_that_is_killed(tmp
 def is_running(pid):
     """Tell whether a process runs; one that ended and was not waited for does not."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

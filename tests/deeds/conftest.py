@@ -11,7 +11,7 @@ from bootstrap import make_links
 from chassis.storage.audit import events
 from chassis.storage.columns import Base
 from tests.conftest import make_app
-from tests.deeds.deeds import AGENT, CLIENT, World
+from tests.deeds.world import AGENT, CLIENT, World
 
 
 def configured(config, verification):

@@ -3,91 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import NamedTuple
 
-from sqlalchemy import update
-
-from app import make_token_issuer
 from chassis.actor import ActorKind
-from chassis.security import fingerprint
-from chassis.storage.clock import database_time
-from tests.conftest import API_KEY
-from tests.support.factories import bearer_of, begin_log_in, make_user
+from tests.deeds.calls import (
+    change_email,
+    change_password,
+    confirm,
+    confirm_in_vain,
+    delete,
+    demote,
+    end_session,
+    end_sessions,
+    erase,
+    log_in,
+    log_out,
+    make_key,
+    patch,
+    promote,
+    recover,
+    register,
+    register_once,
+    reinstate,
+    reset,
+    reuse,
+    revoke_key,
+    set_roles,
+    suspend,
+    suspend_for_another_reason,
+    verify,
+)
+from tests.deeds.world import NAME, Call, World
 from userservice.actions import Action
-from userservice.logins.queries import find_log_in, tokens
-from userservice.users import links
 from userservice.users.links import Purpose
-from userservice.users.queries import users
-
-PASSWORD = "correct horse battery"
-NEW_PASSWORD = "another sentence of length"
-KEY = {"X-API-Key": API_KEY}
-FORMER = timedelta(days=1)
-
-# Personal data in what callers send; a row that has a part of them has too much.
-MARK = "Zorblax"
-NAME = f"{MARK} Quux"
-REASON = f"{MARK} was rude"
-ROLE = f"{MARK.lower()}:read"
-AGENT = f"Mozilla/5.0 (X11; Linux x86_64) {MARK}/1.0"
-CLIENT = "203.0.113.77"
-
-
-def address() -> str:
-    """Return an address that nobody has."""
-    return f"{MARK.lower()}.{uuid4().hex[:12]}@example.com"
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request."""
-
-    method: str
-    path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    json: Any = None
-    form: dict[str, str] | None = None
-
-
-class World:
-    """A user with a password, whom a deed is about, and the ways to act for others."""
-
-    def __init__(self, services: Any, config: Any) -> None:
-        self.services, self.config, self.database = services, config, services.database
-        self.user = make_user(self.database, email=address(), name=NAME, password=PASSWORD)
-        self.caller_id = self.user.id
-
-    @property
-    def path(self) -> str:
-        """The path of the user."""
-        return f"/users/{self.user.id}"
-
-    @property
-    def bearer(self) -> Any:
-        """A log-in of the user."""
-        return bearer_of(self.database, self.config, self.user)
-
-    def log_in(self) -> Any:
-        """Log the user in; return the tokens."""
-        return begin_log_in(self.database, self.config, self.user)
-
-    def write(self, **values: Any) -> None:
-        """Change columns of the user, as an earlier deed did."""
-        with self.database.connection() as connection:
-            connection.execute(update(users).where(users.c.id == self.user.id).values(values))
-
-    def link(self, purpose: Purpose) -> str:
-        """Make a link for the user."""
-        return links.make_link(self.services, purpose, self.user.id, datetime.now(UTC))[1]
-
-    def act_as_superuser(self) -> Any:
-        """Make a superuser, and log it in."""
-        by = make_user(self.database, email=address(), password=PASSWORD, is_superuser=True)
-        self.caller_id = by.id
-        return bearer_of(self.database, self.config, by)
 
 
 class Deed(NamedTuple):
@@ -110,142 +58,6 @@ class Deed(NamedTuple):
     call: Callable[[World], Call]
     status: int = 204
     verification: str = "off"
-
-
-def log_in(world: World) -> Call:
-    form = {"grant_type": "password", "username": world.user.email, "password": PASSWORD}
-    return Call("POST", "/auth/token", form=form)
-
-
-def reuse(world: World) -> Call:
-    """Send a refresh token that was spent long ago."""
-    spent = world.log_in().refresh_token
-    issuer = make_token_issuer(world.config)
-    with world.database.transaction() as connection:
-        log_in = find_log_in(connection, fingerprint(spent.encode()))
-        assert log_in is not None
-        issuer.renew(connection, log_in, spent)
-        connection.execute(
-            update(tokens)
-            .where(tokens.c.spent_at.is_not(None))
-            .values(spent_at=database_time(-FORMER))
-        )
-    return Call("POST", "/auth/token", form={"grant_type": "refresh_token", "refresh_token": spent})
-
-
-def log_out(world: World) -> Call:
-    return Call("POST", "/auth/revoke", form={"token": world.log_in().refresh_token})
-
-
-def end_session(world: World) -> Call:
-    token = world.log_in().access_token
-    session = make_token_issuer(world.config).access_tokens.read(token).session_id
-    return Call("DELETE", f"{world.path}/sessions/{session}", KEY)
-
-
-def end_sessions(world: World) -> Call:
-    return Call("DELETE", f"{world.path}/sessions", world.bearer)
-
-
-def change_password(world: World) -> Call:
-    document = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
-    return Call("PUT", f"{world.path}/password", world.bearer, document)
-
-
-def reset(purpose: Purpose) -> Callable[[World], Call]:
-    def call(world: World) -> Call:
-        world.log_in()
-        document = {"token": world.link(purpose), "new_password": NEW_PASSWORD}
-        return Call("POST", "/auth/password/reset", json=document)
-
-    return call
-
-
-def recover(world: World) -> Call:
-    return Call("POST", f"{world.path}/recovery", KEY)
-
-
-def change_email(world: World) -> Call:
-    document = {"email": address(), "current_password": PASSWORD}
-    return Call("POST", f"{world.path}/email", world.bearer, document)
-
-
-def confirm(world: World) -> Call:
-    world.write(pending_email=address(), stamp="1" * 32)
-    return _confirm(world, Purpose.CHANGE)
-
-
-def confirm_in_vain(world: World) -> Call:
-    """Confirm an address that another user has by now."""
-    other = make_user(world.database, email=address())
-    world.write(pending_email=other.email, stamp="1" * 32)
-    return _confirm(world, Purpose.CHANGE)
-
-
-def verify(world: World) -> Call:
-    return _confirm(world, Purpose.VERIFICATION)
-
-
-def _confirm(world: World, purpose: Purpose) -> Call:
-    return Call("POST", "/auth/email/confirm", world.bearer, {"token": world.link(purpose)})
-
-
-def patch(**members: str) -> Callable[[World], Call]:
-    def call(world: World) -> Call:
-        document = {**members, **({"email": address()} if "email" in members else {})}
-        return Call("PATCH", world.path, KEY, document)
-
-    return call
-
-
-def delete(world: World) -> Call:
-    return Call("DELETE", world.path, world.bearer)
-
-
-def erase(world: World) -> Call:
-    world.log_in()
-    return Call("DELETE", f"{world.path}?erase=now", KEY)
-
-
-def suspend(world: World) -> Call:
-    world.log_in()
-    return Call("PUT", f"{world.path}/suspension", KEY, {"reason": REASON})
-
-
-def suspend_for_another_reason(world: World) -> Call:
-    world.write(suspended_at=datetime.now(UTC), suspension_reason="Another")
-    return suspend(world)
-
-
-def reinstate(world: World) -> Call:
-    world.write(suspended_at=datetime.now(UTC))
-    return Call("DELETE", f"{world.path}/suspension", KEY)
-
-
-def promote(world: World) -> Call:
-    by = world.act_as_superuser()
-    return Call("PUT", f"{world.path}/superuser", by, {"current_password": PASSWORD})
-
-
-def demote(world: World) -> Call:
-    world.write(is_superuser=True)
-    return Call("DELETE", f"{world.path}/superuser", world.act_as_superuser())
-
-
-def set_roles(world: World) -> Call:
-    return Call("PUT", f"{world.path}/roles", KEY, {"roles": [ROLE]})
-
-
-def register(**headers: str) -> Callable[[World], Call]:
-    def call(_world: World) -> Call:
-        document = {"email": address(), "name": NAME}
-        return Call("POST", "/users", KEY | headers, document)
-
-    return call
-
-
-def register_once(world: World) -> Call:
-    return register(**{"Idempotency-Key": uuid4().hex})(world)
 
 
 TOKEN = ("POST", "/auth/token")
@@ -324,6 +136,13 @@ DEEDS = {
     "demote": Deed(
         ("DELETE", f"{USER}/superuser"), Action.USER_DEMOTED, ["is_superuser"], A_USER, demote
     ),
+    "make a key": Deed(
+        ("POST", "/api-keys"), Action.KEY_CREATED, ["name", "scopes"], A_USER, make_key, 201
+    ),
+    "revoke a key": Deed(
+        ("DELETE", "/api-keys/<hex:key_id>"),
+        *(Action.KEY_REVOKED, ["revoked_at"], A_KEY, revoke_key),
+    ),
     "set roles": Deed(("PUT", f"{USER}/roles"), Action.USER_ROLES_SET, ["roles"], A_KEY, set_roles),
 }
 
@@ -336,6 +155,4 @@ ELSEWHERE = {
     ("POST", "/users/import"): "its row comes with the job, see tests/jobs",
     ("DELETE", "/jobs/<uuid:job_id>"): "the same",
     ("POST", "/auth/introspect"): "reads",
-    ("POST", "/api-keys"): "about keys, see tests/keys",
-    ("DELETE", "/api-keys/<key_id>"): "the same",
 }

@@ -22,7 +22,7 @@ from bootstrap import open_backing_services
 from chassis.once import once
 from config import AppConfig
 from tests.deeds.conftest import configured, send
-from tests.deeds.deeds import Call
+from tests.deeds.world import Call
 from tests.support.deployment import API_KEY
 from tests.support.factories import CHEAP_HASHER
 

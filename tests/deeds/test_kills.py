@@ -9,7 +9,8 @@ from dataclasses import asdict
 import pytest
 
 from tests.deeds.conftest import snapshot
-from tests.deeds.deeds import DEEDS, World
+from tests.deeds.deeds import DEEDS
+from tests.deeds.world import World
 from tests.support.processes import start
 
 # Before a statement that writes, and after: no deed takes fewer, be it a single statement.

@@ -80,8 +80,8 @@ SUSPEND = f"{KUBECTL} patch cronjob cloudnative-app-cleanup"
         (f"{KUBECTL} get pods -l app=cloudnative-app", "nothing has the labels app="),
         (f"{KUBECTL} logs --previous", "logs names nothing"),
         (f"{KUBECTL} describe pod", "describe names no Pod"),
-        (f"{KUBECTL} get deployment/cloudnative-web", "no Deployment cloudnative-web"),
-        (f"{KUBECTL} get replicaset a", "no kind replicaset"),
+        (f"{KUBECTL} get deployment/web", "no Deployment web"),
+        (f"{KUBECTL} get daemonset a", "no kind daemonset"),
         (f"{KUBECTL} logs deployment/cloudnative-app -c web", "may be an old one"),
         (f"{KUBECTL} logs POD -c app", "no container app among"),
         (f"{KUBECTL} logs -l app.kubernetes.io/component=worker -c web", "no container"),
@@ -107,7 +107,7 @@ SUSPEND = f"{KUBECTL} patch cronjob cloudnative-app-cleanup"
         ("make manifest", "make has no manifest"),
         ("docker compose logs collectors", "compose.yaml has no collectors"),
         ("docker compose up --waiting", "compose up has no --waiting"),
-        ("docker run cloudnative-api", "no image of ours"),
+        ("docker run user-api", "no image of ours"),
         ("kustomize edit set image user-api=b", "no image user-api=b"),
     ],
 )  # fmt: skip
@@ -124,7 +124,7 @@ get pods`, and not `kubectl` alone:
    ```sh
    cd k8s/overlays/production
    A=b python app.py admin check --deploy   # a comment
-   kubectl diff -k . ; kubectl apply \\
+   test -s a && kubectl diff -k . ; kubectl apply \\
      -k .
    admin completion fish > file
    ls

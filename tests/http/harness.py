@@ -15,7 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tests.support.ports import HOST, free_port
+from tests.support.ports import HOST, children, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 30
@@ -61,8 +61,7 @@ class Running:
 
     @property
     def workers(self) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(each) for each in children.read_text().split()]
+        return children(self.process.pid)
 
     def connect(self, timeout: float = 15, buffer: int = 0, host: str = HOST) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

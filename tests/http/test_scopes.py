@@ -30,7 +30,9 @@ def access_to(app, route):
     """Return what a route of the table says above its view."""
     method, path = route
     routes = app.url_map.bind("localhost")
-    where = path.partition("?")[0].format(id=uuid4()).replace("<", "").replace(">", "")
+    user_id = uuid4()
+    path = path.partition("?")[0].format(id=user_id, key=user_id.hex)
+    where = path.replace("<", "").replace(">", "")
     rule, _ = routes.match(where, method, return_rule=True)
     return accesses(app)[method, rule.rule]
 

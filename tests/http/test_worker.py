@@ -10,10 +10,10 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httptools
+import psutil
 import pytest
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
@@ -247,7 +247,7 @@ def test_a_master_that_is_killed_leaves_no_worker():
         workers = web.workers
         web.process.kill()
         deadline = time.monotonic() + 10
-        while any(Path(f"/proc/{each}").exists() for each in workers):
+        while any(psutil.pid_exists(each) for each in workers):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from chassis.actor import Actor, ActorKind, Source, acting
 from chassis.background.outbox import messages
 from tests.conftest import API_KEY
-from tests.support.factories import begin_log_in, key_of, make_user
+from tests.support.factories import begin_log_in, make_user
+from tests.support.keys import key_of
 from tests.support.orders import hold_everywhere
 from tests.support.routes import accesses
 from userservice.logins.models import RefreshToken

@@ -15,6 +15,7 @@ PLACE = re.compile(r'  File "[^"]+", line (\d+|\?\?\?) in \S+')
 OTHER = re.compile(
     r"|Stacks of process \d+:|(Current thread|Thread) 0x[0-9a-f]+.*"
     r"|Fatal Python error: Aborted|Extension modules: .*"
+    r"|Current thread's C stack trace .*|  Binary file .*|  <.*>"  # from Python 3.14 on
 )
 HANGING = """
 import os, signal, sys, threading

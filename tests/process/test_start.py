@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import socket
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from chassis.process.start import refuse, require_address
+from chassis.process.start import greet, refuse, require_address
 from tests.support.ports import HOST, free_port
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -75,3 +78,40 @@ def test_settings_that_no_start_can_use_have_a_status_of_their_own(capsys):
 
     assert refused.value.code == 2
     assert capsys.readouterr().err == "PORT must be a whole number\n"
+
+
+@pytest.fixture
+def terminal():
+    """A terminal on which somebody is to read something, and its other end."""
+    reader, writer = os.openpty()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        yield reader, stream
+    os.close(reader)
+
+
+def test_a_person_at_a_terminal_is_greeted(terminal):
+    reader, stream = terminal
+
+    greet(stream, "Welcome")
+
+    assert os.read(reader, 100) == b"Welcome"
+
+
+def test_no_other_reader_is_greeted():
+    log = io.StringIO()
+
+    greet(log, "Welcome")
+    greet(None, "Welcome")
+
+    assert log.getvalue() == ""
+
+
+def test_a_terminal_that_is_held_keeps_nobody_waiting(terminal):
+    _, stream = terminal
+    os.set_blocking(stream.fileno(), False)
+    with suppress(BlockingIOError):
+        while os.write(stream.fileno(), b"x" * 1000):
+            pass
+    os.set_blocking(stream.fileno(), True)
+
+    greet(stream, "Welcome")  # and returns

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 
 from app import make_token_issuer
 from chassis.security import LOCK, PasswordHasher
 from tests.support.factories import bearer_of, begin_log_in, make_user
+from tests.support.statements import sent_by
 from tests.support.waiting import DEADLINE_SECONDS
 from userservice.logins import queries as logins
 from userservice.standing import service
@@ -134,14 +135,8 @@ def test_the_statements_of_both_are_the_same(client, service_client, services, u
 
 
 def statements(services, work):
-    seen = []
-
-    def note(_cursor, statement, _values, _context):
-        seen.append(statement)
-
-    event.listen(services.database.engine, "do_execute", note)
-    work()
-    event.remove(services.database.engine, "do_execute", note)
+    with sent_by(services.database) as seen:
+        work()
     return seen
 
 

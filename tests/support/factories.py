@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import count
-from uuid import uuid4
-
-from sqlalchemy import insert
 
 from app import make_token_issuer
-from chassis.security import PasswordHasher, fingerprint, random_token
+from chassis.security import PasswordHasher
 from chassis.storage.ids import uuid7
-from userservice.keys.models import ApiKey
 from userservice.logins.queries import LogIn
 from userservice.users import registration
 from userservice.users.schemas import UserCreate
@@ -38,19 +33,3 @@ def begin_log_in(database, config, user, label=None):
 def bearer_of(database, config, user):
     """Log a user in; return the header that names this log-in."""
     return {"Authorization": f"Bearer {begin_log_in(database, config, user).access_token}"}
-
-
-def key_of(database, *scopes):
-    """Store an API key with these scopes; return the header that carries it."""
-    key_id = uuid4().hex
-    key = f"cua_{key_id}_{random_token()}"
-    row = {
-        "id": key_id,
-        "name": "Test key",
-        "key_hash": fingerprint(key.encode()),
-        "scopes": list(scopes),
-        "created_at": datetime.now(UTC),
-    }
-    with database.connection() as connection:
-        connection.execute(insert(ApiKey).values(row))
-    return {"X-API-Key": key}

@@ -25,9 +25,21 @@ HASH_LENGTH = 10
 def render(folder: Path) -> list[Object]:
     """Return the objects of a kustomization, as a cluster would get them."""
     objects, maps = _build(folder.resolve())
+    labels = _labels(yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8")))
     for name, data in maps.items():
         objects.append(_config_map(name, data, objects))
+    for each in objects if labels else []:
+        each["metadata"].setdefault("labels", {}).update(labels)
     return objects
+
+
+def _labels(plan: Object) -> dict[str, str]:
+    """Return the labels that objects get, their selectors and the templates of pods do not."""
+    found: dict[str, str] = {}
+    for each in plan.get("labels", []):
+        _require(each, {"pairs"})
+        found |= each["pairs"]
+    return found
 
 
 def find(objects: list[Object], kind: str, name: str) -> Object:
@@ -58,7 +70,7 @@ def _add(folder: Path, objects: list[Object], maps: dict[str, dict[str, str]]) -
     for component in plan.pop("components", []):
         _add((folder / component).resolve(), objects, maps)
     for field, value in plan.items():
-        if field not in {"apiVersion", "kind", "namespace"}:
+        if field not in {"apiVersion", "kind", "namespace", "labels"}:
             TRANSFORMERS[field](folder, value, objects, maps)
     if namespace := plan.get("namespace"):
         _set_namespace(namespace, objects)
@@ -131,7 +143,7 @@ def _patch(_folder: Path, patches: list[Object], objects: list[Object], _maps: A
         _require(patch["target"], {"kind", "name"})
         patched = find(objects, patch["target"]["kind"], patch["target"]["name"])
         for operation in yaml.safe_load(patch["patch"]):
-            _operate(patched, operation)
+            operate(patched, operation)
 
 
 TRANSFORMERS: dict[str, Callable[[Path, Any, list[Object], Any], None]] = {
@@ -141,7 +153,7 @@ TRANSFORMERS: dict[str, Callable[[Path, Any, list[Object], Any], None]] = {
 }
 
 
-def _operate(document: Any, operation: Object) -> None:
+def operate(document: Any, operation: Object) -> None:
     """Apply one operation of RFC 6902."""
     *way, last = operation["path"].removeprefix("/").split("/")
     for step in way:

@@ -36,11 +36,6 @@ CHOICES = {
 }
 
 
-def problems(objects: list[Object]) -> list[str]:
-    """Return all that is wrong with what an overlay renders."""
-    return [problem for check in CHECKS for problem in check(objects)]
-
-
 def check_schema(objects: list[Object]) -> Iterator[str]:
     """Let the schemas of several versions of Kubernetes speak, unknown fields refused."""
     for each in objects:
@@ -158,10 +153,13 @@ def _selectors(each: Object) -> Iterator[tuple[str, Object]]:
     if each["kind"] == "PodDisruptionBudget":
         yield "selector", each["spec"]["selector"]
     if each["kind"] == "NetworkPolicy":
+        yield "podSelector", each["spec"]["podSelector"]
         for path, key, value in walk(each["spec"]):
-            # Pods of another namespace are not ours to know.
-            if key == "podSelector" and "kube-dns" not in str(value):
-                yield path, value
+            peers = value if key in {"from", "to"} else []
+            for peer in peers:
+                # Pods of another namespace are not ours to know.
+                if "podSelector" in peer and "namespaceSelector" not in peer:
+                    yield f"{path}.podSelector", peer["podSelector"]
 
 
 def check_budgets(objects: list[Object]) -> Iterator[str]:
@@ -210,7 +208,7 @@ def check_volumes(objects: list[Object]) -> Iterator[str]:
 def check_services(objects: list[Object]) -> Iterator[str]:
     """Expect the target of a Service to be a port by name."""
     for each in of_kind(objects, "Service"):
-        names, _ = _ports_of(objects, {"matchLabels": each["spec"]["selector"]})
+        names, _ = ports_of(objects, {"matchLabels": each["spec"]["selector"]})
         for port in each["spec"]["ports"]:
             if port["targetPort"] not in names:
                 yield f"{name(each)}: no container has a port named {port['targetPort']}"
@@ -225,7 +223,7 @@ def check_probes(objects: list[Object]) -> Iterator[str]:
                 if key == "port" and value not in names:
                     yield f"{name(owner)}: {path} is no port of this container: {value}"
         scraped = template["metadata"].get("annotations", {}).get("prometheus.io/port")
-        _, numbers = _ports_of(objects, {"matchLabels": template["metadata"]["labels"]})
+        _, numbers = ports_of(objects, {"matchLabels": template["metadata"]["labels"]})
         if scraped is not None and int(scraped) not in numbers:
             yield f"{name(owner)}: prometheus.io/port is no port of a container: {scraped}"
 
@@ -233,14 +231,14 @@ def check_probes(objects: list[Object]) -> Iterator[str]:
 def check_ways_in(objects: list[Object]) -> Iterator[str]:
     """Expect policies to let in to ports that are there."""
     for each in of_kind(objects, "NetworkPolicy"):
-        names, numbers = _ports_of(objects, each["spec"]["podSelector"])
+        names, numbers = ports_of(objects, each["spec"]["podSelector"])
         for rule in each["spec"].get("ingress", []):
             for port in rule.get("ports", [{}]):
                 if port.get("port") not in names | numbers:
                     yield f"{name(each)}: lets in to a port that no selected container has: {port}"
 
 
-def _ports_of(objects: list[Object], selector: Object) -> tuple[set[str], set[int]]:
+def ports_of(objects: list[Object], selector: Object) -> tuple[set[str], set[int]]:
     """Return names and numbers of the ports of the pods that are selected."""
     ports = [
         port

@@ -231,7 +231,7 @@ class PostgreSQLServer(Server):
         return copy_installation(programs, self.folder / "installation")
 
     def _create_cluster(self) -> None:
-        options = ["--username=app", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
+        options = ["--username=app", "--auth=trust", "--encoding=UTF8", f"--locale={utf8_locale()}"]
         options.append("--no-sync")  # nothing is worth keeping yet
         result = run_as(self.user, [self._programs / "initdb", "-D", self._data, *options])
         if result.returncode != 0:
@@ -288,6 +288,19 @@ def run_as(user: int | None, command: list[str | Path]) -> subprocess.CompletedP
         group=user,
         extra_groups=None if user is None else [],
     )
+
+
+def utf8_locale() -> str:
+    """Return a locale of this system whose encoding is UTF-8; an older macOS has no C.UTF-8."""
+    names = ("C.UTF-8", "en_US.UTF-8")
+    try:
+        listed = subprocess.run(
+            ["locale", "-a"], capture_output=True, text=True, check=False
+        ).stdout
+    except FileNotFoundError:  # musl has no such program, and takes any name
+        return names[0]
+    known = {each.lower().replace("-", "") for each in listed.split()}
+    return next((name for name in names if name.lower().replace("-", "") in known), "C")
 
 
 def runs_as(user: int, program: Path) -> bool:

@@ -226,6 +226,30 @@ def test_hostile_messages_forge_no_line(log, log_format):
     assert "\x1b" not in written()
 
 
+def test_fields_stand_behind_the_message_in_text_format(log):
+    written = log("text")
+
+    logging.getLogger("test").info("It happened", extra={"route": "/users/<uuid:id>", "ms": 1.2})
+
+    assert written().endswith(" - test - INFO - It happened route=/users/<uuid:id> ms=1.2\n")
+
+
+def test_a_field_passes_for_no_other_in_text_format(log):
+    written = log("text")
+
+    logging.getLogger("test").info("It happened", extra={"reason": "x status=200", "none": ""})
+
+    assert written().endswith(' It happened reason="x status=200" none=""\n')
+
+
+def test_colours_are_left_out_of_text_format(log):
+    written = log("text")
+
+    logging.getLogger("test").info("\x1b[31m\x1b[1mWARNING\x1b[0m")
+
+    assert written().endswith(" - WARNING\n")
+
+
 def test_the_text_of_an_exception_cannot_pass_for_a_line(log):
     written = log("text")
     line = "2026-01-01 00:00:00,000 - admin - INFO - all is well"

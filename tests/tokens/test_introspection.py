@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 import jwt
 import pytest
 from authlib.integrations.requests_client import OAuth2Session
-from sqlalchemy import event, insert, update
+from sqlalchemy import event, update
 
 from chassis.http.web import MAX_BODY_BYTES
-from chassis.security import fingerprint
 from tests.conftest import API_KEY, make_app
 from tests.support.factories import begin_log_in, make_user
 from tests.support.forgeries import FORGERIES, NEXT, OURS, Forger
+from tests.support.keys import key_header, make_key
 from tests.support.signing import rsa_key, signing
 from userservice import SERVICE_NAME
-from userservice.keys.models import ApiKey
 from userservice.privacy import service as privacy
 from userservice.scopes import Scope
 from userservice.standing import service as standing
@@ -61,15 +60,6 @@ def calling(config, services):
     client = make_app(config, services).test_client()
     client.environ_base["HTTP_X_API_KEY"] = API_KEY
     return client
-
-
-def make_api_key(database, scope):
-    """Store a key of one scope; return the key."""
-    key = f"cua_{'a' * 32}_{'b' * 43}"
-    row = {"id": "a" * 32, "name": "shop", "key_hash": fingerprint(key.encode()), "scopes": [scope]}
-    with database.connection() as connection:
-        connection.execute(insert(ApiKey).values(row | {"created_at": datetime.now(UTC)}))
-    return key
 
 
 def ask(client, token):
@@ -224,9 +214,9 @@ def test_users_may_not_ask_superusers_included(signed, services, database, pair)
 
 @pytest.mark.parametrize("scope", Scope)
 def test_a_key_needs_the_scope_for_it(client, database, scope):
-    key = make_api_key(database, scope)
+    headers = key_header(make_key(database, scope))
 
-    response = client.post(PATH, data={"token": "a"}, headers={"X-API-Key": key})
+    response = client.post(PATH, data={"token": "a"}, headers=headers)
 
     assert response.status_code == (200 if scope is Scope.TOKENS_INTROSPECT else 403)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from admin import AdminCommands, cli
 from chassis.http.context import context_of
 from config import AppConfig
-from tests.deeds.deeds import KEY
 from tests.deeds.killed import do, make
+from tests.deeds.world import KEY
 from tests.trail.work import LINE
 
 

@@ -29,6 +29,18 @@ SAME = [
 DIFFERENT = [("ada@faß.de", "ada@fass.de"), ("ada@example.com", "ada@example.org")]
 
 
+@pytest.mark.parametrize("domain", ["corp.test", "localhost", "printer.LOCAL", "x.invalid"])
+def test_an_address_at_a_reserved_domain_is_refused_with_the_reason(domain):
+    with pytest.raises(ValueError, match="must not be at a reserved domain, such as test"):
+        normalize(f"ada@{domain}")
+
+
+@pytest.mark.parametrize("email", ["ada", "ada@", "ada@latest", "ada@-.com", "@example.com"])
+def test_other_texts_are_no_addresses(email):
+    with pytest.raises(ValueError, match="must be a valid e-mail address"):
+        normalize(email)
+
+
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_a_mailbox_is_one_user_in_any_spelling(client, one, other):
     first = client.post("/users", json=ADA | {"email": one})

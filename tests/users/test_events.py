@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import event
 
 from bootstrap import make_mailer
 from chassis.background.outbox import Message
 from chassis.errors import Unavailable
 from chassis.storage.ids import uuid7
 from tests.support.factories import make_user
+from tests.support.statements import sent_by
 from userservice.resources import EVENT_HANDLERS, EVENT_READERS
 from userservice.users import registration, service
 from userservice.users.events import send_welcome_email
@@ -31,19 +30,6 @@ def registered(user_id):
     now = datetime.now(UTC)
     payload = {"user_id": str(user_id)}
     return Message(uuid7(), registration.USER_REGISTERED, payload, {}, 1, now, now, now)
-
-
-@contextmanager
-def statements(database):
-    """Note the statements of a block, prepared ones included."""
-    executed = []
-
-    def note(_cursor, statement, *_rest):
-        executed.append(statement)
-
-    event.listen(database.engine, "do_execute", note)
-    yield executed
-    event.remove(database.engine, "do_execute", note)
 
 
 def test_a_new_user_is_welcomed_by_name(mailing, provider):
@@ -98,7 +84,7 @@ def test_the_users_of_many_messages_are_read_in_one_statement(mailing, provider)
     service.delete_user(mailing.database, users[0].id)
     messages = [registered(user.id) for user in [*users, users[2]]]
 
-    with statements(mailing.database) as executed:
+    with sent_by(mailing.database) as executed:
         known = EVENT_READERS[registration.USER_REGISTERED](mailing, messages)
         sent = [
             send_welcome_email(mailing, message._replace(known=known[message.id]))

@@ -45,6 +45,8 @@ def normalize(email: str) -> str:
     email = email.strip()
     local_part, _, typed = email.rpartition("@")
     domain = _domain(typed)
+    if domain is None and _is_reserved(typed):
+        raise ValueError("must not be at a reserved domain, such as test or localhost")
     if domain is None or not (_is_plain(local_part, typed) or _is_email(email)):
         # The validator's own text repeats parts of the address.
         raise ValueError("must be a valid e-mail address")
@@ -111,6 +113,13 @@ def _is_email(value: str) -> bool:
 def _domain(domain: str) -> _Domain | None:
     """Return the forms of a domain that makes an address with some local part."""
     return _read_domain(domain) if len(domain) <= EMAIL_LENGTH else None
+
+
+def _is_reserved(domain: str) -> bool:
+    """Tell whether a domain is one that never has a mail server, as developers like to type."""
+    labels = domain.lower().split(".")
+    ends = {".".join(labels[start:]) for start in range(len(labels))}
+    return not ends.isdisjoint(email_validator.SPECIAL_USE_DOMAIN_NAMES)
 
 
 # Users share domains, and the check of a domain is most of the work.

@@ -30,6 +30,7 @@ from chassis.background import outbox
 from chassis.storage import audit
 from chassis.storage.clock import database_time
 from chassis.storage.prepared import AnyConnection, Prepared, PreparedConnection
+from userservice.actions import Action
 from userservice.users.addresses import fold, keys_of
 from userservice.users.models import LATER, Status, User
 
@@ -84,7 +85,14 @@ _INSERT = insert(users).values({name: bindparam(name) for name in _GIVEN} | _NEW
 # PostgreSQL takes both rows in one statement; other databases need two.
 _BOTH = outbox.INSERT.add_cte(_INSERT.cte("new_user"))
 _INSERT_BOTH = Prepared(_BOTH)
-_INSERT_RECORDED = Prepared(_BOTH.add_cte(audit.INSERT.cte("trail")))
+_DEED = audit.INSERT.values(
+    {
+        "action": text(f"'{Action.USER_CREATED}'"),
+        "changed": text("'[]'"),
+        "outcome": text(f"'{audit.Outcome.DONE}'"),
+    }
+)
+_INSERT_RECORDED = Prepared(_BOTH.add_cte(_DEED.cte("trail")))
 
 # Never before the creation, of which a host's clock tells the time.
 _NOW = database_time()
@@ -106,7 +114,7 @@ def insert_user(
     message: Mapping[str, Any],
     event: Mapping[str, Any] | None = None,
 ) -> None:
-    """Insert a user, the message about it and, unless `event` is None, its row in the audit trail.
+    """Insert a user, the message about it and, with `event`, its row in the audit trail.
 
     Status, version and updated_at are those of a new user; all other columns are given. On
     PostgreSQL this is one statement; on other databases it needs a transaction.
@@ -123,7 +131,7 @@ def insert_user(
         connection.execute(_INSERT, values)
         connection.execute(outbox.INSERT, message)
         if event is not None:
-            connection.execute(audit.INSERT, event)
+            connection.execute(_DEED, event)
 
 
 def set_verified(connection: Connection, user_id: UUID, key: str) -> None:

@@ -208,9 +208,9 @@ def _change_by_another(user_id: UUID, values: Mapping[str, Any]) -> dict[str, An
     by = actor.get()
     if by.kind is ActorKind.USER and by.id == str(user_id):
         return None
-    return audit.new_event(
-        Action.USER_CHANGED, user_id, changed=UserUpdate.model_fields.keys() & values.keys()
-    )
+    # As they were sent: the same name again is a new version of the document, too.
+    changed = UserUpdate.model_fields.keys() & values.keys()
+    return audit.new_event(Action.USER_CHANGED, user_id, changed=changed)
 
 
 def _refusal(database: DatabaseManager, user_id: UUID) -> AppError:

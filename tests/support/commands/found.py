@@ -59,7 +59,7 @@ def _of_block(body: str, file: str) -> Iterator[Command]:
         text = line.strip().removeprefix("$ ")
         if text.startswith("cd "):
             folder = ROOT / text.removeprefix("cd ")
-        if is_command(without_settings(text.split())):
+        if PROGRAMS & {*text.split()} or " ".join(SERVICE) in text:
             yield from _of_line(text, file, folder, is_typed=True)
 
 

@@ -19,6 +19,7 @@ KINDS = {
     **dict.fromkeys(("pod", "pods", "po"), "Pod"),
     **dict.fromkeys(("job", "jobs"), "Job"),
     **dict.fromkeys(("deployment", "deployments", "deploy"), "Deployment"),
+    **dict.fromkeys(("replicaset", "replicasets", "rs"), "ReplicaSet"),
     **dict.fromkeys(("cronjob", "cronjobs", "cj"), "CronJob"),
     **dict.fromkeys(("hpa", "horizontalpodautoscaler"), "HorizontalPodAutoscaler"),
     **dict.fromkeys(("secret", "secrets"), "Secret"),
@@ -28,7 +29,8 @@ KINDS = {
     **dict.fromkeys(("networkpolicy", "networkpolicies", "netpol"), "NetworkPolicy"),
 }
 # Made while the cluster runs, so no manifest names one.
-UNNAMED = {"Pod", "Job"}
+UNNAMED = {"Pod", "Job", "ReplicaSet"}
+MADE_BY = {"Job": "CronJob", "ReplicaSet": "Deployment"}
 # Verb -> options, and whether each takes a value; a test asks kubectl itself.
 TARGETS = {"--selector": True, "--output": True}
 VERBS: dict[str, dict[str, bool]] = {
@@ -197,11 +199,11 @@ def check_labels(line: Line, objects: list[Object]) -> Iterator[str]:
 def _labels(line: Line, objects: list[Object]) -> list[dict[str, str]]:
     kind = next((kind for kind, _ in _targets(line)), "Pod")
     if kind in UNNAMED:
-        of_jobs = kind == "Job"
+        owners = MADE_BY.get(kind)
         return [
             template["metadata"]["labels"]
             for owner, template in pod_specs(objects)
-            if not of_jobs or owner["kind"] == "CronJob"
+            if owners is None or owner["kind"] == owners
         ]
     return [each["metadata"].get("labels", {}) for each in manifests.of_kind(objects, kind)]
 

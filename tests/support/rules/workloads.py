@@ -1,0 +1,115 @@
+"""Rules about rollouts, scaling, disruptions, schedules, and which pods an object selects."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator
+
+from tests.support.kustomize import Object, find, pod_specs
+from tests.support.manifests import matches, name, of_kind
+
+DEPLOYMENTS = ("cloudnative-app", "cloudnative-app-worker")
+KEPT_REVISIONS = 2  # the release before, and the one before that
+ROLLOUT_SECONDS = 300  # a migration may hold the first pod up
+DAILY = re.compile(r"([0-9]|[1-5][0-9]) ([0-9]|1[0-9]|2[0-3]) \* \* \*")
+RESTARTS = {"CronJob": {"Never", "OnFailure"}, "Job": {"Never", "OnFailure"}}
+SERVICES = {
+    "cloudnative-app": ("ClusterIP", [("http", 80, "http")]),
+    "postgresql": ("ClusterIP", [("postgresql", 5432, "postgresql")]),
+    "redis": ("ClusterIP", [("redis", 6379, "redis")]),
+}
+UTILISATION = range(30, 96)  # of the request; above it the limit comes first
+
+
+def rollouts(objects: list[Object]) -> Iterator[str]:
+    """Expect rollouts that take one pod away at a time, can end, and can be undone."""
+    for each in (find(objects, "Deployment", deployment) for deployment in DEPLOYMENTS):
+        spec = each["spec"]
+        rolling = spec.get("strategy", {}).get("rollingUpdate", {})
+        surge, unavailable = rolling.get("maxSurge"), rolling.get("maxUnavailable")
+        if spec.get("strategy", {}).get("type") != "RollingUpdate":
+            yield f"{name(each)}: all pods go before the first new one comes"
+        if surge not in {0, 1} or unavailable not in {0, 1} or surge == unavailable == 0:
+            yield f"{name(each)}: a rollout exchanges {surge} and {unavailable} pods at a time"
+        if spec.get("revisionHistoryLimit", 10) < KEPT_REVISIONS:
+            yield f"{name(each)}: no release is kept to go back to"
+        if spec.get("progressDeadlineSeconds", 600) < ROLLOUT_SECONDS:
+            yield f"{name(each)}: a rollout that migrates is given up"
+
+
+def scaling(objects: list[Object]) -> Iterator[str]:
+    """Expect one autoscaler, of the web Deployment, by targets that can be reached."""
+    for each in of_kind(objects, "HorizontalPodAutoscaler"):
+        target = each["spec"]["scaleTargetRef"]
+        if (target["kind"], target["name"]) != ("Deployment", DEPLOYMENTS[0]):
+            yield f"{name(each)}: scales {target['kind']}/{target['name']}"
+        for metric in each["spec"]["metrics"]:
+            percent = metric["resource"]["target"]["averageUtilization"]
+            if percent not in UTILISATION:
+                yield f"{name(each)}: {metric['resource']['name']} of {percent} % is never held"
+
+
+def budgets(objects: list[Object]) -> Iterator[str]:
+    """Expect numbers of pods, of which an eviction may take one."""
+    for each in of_kind(objects, "PodDisruptionBudget"):
+        for key in ("minAvailable", "maxUnavailable"):
+            if not isinstance(each["spec"].get(key, 1), int) or each["spec"].get(key, 1) < 1:
+                yield f"{name(each)}: {key} is {each['spec'][key]}"
+        if each["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield f"{name(each)}: a broken pod keeps its node from being drained"
+
+
+def selections(objects: list[Object]) -> Iterator[str]:
+    """Expect Services and budgets to select the pods of the workload of their name alone."""
+    for each in of_kind(objects, "Service") + of_kind(objects, "PodDisruptionBudget"):
+        given = each["spec"]["selector"]
+        selector = {"matchLabels": given} if each["kind"] == "Service" else given
+        selected = [
+            owner["metadata"]["name"]
+            for owner, template in pod_specs(objects)
+            if matches(selector, template["metadata"]["labels"])
+        ]
+        if selected != [each["metadata"]["name"]]:
+            yield f"{name(each)}: selects pods of {selected}"
+
+
+def services(objects: list[Object]) -> Iterator[str]:
+    """Expect the ports by the names under which monitors and ways in know them."""
+    for each in of_kind(objects, "Service"):
+        spec = each["spec"]
+        ports = [(port["name"], port["port"], port["targetPort"]) for port in spec["ports"]]
+        found = (spec.get("type", "ClusterIP"), ports)
+        if found != SERVICES.get(each["metadata"]["name"]):
+            yield f"{name(each)}: is {found}"
+    names = {each["metadata"]["name"] for each in of_kind(objects, "Service")}
+    for each in of_kind(objects, "StatefulSet"):
+        if each["spec"]["serviceName"] not in names:
+            yield f"{name(each)}: there is no Service {each['spec']['serviceName']}"
+
+
+def schedules(objects: list[Object]) -> Iterator[str]:
+    """Expect the cleanup once a day, at a time that exists, one at a time."""
+    for each in of_kind(objects, "CronJob"):
+        spec = each["spec"]
+        if not DAILY.fullmatch(spec["schedule"]):
+            yield f"{name(each)}: {spec['schedule']} is no time of a day"
+        if spec.get("timeZone") not in zoneinfo.available_timezones():
+            yield f"{name(each)}: there is no time zone {spec.get('timeZone')}"
+        if spec.get("suspend"):
+            yield f"{name(each)}: never begins"
+        if spec.get("concurrencyPolicy") != "Forbid":
+            yield f"{name(each)}: a second one begins beside the first"
+        if not 0 < spec["jobTemplate"]["spec"].get("activeDeadlineSeconds", 0) < 24 * 3600:
+            yield f"{name(each)}: one that hangs keeps all later ones from beginning"
+
+
+def restarts(objects: list[Object]) -> Iterator[str]:
+    """Expect a restartPolicy that the kind of the workload may have."""
+    for owner, template in pod_specs(objects):
+        policy = template["spec"].get("restartPolicy", "Always")
+        if policy not in RESTARTS.get(owner["kind"], {"Always"}):
+            yield f"{name(owner)}: a {owner['kind']} may not have restartPolicy {policy}"
+
+
+RULES = [rollouts, scaling, budgets, selections, services, schedules, restarts]
