@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import ErrorDetails, from_json
 
 from chassis.errors import FieldError, InvalidRequest
 
 NOT_AN_OBJECT = "The request body must be a JSON object"
 MALFORMED = "The request body is not valid JSON"
+TIME_LENGTH = 64  # longer than any time that is written as ISO 8601 has it
 MAX_PAGE_TOKEN = 1024  # longer than any of ours
 
 
@@ -68,6 +77,23 @@ class Problem(Schema):
     trace_id: str
 
 
+def _time(value: object) -> datetime:
+    try:
+        text = value if isinstance(value, str) and len(value) <= TIME_LENGTH else ""
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # no time, or beyond the years that there are
+        pass
+    raise ValueError("must be a time with its zone, such as 2030-01-31T00:00:00Z")
+
+
+# A point in time with its zone, brought into UTC.
+Time = Annotated[
+    datetime,
+    PlainValidator(_time),
+    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": TIME_LENGTH}),
+]
 ItemType = TypeVar("ItemType", bound=Schema)
 PageSize = Annotated[int, Field(ge=1, le=200)]
 
@@ -120,7 +146,6 @@ def _predicate(error: ErrorDetails) -> str:
     return template.format_map(error.get("ctx", {}))
 
 
-_TIME = "must be a time such as 2026-01-31T12:00:00Z"
 # Error type of the validator -> our own text; the error's context fills the gaps.
 _PREDICATES = {
     "missing": "is required",
@@ -138,8 +163,4 @@ _PREDICATES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
-    "enum": "must be {expected}",
-    "datetime_parsing": _TIME,
-    "datetime_from_date_parsing": _TIME,
-    "timezone_aware": _TIME,
 }

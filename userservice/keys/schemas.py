@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,30 +11,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     SecretStr,
-    WithJsonSchema,
 )
 
-from chassis.schemas import Page, PageQuery, Schema
+from chassis.schemas import Page, PageQuery, Schema, Time
 from userservice.keys.models import NAME_LENGTH
 from userservice.scopes import Scope
 from userservice.tokens.schemas import MAX_SECRET
 from userservice.users.schemas import VISIBLE, present, visible_name
 
-TIME_LENGTH = 64  # longer than any time that is written as ISO 8601 has it
 KeyStatus = Literal["active", "expired", "revoked"]
-
-
-def _time(value: object) -> datetime:
-    try:
-        text = value if isinstance(value, str) and len(value) <= TIME_LENGTH else ""
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # no time, or beyond the years that there are
-        pass
-    raise ValueError("must be a time with its zone, such as 2030-01-31T00:00:00Z")
 
 
 def _scopes(value: list[str]) -> list[str]:
@@ -59,11 +45,6 @@ KeyName = Annotated[
         json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, "pattern": VISIBLE},
         examples=["billing"],
     ),
-]
-Time = Annotated[
-    datetime,
-    PlainValidator(_time),
-    WithJsonSchema({"type": "string", "format": "date-time", "maxLength": TIME_LENGTH}),
 ]
 Scopes = Annotated[
     list[str],

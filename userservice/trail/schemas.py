@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
 from chassis.actor import ActorKind, Source
-from chassis.schemas import Page, PageQuery, Schema
+from chassis.schemas import Page, PageQuery, Schema, Time
 from chassis.storage.audit import Outcome
 from userservice.actions import Action
 
@@ -54,7 +54,7 @@ class EventFilter(Schema):
     action: Annotated[Text, AfterValidator(_as_action)] | None = Field(
         None, description="The deed.", json_schema_extra={"enum": [*_ACTIONS]}
     )
-    after: AwareDatetime | None = Field(
+    after: Time | None = Field(
         None, description="Only deeds since this moment, such as 2026-01-31T12:00:00Z."
     )
 
