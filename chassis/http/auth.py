@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flask import g, request
 
-from chassis.actor import ENVIRONMENT_KEY, ActorKind, act_as
+from chassis.actor import ENVIRONMENT_KEY, SERVICE_ACTOR, ActorKind, act_as, actor
 from chassis.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
@@ -287,6 +287,9 @@ def _name(caller: Principal) -> None:
     if caller.user_id is not None:
         add_log_fields(user_id=str(caller.user_id))
         act_as(ActorKind.USER, caller.user_id)
+    elif caller is SERVICE:
+        add_log_fields(key_id=ENVIRONMENT_KEY)
+        actor.set(SERVICE_ACTOR)
     elif caller.key_id is not None:
         add_log_fields(key_id=caller.key_id)
         act_as(ActorKind.KEY, caller.key_id)

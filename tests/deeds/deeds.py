@@ -16,8 +16,10 @@ from chassis.security import fingerprint
 from chassis.storage.clock import database_time
 from tests.conftest import API_KEY
 from tests.support.factories import bearer_of, begin_log_in, make_user
+from tests.support.keys import make_key
 from userservice.actions import Action
 from userservice.logins.queries import find_log_in, tokens
+from userservice.scopes import Scope
 from userservice.users import links
 from userservice.users.links import Purpose
 from userservice.users.queries import users
@@ -59,6 +61,7 @@ class World:
         self.services, self.config, self.database = services, config, services.database
         self.user = make_user(self.database, email=address(), name=NAME, password=PASSWORD)
         self.caller_id = self.user.id
+        self.target = str(self.user.id)
 
     @property
     def path(self) -> str:
@@ -248,6 +251,15 @@ def register_once(world: World) -> Call:
     return register(**{"Idempotency-Key": uuid4().hex})(world)
 
 
+def make_api_key(_world: World) -> Call:
+    return Call("POST", "/api-keys", KEY, {"name": NAME, "scopes": [Scope.USERS_READ]})
+
+
+def revoke_api_key(world: World) -> Call:
+    world.target = make_key(world.database, Scope.USERS_READ).row.id.hex
+    return Call("DELETE", f"/api-keys/{world.target}", KEY)
+
+
 TOKEN = ("POST", "/auth/token")
 USERS = ("POST", "/users")
 USER = "/users/<uuid:user_id>"
@@ -325,6 +337,13 @@ DEEDS = {
         ("DELETE", f"{USER}/superuser"), Action.USER_DEMOTED, ["is_superuser"], A_USER, demote
     ),
     "set roles": Deed(("PUT", f"{USER}/roles"), Action.USER_ROLES_SET, ["roles"], A_KEY, set_roles),
+    "make an API key": Deed(
+        *(("POST", "/api-keys"), Action.KEY_CREATED, ["name", "scopes"], A_KEY, make_api_key, 201),
+    ),
+    "revoke an API key": Deed(
+        ("DELETE", "/api-keys/<hex:key_id>"),
+        *(Action.KEY_REVOKED, ["revoked_at"], A_KEY, revoke_api_key),
+    ),
 }
 
 # Routes that change something, and leave no row of this table -> the reason.
@@ -336,6 +355,4 @@ ELSEWHERE = {
     ("POST", "/users/import"): "its row comes with the job, see tests/jobs",
     ("DELETE", "/jobs/<uuid:job_id>"): "the same",
     ("POST", "/auth/introspect"): "reads",
-    ("POST", "/api-keys"): "about keys, see tests/keys",
-    ("DELETE", "/api-keys/<hex:key_id>"): "the same",
 }
