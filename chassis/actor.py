@@ -51,6 +51,8 @@ class Actor:
 
 # A request before its credentials are read, and one that needs none.
 CALLER = Actor(ActorKind.SYSTEM, None, Source.HTTP)
+# Made once: most requests of services may carry the key of the environment.
+SERVICE_ACTOR = Actor(ActorKind.KEY, ENVIRONMENT_KEY, Source.HTTP)
 OPERATOR = Actor(ActorKind.OPERATOR, None, Source.COMMAND)
 WORKER = Actor(ActorKind.SYSTEM, None, Source.WORKER)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flask import g, request
 
-from chassis.actor import ENVIRONMENT_KEY, Actor, ActorKind, Source, act_as, actor
+from chassis.actor import ENVIRONMENT_KEY, SERVICE_ACTOR, ActorKind, act_as, actor
 from chassis.errors import Forbidden, InsufficientScope, InvalidToken, Unauthenticated
 from chassis.http.context import web_context
 from chassis.security import same_secret
@@ -96,8 +96,6 @@ class Principal:
 
 
 SERVICE = Principal(user_id=None, is_administrator=True, key_id=ENVIRONMENT_KEY)
-# Made once: most requests of a service may carry this key.
-_SERVICE_ACTOR = Actor(ActorKind.KEY, ENVIRONMENT_KEY, Source.HTTP)
 
 
 # Looks the subject of a token up; None without such a live user, or when the log-in has ended.
@@ -291,7 +289,7 @@ def _name(caller: Principal) -> None:
         act_as(ActorKind.USER, caller.user_id)
     elif caller is SERVICE:
         add_log_fields(key_id=ENVIRONMENT_KEY)
-        actor.set(_SERVICE_ACTOR)
+        actor.set(SERVICE_ACTOR)
     elif caller.key_id is not None:
         add_log_fields(key_id=caller.key_id)
         act_as(ActorKind.KEY, caller.key_id)
