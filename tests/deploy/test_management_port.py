@@ -53,7 +53,7 @@ def peers(policy):
 
 
 def test_it_has_no_fault(objects):
-    assert manifests.problems(objects) == []
+    assert [problem for check in manifests.CHECKS for problem in check(objects)] == []
 
 
 def test_the_comment_says_how_it_is_taken_in():
