@@ -37,7 +37,8 @@ def faults(command, overlays):
         "kustomize": service.kustomize_faults,
         "sh": service.shell_faults,
     }
-    return checks[program](tuple(rest))
+    check = checks.get(program)  # a pod may run others, such as a shell
+    return check(tuple(rest)) if check else []
 
 
 def kubectl_faults(command, overlays):

@@ -61,6 +61,7 @@ SHORT = {"-l": "--selector", "-n": "--namespace", "-c": "--container", "-o": "--
 SHORT |= {"-k": "--kustomize", "-f": "--filename", "-p": "--previous", "-i": "--stdin"}
 SHORT |= {"-t": "--tty"}
 FROM_FILES = {"apply", "diff"}
+LISTING = {"get", "top pods"}  # without a name they show all
 BY_POD = {"logs"}  # of a Deployment it takes one pod, and in a rollout an old one
 
 
@@ -180,7 +181,7 @@ def check_objects(line: Line, objects: list[Object]) -> Iterator[str]:
     for kind, name in targets:
         if kind not in KINDS.values():
             yield f"no kind {kind}"
-        elif not name and not is_selected:
+        elif not name and not is_selected and line.verb not in LISTING:
             yield f"{line.verb} names no {kind}"
         elif name and (kind, name) not in known and not (kind in UNNAMED and name.isupper()):
             yield f"there is no {kind} {name}"

@@ -63,7 +63,10 @@ def _option_faults(command: click.Command, words: list[str], *, is_typed: bool) 
 
 
 def _is_among(value: Any, choices: Iterable[Any]) -> bool:
-    return value is None or value in choices or bool(PLACEHOLDER.fullmatch(str(value)))
+    values = value if isinstance(value, list) else [value]
+    return all(
+        each is None or each in choices or PLACEHOLDER.fullmatch(str(each)) for each in values
+    )
 
 
 def _options_with_a_value(command: click.Command) -> set[str]:
