@@ -171,9 +171,6 @@ def requires(
             `require_part` before it does that part.
         find_owner: For OWNER and SELF: returns the thing's owner; for OWNER it is not called for
             administrators.
-
-    Raises:
-        ValueError: the guard needs a scope, or does not go with one.
     """
     access = Access(guard, scope, parts or {})
 

@@ -10,7 +10,8 @@ import pytest
 from chassis.http.auth import SCOPED, SERVICE, Access, Guard, Principal
 from tests.conftest import API_KEY, make_app
 from tests.http.test_auth import CALLERS, CLOSED, MATRIX, call
-from tests.support.factories import ADA, bearer_of, key_of, make_user
+from tests.support.factories import ADA, bearer_of, make_user
+from tests.support.keys import key_of
 from tests.support.routes import accesses
 from userservice.scopes import Scope
 from userservice.standing.service import suspend
