@@ -8,9 +8,9 @@ from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationError,
     WithJsonSchema,
 )
@@ -91,7 +91,7 @@ def _time(value: object) -> datetime:
 # A point in time with its zone, brought into UTC.
 Time = Annotated[
     datetime,
-    PlainValidator(_time),
+    BeforeValidator(_time),
     WithJsonSchema({"type": "string", "format": "date-time", "maxLength": TIME_LENGTH}),
 ]
 ItemType = TypeVar("ItemType", bound=Schema)

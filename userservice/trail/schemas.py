@@ -17,19 +17,21 @@ from userservice.actions import Action
 # Actors of whom no id is known.
 NAMELESS = (ActorKind.OPERATOR.value, ActorKind.SYSTEM.value)
 Text = Annotated[str, Field(max_length=64)]
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII)
+_HEX = "[0-9A-Fa-f]"
+_EITHER = f"{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}|{_HEX}{{32}}"
+_ID = re.compile(_EITHER, re.ASCII)
 _ACTIONS = [each.value for each in Action]
 _NAMED = ("environment", *NAMELESS)
 
 
 def _as_id(value: str) -> str:
-    if not _ID.fullmatch(value.lower()):
+    if not _ID.fullmatch(value):
         raise ValueError("must be the id of a user, a job, a message or a key")
     return value.lower()
 
 
 def _as_actor(value: str) -> str:
-    if value not in _NAMED and not _ID.fullmatch(value.lower()):
+    if value not in _NAMED and not _ID.fullmatch(value):
         raise ValueError(f"must be the id of a user or a key, or {', '.join(_NAMED)}")
     return value.lower()
 
@@ -47,9 +49,12 @@ class EventFilter(Schema):
         None,
         description="The one who did it: the id of a user or an API key; environment: the key "
         "API_KEY; operator: a command; system: the service itself.",
+        json_schema_extra={"pattern": f"^({_EITHER}|{'|'.join(_NAMED)})$"},
     )
     target: Annotated[Text, AfterValidator(_as_id)] | None = Field(
-        None, description="Id of the user, or the thing, to whom it was done."
+        None,
+        description="Id of the user, or the thing, to whom it was done.",
+        json_schema_extra={"pattern": f"^({_EITHER})$"},
     )
     action: Annotated[Text, AfterValidator(_as_action)] | None = Field(
         None, description="The deed.", json_schema_extra={"enum": [*_ACTIONS]}
