@@ -200,6 +200,7 @@ def make_rate_limiter(config: AppConfig) -> RateLimiter | None:
             "password": config.rate_limit_password,
             "recovery": config.rate_limit_recovery,
             "recovery_client": config.rate_limit_recovery_client,
+            "export": config.rate_limit_export,
         },
         redis_url=config.redis_url,
         timeout=timedelta(seconds=config.redis_timeout_seconds),

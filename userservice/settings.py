@@ -53,6 +53,9 @@ class AccountSettings:
     rate_limit_recovery_client: str = setting(
         "30/hour", rate(), "Requests of each client about forgotten passwords."
     )
+    rate_limit_export: str = setting(
+        "10/minute", rate(), "Requests of each client for all that is stored of a user."
+    )
     email_verification: str = setting(
         "off",
         choice("off", "optional"),

@@ -358,7 +358,7 @@ def test_instruments_are_there_from_the_start(serve):
     decisions = [dict(own) for name, own in samples if name == "rate_limit_decisions_total"]
     assert {(own["limit"], own["decision"]) for own in decisions} == {
         (limit, decision)
-        for limit in ("registration", "login", "password", "recovery", "recovery_client")
+        for limit in ("registration", "login", "password", "recovery", "recovery_client", "export")
         for decision in ("allowed", "refused")
     }
     build = {"version": "1.2.3", "build_id": "abc", "environment": "development"}

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 
 from chassis.background.outbox import messages
 from chassis.schemas import Schema
 from chassis.storage.audit import events
 from chassis.storage.idempotency import keys
+from tests.conftest import make_app
 from tests.support.deeds import store
 from tests.support.factories import bearer_of, make_user
+from tests.support.keys import key_of
+from userservice.actions import Action
 from userservice.logins.queries import tokens
 from userservice.passwords.recovery import ask_for_recovery
 from userservice.privacy.queries import WITHHELD
 from userservice.privacy.schemas import AnswerRead, DeedRead, LogInRead, MessageRead, PersonRead
+from userservice.scopes import Scope
 from userservice.standing.service import set_roles, suspend
 from userservice.users.queries import users
 from userservice.users.service import delete_user
@@ -149,3 +154,20 @@ def test_of_a_deleted_user_nothing_is_found(service_client, database):
     delete_user(database, user.id)
 
     assert service_client.get(f"/users/{user.id}/export").json["code"] == "user_not_found"
+
+
+def test_users_cannot_fill_the_trail_by_exports(config, services, database):
+    """Each export is a deed; those with the scope for it may export as many users as there are."""
+    user = make_user(database)
+    limited = replace(config, rate_limit_enabled=True, rate_limit_export="2/hour")
+    client, path = make_app(limited, services).test_client(), f"/users/{user.id}/export"
+    bearer, key = bearer_of(database, config, user), key_of(database, Scope.USERS_EXPORT)
+
+    own = [client.get(path, headers=bearer).status_code for _ in range(3)]
+    with database.connection() as connection:
+        deeds = connection.scalars(select(events.c.action)).all()
+    services_own = [client.get(path, headers=key).status_code for _ in range(3)]
+
+    assert own == [200, 200, 429]
+    assert deeds.count(Action.USER_EXPORTED) == 2
+    assert services_own == [200] * 3

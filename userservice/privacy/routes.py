@@ -13,6 +13,7 @@ from chassis.http.auth import Guard, is_privileged, require_part, requires
 from chassis.http.conditions import CHANGE_CONDITIONS, expected_versions
 from chassis.http.context import backing_services
 from chassis.http.operation import Operation
+from chassis.http.rate_limit import limit
 from chassis.http.web import PRIVATE, empty_response, json_response, read_query
 from chassis.storage.database import DatabaseManager
 from userservice.privacy import service
@@ -27,6 +28,7 @@ blueprint = Blueprint("privacy", __name__, url_prefix="/users/<uuid:user_id>")
 
 @blueprint.get("/export")
 @requires(Guard.OWNER, Scope.USERS_EXPORT, parts={"suspension_reason": Scope.USERS_ADMIN})
+@limit("export")
 @Operation(
     "Read all that is stored of a user",
     tag="privacy",
