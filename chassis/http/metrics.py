@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from chassis.actor import CALLER, acting
+from chassis.actor import CALLER, actor
 from chassis.http.admission import EXEMPT
 from chassis.http.auth import public
 from chassis.http.headers import id_of
@@ -57,12 +57,13 @@ def layer(app: Flask) -> WSGIApplication:
             return start_response(status, headers, *more)
 
         token = log_fields.set({"request_id": id_of(environ)})
+        acting = actor.set(CALLER)
         active.inc()
         try:
-            with acting(CALLER):
-                return answer(environ, begin)
+            return answer(environ, begin)
         finally:
             active.dec()
+            actor.reset(acting)
             log_fields.reset(token)
 
     return measured
