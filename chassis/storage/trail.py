@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select
 
 from chassis.storage.audit import events, record
 from chassis.storage.database import DatabaseManager
@@ -52,5 +52,6 @@ TABLES: Tables = {"audit_events": Purge(count_old, purge_old, days_setting="audi
 
 
 def _is_old(before: datetime) -> ColumnElement[bool]:
-    # Ids are in order of time, so the primary key serves as the index.
-    return events.c.id < first_id(before)
+    # Ids are in order of time, so the primary key serves as the index. But hosts tell that time,
+    # and one whose clock is late must not cost the trail its rows.
+    return and_(events.c.id < first_id(before), events.c.at < before)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 
 import pytest
@@ -13,7 +14,9 @@ from sqlalchemy import func, select
 
 from benchmarks.imports import people
 from chassis.background.outbox import OutboxMessage
-from userservice.jobs import exports, imports, service, uploads
+from tests.support.deeds import deeds
+from tests.support.orders import hold_everywhere
+from userservice.jobs import exports, imports, queries, service, uploads
 from userservice.jobs.models import JobState, UploadFormat
 from userservice.users.models import User
 
@@ -70,6 +73,32 @@ def test_a_step_whose_time_is_over_queues_the_next(services, database):
     assert 0 < job.done_bytes < job.total_bytes
     assert job.created == count(database, User.id) > 0
     assert count(database, OutboxMessage.id) == 2
+
+
+def test_a_job_is_over_or_cancelled_and_never_both(services):
+    """A cancellation that waits for the end of the last step finds the job as that has left it."""
+    database, job_ids = services.database, []
+
+    def end(job_id):
+        with database.transaction() as connection:
+            job = queries.find_job(connection, job_id)
+            if queries.lock_step(connection, job):
+                queries.delete_chunks(connection, job_id)
+                queries.update_job(connection, job_id, state=JobState.SUCCEEDED)
+
+    def prepare():
+        job_ids.append(start(database, people(1)))
+        return partial(end, job_ids[-1]), partial(service.cancel_job, database, job_ids[-1])
+
+    def check():
+        job, _ = service.get_job(database, job_ids[-1])
+        cancelled = [each.target for each in deeds(database, "import.cancelled")]
+        assert (str(job.id) in cancelled) is (job.state == JobState.CANCELLED)
+        states.add(job.state)
+
+    states: set[str] = set()
+    assert hold_everywhere(database, prepare, check) > 3
+    assert JobState.SUCCEEDED in states
 
 
 def test_what_was_read_when_a_job_is_cancelled_is_not_stored(services, database):

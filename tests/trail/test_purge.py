@@ -49,6 +49,14 @@ def test_rows_are_purged_by_the_age_of_the_trail_and_no_other(clean_up, database
     assert (about.target, about.changed, about.outcome) == (None, [], "done")
 
 
+def test_rows_of_a_host_whose_clock_is_late_are_kept_as_long_as_others(clean_up, database):
+    """Ids tell the time of hosts; the age of a row is that of the database."""
+    kept = store(database, 2, age=400 * DAY, at=datetime.now(UTC))
+
+    assert (clean_up("--dry-run"), clean_up()) == (0, 0)
+    assert [each.id for each in deeds(database)] == kept
+
+
 def test_a_purge_that_finds_nothing_leaves_no_row(clean_up, database):
     kept = store(database)
 

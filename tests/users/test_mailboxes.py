@@ -13,8 +13,11 @@ from sqlalchemy import select, text
 
 from admin import AdminCommands, cli
 from chassis.storage import migrations
+from chassis.storage.audit import events
 from chassis.storage.ids import uuid7
+from tests.support.deeds import deeds
 from tests.support.factories import CHEAP_HASHER, make_user
+from tests.support.orders import hold_everywhere
 from userservice.users import credentials, mailboxes, mailboxes_queries, queries, service
 from userservice.users.addresses import fold, mailbox_key
 from userservice.users.errors import EmailTaken
@@ -200,6 +203,23 @@ def test_an_address_that_changes_meanwhile_keeps_the_key_of_its_change(database)
     service.update_user(database, user, UserUpdate.load(b'{"email": "new@example.com"}'))
 
     with database.transaction() as connection:
-        mailboxes_queries.set_keys(connection, [known])
+        assert mailboxes_queries.set_keys(connection, [known]) == 0
 
     assert keys(database) == {user: "new@example.com"}
+
+
+def test_keys_that_are_given_twice_at_once_are_given_once(database):
+    user = old_user(database, PLAIN)
+
+    def prepare():
+        with database.connection() as connection:
+            mine = queries.users.update().where(queries.users.c.id == user)
+            connection.execute(mine.values(mailbox_key=None))
+            connection.execute(events.delete())
+        return 2 * (lambda: list(mailboxes.give_keys(database)),)
+
+    def check():
+        assert keys(database) == {user: mailbox_key(PLAIN)}
+        assert len(deeds(database, "users.keyed")) == 1
+
+    assert hold_everywhere(database, prepare, check) > 2

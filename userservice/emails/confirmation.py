@@ -15,8 +15,9 @@ from userservice.emails import queries
 from userservice.emails.metrics import Event
 from userservice.emails.reports import report
 from userservice.users import links, messages
+from userservice.users.addresses import mailbox_key
 from userservice.users.links import Purpose
-from userservice.users.links_queries import Holder, find_holder
+from userservice.users.links_queries import Holder, find_holder, set_verified
 from userservice.users.service import conflict, key_columns
 
 
@@ -46,8 +47,11 @@ def _follow(services: BackingServices, user_id: UUID, token: str) -> None:
         raise InvalidLink
     if link.purpose == Purpose.CHANGE:
         _move(services.database, holder, token)
-    elif not holder.is_verified:
-        _verify(services.database, holder)
+    elif not holder.is_verified and not _verify(services.database, holder):
+        # Another click was first; or the user has changed, and the link holds no longer.
+        _, now = links.check_link(services, token, Purpose.VERIFICATION)
+        if not now.is_verified:
+            raise InvalidLink
 
 
 def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
@@ -57,13 +61,14 @@ def _was_followed(database: DatabaseManager, user_id: UUID, token: str) -> bool:
     return holder is not None and holder.is_verified and links.was_left_by(holder, token)
 
 
-def _verify(database: DatabaseManager, holder: Holder) -> None:
+def _verify(database: DatabaseManager, holder: Holder) -> bool:
     event = audit.new_event(Action.EMAIL_VERIFIED, holder.id, changed=["email_verified"])
     with database.one_statement() as connection:
         # The stamp stays, so that the link works again, and others go on to hold.
-        if not queries.set_verified(connection, holder, event):
-            raise InvalidLink
-    report(Event.VERIFIED, holder.id)
+        is_new = set_verified(connection, holder, mailbox_key(holder.email), event)
+    if is_new:
+        report(Event.VERIFIED, holder.id)
+    return is_new
 
 
 def _move(database: DatabaseManager, holder: Holder, token: str) -> None:

@@ -9,9 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, select, update
 
 from chassis.storage import audit
-from userservice.users.addresses import mailbox_key
 from userservice.users.credentials_queries import Checked
-from userservice.users.links_queries import Holder, change_holder
+from userservice.users.links_queries import Holder
 from userservice.users.queries import HAS_MAILBOX, IN_GOOD_STANDING, LIVE, mailbox_parameters, users
 
 
@@ -32,15 +31,6 @@ def clear_pending(connection: Connection, holder: Holder, event: Mapping[str, An
     )
     cleared = statement.values(pending_email=None).returning(users.c.id)
     audit.run_recorded(connection, cleared, event)
-
-
-def set_verified(connection: Connection, holder: Holder, event: Mapping[str, Any]) -> bool:
-    """Note that the address in force is verified, and record it.
-
-    Returns:
-        False if the user or the address has changed.
-    """
-    return change_holder(connection, holder, {"verified_key": mailbox_key(holder.email)}, event)
 
 
 def is_taken(connection: Connection, email: str, *, but: UUID) -> bool:

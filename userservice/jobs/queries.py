@@ -109,6 +109,10 @@ def cancel_job(connection: Connection, job_id: UUID) -> bool:
 
     Returns False if it was over, and is as before.
     """
+    # Locked before it is judged: a statement that waits for the row sees the upload as it was when
+    # the statement began, also of a job that has ended meanwhile.
+    lock = select(jobs.c.id).where(jobs.c.id == job_id)
+    connection.execute(lock.with_for_update(key_share=True))
     could_go_on = or_(jobs.c.state.in_(OPEN), exists().where(chunks.c.job_id == jobs.c.id))
     statement = update(jobs).where(jobs.c.id == job_id, could_go_on)
     cancelled = statement.values(state=JobState.CANCELLED, updated_at=database_time())

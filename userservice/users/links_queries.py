@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from chassis.storage import audit
 from userservice.users.addresses import is_verified
@@ -58,24 +58,35 @@ def give_stamp(connection: Connection, user_id: UUID) -> None:
 
 
 def change_holder(
-    connection: Connection,
-    holder: Holder | Checked,
-    values: Mapping[str, Any],
-    event: Mapping[str, Any] | None = None,
+    connection: Connection, holder: Holder | Checked, values: Mapping[str, Any]
 ) -> bool:
     """Change a user who is still as `holder` says; return False otherwise.
-
-    With `event`, the change is recorded in the audit trail, see `audit.run_recorded`.
 
     Raises:
         IntegrityError: the new address belongs to another live user.
     """
-    statement = update(users).where(
+    change = {**values, **(NEXT_VERSION if values.keys() & _SHOWN else {})}
+    statement = update(users).where(_is_still(holder)).values(**change)
+    return bool(connection.execute(statement).rowcount)
+
+
+def set_verified(
+    connection: Connection, holder: Holder, key: str, event: Mapping[str, Any]
+) -> bool:
+    """Note the key of the address that a user has verified, and record it.
+
+    Returns:
+        False, and nothing recorded, if it is noted already, or the user is not as `holder` says.
+    """
+    statement = update(users).where(_is_still(holder), users.c.verified_key.is_distinct_from(key))
+    noted = statement.values(verified_key=key).returning(users.c.id)
+    return audit.run_recorded(connection, noted, event) is not None
+
+
+def _is_still(holder: Holder | Checked) -> ColumnElement[bool]:
+    return and_(
         users.c.id == holder.id,
         users.c.stamp == holder.stamp,
         users.c.email == holder.email,
         IN_GOOD_STANDING,
     )
-    change = {**values, **(NEXT_VERSION if values.keys() & _SHOWN else {})}
-    changed = statement.values(**change).returning(users.c.id)
-    return audit.run_recorded(connection, changed, event) is not None

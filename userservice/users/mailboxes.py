@@ -63,8 +63,9 @@ def _give(database: DatabaseManager, keys: Sequence[dict[str, Any]]) -> Given:
         return Given(0, [])
     try:
         with database.transaction() as connection:
-            queries.set_keys(connection, keys)
-            audit.record(connection, Action.USERS_KEYED, None)
+            given = queries.set_keys(connection, keys)
+            if given:
+                audit.record(connection, Action.USERS_KEYED, None)
     except IntegrityError:
         if len(keys) > 1:
             parts = [_give(database, [key]) for key in keys]
@@ -74,4 +75,4 @@ def _give(database: DatabaseManager, keys: Sequence[dict[str, Any]]) -> Given:
         with database.connection() as connection:
             owner = queries.find_owner(connection, keys[0]["key"])
         return Given(0, [SharedMailbox(keys[0]["user_id"], owner)])
-    return Given(len(keys), [])
+    return Given(given, [])

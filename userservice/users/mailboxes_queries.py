@@ -20,11 +20,8 @@ class AddressRow(NamedTuple):
 
 
 _COLUMNS = tuple(users.c[name] for name in AddressRow._fields)
-# The address may have changed since it was read; such a user has a new key already.
 _SET_KEY = (
-    update(users)
-    .where(users.c.id == bindparam("user_id"), users.c.email == bindparam("known"), LIVE)
-    .values(mailbox_key=bindparam("key"))
+    update(users).where(users.c.id == bindparam("user_id")).values(mailbox_key=bindparam("key"))
 )
 
 
@@ -38,13 +35,26 @@ def list_addresses(
     return [AddressRow(*row) for row in connection.execute(statement)]
 
 
-def set_keys(connection: Connection, keys: Sequence[dict[str, Any]]) -> None:
-    """Store keys: `user_id`, `known` address, `key`.
+def set_keys(connection: Connection, keys: Sequence[dict[str, Any]]) -> int:
+    """Store keys: `user_id`, `known` address, `key`; return how many were not stored before.
+
+    An address may have changed since it was read; such a user has a new key already.
 
     Raises:
         IntegrityError: a key is another user's; what else was stored is for the caller to undo.
     """
-    connection.execute(_SET_KEY, keys)
+    named = users.c.id.in_([each["user_id"] for each in keys])
+    found = select(*_COLUMNS).where(named, LIVE).order_by(users.c.id)
+    rows = [AddressRow(*row) for row in connection.execute(found.with_for_update(key_share=True))]
+    there = {row.id: row for row in rows}
+    missing = [each for each in keys if _is_missing(each, there.get(each["user_id"]))]
+    if missing:
+        connection.execute(_SET_KEY, missing)
+    return len(missing)
+
+
+def _is_missing(given: dict[str, Any], row: AddressRow | None) -> bool:
+    return row is not None and row.email == given["known"] and row.mailbox_key != given["key"]
 
 
 def find_owner(connection: Connection, key: str) -> UUID | None:
