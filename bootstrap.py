@@ -20,7 +20,7 @@ from chassis.clients.terminal_mailer import TerminalMailer
 from chassis.errors import AppError
 from chassis.links import Links
 from chassis.process.start import FAILED, refuse
-from chassis.security import PasswordHasher
+from chassis.security import PasswordHasher, same_secret
 from chassis.storage import migrations
 from chassis.storage.database import DatabaseManager
 from chassis.storage.failures import in_one_line
@@ -179,6 +179,7 @@ def migrate_to_start(database: DatabaseManager) -> None:
 
 def welcome(config: AppConfig) -> str:
     """Return where a developer goes on; only the key that everybody knows is told."""
-    known = f"key {DEVELOPMENT_KEY}" if config.api_key == DEVELOPMENT_KEY else "key of API_KEY"
+    is_known = same_secret(config.api_key, DEVELOPMENT_KEY)
+    known = f"key {DEVELOPMENT_KEY}" if is_known else "key of API_KEY"
     key = known if config.api_key else "no API_KEY is set"
     return f"\n  http://localhost:{config.port}/docs  ({key}; Ctrl-C ends)\n\n"

@@ -295,7 +295,7 @@ def test_cleanup_purges_who_was_deleted_long_ago_and_nobody_else(run, database):
 
     assert (result.exit_code, result.output) == (
         0,
-        "Purged 0 idempotency keys, 0 refresh tokens, " + OTHERS + "2 users\n",
+        "Purged 0 idempotency keys, 0 audit events, 0 refresh tokens, " + OTHERS + "2 users\n",
     )
     assert set(stored(database, User.id)) == {living, recent}
 
@@ -308,6 +308,7 @@ def test_cleanup_takes_the_age_in_days(run, database):
 
     assert json.loads(result.stdout) == {
         "idempotency_keys": 0,
+        "audit_events": 0,
         "refresh_tokens": 0,
         "outbox_messages": 0,
         "jobs": 0,
@@ -322,7 +323,10 @@ def test_cleanup_of_no_age_purges_who_was_deleted_just_now(run, database):
 
     result = run("cleanup", "--days", "0")
 
-    assert result.stdout == "Purged 0 idempotency keys, 0 refresh tokens, " + OTHERS + "1 users\n"
+    assert (
+        result.stdout
+        == "Purged 0 idempotency keys, 0 audit events, 0 refresh tokens, " + OTHERS + "1 users\n"
+    )
 
 
 def test_a_dry_run_only_counts(run, database):
@@ -332,7 +336,10 @@ def test_a_dry_run_only_counts(run, database):
     machine = run("cleanup", "--dry-run", "--json")
 
     assert (
-        text.stdout == "Would purge 0 idempotency keys, 0 refresh tokens, " + OTHERS + "3 users\n"
+        text.stdout
+        == "Would purge 0 idempotency keys, 0 audit events, 0 refresh tokens, "
+        + OTHERS
+        + "3 users\n"
     )
     assert json.loads(machine.stdout).items() >= {"users": 3, "dry_run": True}.items()
     assert len(stored(database, User.id)) == 3
@@ -739,7 +746,7 @@ def test_a_terminal_shows_the_progress_of_a_cleanup(database, database_url):
     os.close(ours)
     assert (result.returncode, result.stdout) == (
         0,
-        "Purged 0 idempotency keys, 0 refresh tokens, " + OTHERS + "3 users\n",
+        "Purged 0 idempotency keys, 0 audit events, 0 refresh tokens, " + OTHERS + "3 users\n",
     )
     assert "Purging" in shown
     assert "100%" in shown

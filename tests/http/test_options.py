@@ -23,6 +23,7 @@ def addresses(app):
     found: dict[str, set[str]] = {}
     for rule in app.url_map.iter_rules():
         path = re.sub("<uuid:[^>]+>", NOBODY, rule.rule)
+        path = re.sub("<hex:[^>]+>", NOBODY.replace("-", ""), path)
         path = path.replace("<asset>", "start.js").replace("<name>", "not-found")
         found.setdefault(path, set()).update(rule.methods)
     return found

@@ -130,12 +130,14 @@ def drive(  # noqa: PLR0915 - one line a call
     call("DELETE", progress, headers=SERVICE)
     call("GET", f"/users/export{query}", headers=SERVICE)
     drive_standing(call, path, query, bearer)
-    drive_keys(call, query)
+    drive_services(call, query)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", path, headers=SERVICE)
     call("DELETE", f"{path}?erase=now", headers=SERVICE)
     for probe in ("/", "/health", "/ready", "/metrics", "/version", "/openapi.json"):
         call("GET", f"{probe}{query}")
+    for name in ("jwks.json", "openid-configuration", "oauth-authorization-server"):
+        call("GET", f"/.well-known/{name}{query}")
     for page in ("/docs", "/account"):
         call("GET", f"{page}{query}")
         call("GET", f"{page}/{EMAIL}")
@@ -147,8 +149,8 @@ def drive(  # noqa: PLR0915 - one line a call
     return set(answers)
 
 
-def drive_keys(call, query):
-    """Call the routes of API keys, with success and without."""
+def drive_services(call, query):
+    """Call the routes that services alone need, with success and without."""
     new = {"name": f"{NAME} <{EMAIL}>", "scopes": ["users:read"]}
     made = call("POST", f"/api-keys{query}", json=new, headers=SERVICE).json()
     call("POST", "/api-keys", json=new | {EMAIL: NAME}, headers=SERVICE)
@@ -156,6 +158,10 @@ def drive_keys(call, query):
     call("GET", f"/api-keys{query}", headers=SERVICE)
     call("DELETE", f"/api-keys/{made['id']}", headers=SERVICE)
     call("DELETE", f"/api-keys/{quote(NAME)}", headers=SERVICE)
+    for token in (EMAIL, NAME, made["key"]):
+        call("POST", f"/auth/introspect{query}", data={"token": token}, headers=SERVICE)
+    for filters in ("", f"?target={quote(EMAIL)}", f"?action={quote(NAME)}"):
+        call("GET", f"/audit{filters}", headers=SERVICE)
 
 
 def drive_email(call, path, bearer):

@@ -19,7 +19,7 @@ SECRET = "JWT_SECRET"  # noqa: S105 - the name of a variable
 @click.group("keys", invoke_without_command=True)
 @click.pass_context
 def keys_group(ctx: click.Context) -> None:
-    """Make and look at the keys by which other services verify access tokens."""
+    """Make and show keys that sign access tokens."""
     require_command(ctx)
 
 
