@@ -79,16 +79,16 @@ def test_a_job_is_over_or_cancelled_and_never_both(services):
     """A cancellation that waits for the end of the last step finds the job as that has left it."""
     database, job_ids = services.database, []
 
-    def end(job_id):
+    def end(job):
         with database.transaction() as connection:
-            job = queries.find_job(connection, job_id)
             if queries.lock_step(connection, job):
-                queries.delete_chunks(connection, job_id)
-                queries.update_job(connection, job_id, state=JobState.SUCCEEDED)
+                queries.delete_chunks(connection, job.id)
+                queries.update_job(connection, job.id, state=JobState.SUCCEEDED)
 
     def prepare():
         job_ids.append(start(database, people(1)))
-        return partial(end, job_ids[-1]), partial(service.cancel_job, database, job_ids[-1])
+        job, _ = service.get_job(database, job_ids[-1])
+        return partial(end, job), partial(service.cancel_job, database, job.id)
 
     def check():
         job, _ = service.get_job(database, job_ids[-1])
