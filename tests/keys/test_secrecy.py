@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import API_KEY
 from tests.support.collector import collector as run_collector
+from tests.support.keys import secret_of
 from tests.support.waiting import eventually
 
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER"
@@ -60,7 +61,7 @@ def test_a_key_is_nowhere_and_its_id_is_where_it_was_used(service, telemetry):
         "metrics": scraped,
         "spans": repr(telemetry.spans),
     }
-    secret = key["key"].rpartition("_")[2]
+    secret = secret_of(key["key"])
     found = {kind for kind, text in told.items() if secret[:-1] in text or API_KEY in text}
     assert found == set()
     assert f'api_key_requests_total{{key_id="{key["id"]}"}} 9.0' in scraped

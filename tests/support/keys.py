@@ -17,6 +17,11 @@ def make_key(database, *scopes, name="billing", **values):
     return service.create_key(database, new)
 
 
+def secret_of(key):
+    """Return the part of a key that nobody can guess; it may have the sign between the parts."""
+    return key.split("_", 2)[2]
+
+
 def key_header(made):
     """Return the header of a caller with a key."""
     return {"X-API-Key": made.key}

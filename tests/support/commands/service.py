@@ -44,7 +44,9 @@ def admin_faults(words: tuple[str, ...], *, is_typed: bool) -> list[str]:
 
 
 def _option_faults(command: click.Command, words: list[str], *, is_typed: bool) -> list[str]:
-    parser = command.make_parser(click.Context(command, info_name=command.name))
+    # With the group's settings: click keeps a command's option for help as it was first asked for.
+    parent = click.Context(cli, **cli.context_settings)
+    parser = command.make_parser(click.Context(command, parent, info_name=command.name))
     if not is_typed and words and words[-1] in _options_with_a_value(command):
         words = [*words, "VALUE"]  # a sentence may leave it out
     try:
