@@ -224,9 +224,9 @@ def require_part(part: str) -> None:
     Raises:
         Forbidden: the caller does not have it.
     """
-    caller, access = principal(), _access()
-    if caller is None or access is None or not caller.may(access.scope_of(part)):
-        raise _refusal(caller, access.scope_of(part) if access is not None else None)
+    if not is_privileged(part):
+        access = _access()
+        raise _refusal(principal(), access.scope_of(part) if access is not None else None)
 
 
 def caller_id() -> UUID:

@@ -16,19 +16,10 @@ from chassis.clients.resilience import (
     CircuitBreaker,
     backoff,
 )
+from tests.support.clock import Clock
 from tests.support.waiting import DEADLINE_SECONDS
 
 jitters = st.floats(0, 1, allow_nan=False)
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def overlay(request, tmp_path):
 
 @pytest.fixture
 def objects(overlay):
-    """What it renders."""
+    """All objects that it renders."""
     return kustomize.render(overlay)
 
 

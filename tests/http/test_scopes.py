@@ -23,7 +23,7 @@ KEYS = {
     **{f"all but {each}": ALL - {each} for each in Scope},
     "all scopes": ALL,
 }
-# What a key of the future may have, and this release does not know.
+# Scopes that a key of the future may have, and that this release does not know.
 UNKNOWN = ("users:everything", "users", "*", "", "USERS:READ")
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from chassis.storage.clock import read_time
 from tests.conftest import API_KEY, make_app
+from tests.support.clock import Clock
 from tests.support.factories import make_user
 from tests.support.keys import expire, key_header, make_key, set_key
 from userservice.keys import keyring as module
@@ -24,16 +25,6 @@ from userservice.scopes import Scope
 
 LIFETIME = timedelta(seconds=5)
 RANDOM = 5000
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

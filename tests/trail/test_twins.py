@@ -1,4 +1,4 @@
-"""What is asked for twice at once is done once, and has one row in the trail."""
+"""A deed that is asked for twice at once is done once, and has one row in the trail."""
 
 from __future__ import annotations
 

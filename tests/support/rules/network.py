@@ -1,4 +1,4 @@
-"""Who reaches whom: a small simulator of NetworkPolicies, and the table that it is held against."""
+"""A small simulator of NetworkPolicies, and the table of connections that it is held against."""
 
 from __future__ import annotations
 
