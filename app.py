@@ -26,7 +26,7 @@ from flask import Flask
 from bootstrap import migrate_to_start, open_backing_services
 from chassis.backing_services import BackingServices
 from chassis.http import admission, headers, metrics, proxies, request_tracing
-from chassis.http.auth import Authenticator, Principal
+from chassis.http.authenticator import Authenticator, Principal
 from chassis.http.context import About, WebContext, set_context
 from chassis.http.cors import allow_origins
 from chassis.http.flask_app import PlainFlask

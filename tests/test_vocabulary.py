@@ -64,6 +64,7 @@ ALLOWED = {
     ("chassis/http/auth.py", r"\b(?:live )?[Uu]sers?\b|\bUSER\b"): (
         "the kinds of callers of any API: people beside services, and administrators"
     ),
+    ("chassis/http/authenticator.py", r"\busers?\b"): "the same kinds",
     ("chassis/actor.py", r"\busers?\b|\bUSER\b"): "the same kinds, as the audit trail names them",
     ("chassis/clients/smtp_session.py", r"self\.user\b"): "the name for a log-in, of smtplib",
     ("chassis/access_tokens.py", r"\busers?\b"): "those whom an access token names (RFC 6749)",

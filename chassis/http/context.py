@@ -10,7 +10,7 @@ from flask import Flask, current_app
 
 if TYPE_CHECKING:
     from chassis.backing_services import BackingServices
-    from chassis.http.auth import Authenticator
+    from chassis.http.authenticator import Authenticator
     from chassis.http.health import Readiness
     from chassis.http.openapi import Api
     from chassis.http.rate_limit import RateLimiter

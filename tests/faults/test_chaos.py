@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import count, islice
 
 import httpx2
+import psutil
 import pytest
 
 from tests.support.chaos import hosts
@@ -203,8 +204,22 @@ def test_the_clock_of_one_worker_is_wrong_for_a_while(chaos, direction, hours):
     assert {chaos.clocks[each].file.read_bytes() for each in chaos.workers} == {bytes(8)}
 
 
+def knows_the_database(chaos, pid):
+    """Tell whether a process is connected to the database, and so has looked it up."""
+    connections = psutil.Process(pid).net_connections("tcp")
+    return any(each.raddr and each.raddr.port == chaos.proxy.port for each in connections)
+
+
 @with_hosts
 def test_the_name_server_is_silent_for_a_while(chaos):
+    # A web worker that has just begun has no last address to go on with.
+    eventually(
+        lambda: (
+            register(chaos) == 201
+            and all(knows_the_database(chaos, pid) for pid in chaos.web.children)
+        )
+    )
+
     with happening(chaos, "the name server does not answer"):
         assert look_up(chaos, 0.2) == -signal.SIGALRM
         assert register(chaos) == 201

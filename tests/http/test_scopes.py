@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.http.auth import SCOPED, SERVICE, Access, Guard, Principal
+from chassis.http.auth import SCOPED, Access, Guard
+from chassis.http.authenticator import SERVICE, Principal
 from tests.conftest import API_KEY, make_app
 from tests.http.test_auth import CALLERS, CLOSED, MATRIX, call
 from tests.support.factories import ADA, bearer_of, make_user

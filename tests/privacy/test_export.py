@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -141,8 +142,8 @@ def test_deeds_are_told_without_the_ids_of_others(service_client, database):
 def test_of_many_deeds_the_newest_are_told(service_client, database, monkeypatch):
     monkeypatch.setattr("userservice.privacy.service.SHOWN_DEEDS", 2)
     user = make_user(database)
-    for action in ("user.promoted", "user.demoted", "user.changed"):
-        store(database, target=str(user.id), action=action)
+    for days, action in enumerate(("user.changed", "user.demoted", "user.promoted"), start=1):
+        store(database, age=timedelta(days=days), target=str(user.id), action=action)
 
     told = export(service_client, user.id).json["deeds"]
 

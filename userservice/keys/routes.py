@@ -9,7 +9,8 @@ from flask import Blueprint, Response
 
 from chassis.actor import ENVIRONMENT_KEY
 from chassis.errors import FieldError, Forbidden, InsufficientScope, InvalidRequest
-from chassis.http.auth import Guard, Principal, principal, requires
+from chassis.http.auth import Guard, principal, requires
+from chassis.http.authenticator import Principal
 from chassis.http.context import backing_services, web_context
 from chassis.http.operation import Operation
 from chassis.http.pages import read_page
