@@ -22,6 +22,9 @@ from tests.support.waiting import eventually
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 MOUNTING = 'mount -t tmpfs -o "size=$SIZE" tmpfs "$PROMETHEUS_MULTIPROC_DIR" && exec "$@"'
 REPLACED = 6
+# Python reads it at its start; no folder is then one for temporary files.
+WITHOUT_A_PLACE = "import tempfile\n\ntempfile._candidate_tempdir_list = list\n"
+NO_ROOM = "No room for shared counts: /metrics shows one worker's at a time"
 
 
 def can_mount():
@@ -105,10 +108,18 @@ def test_a_disk_that_is_full_at_the_start_costs_the_sum_of_the_counts_alone(on_s
 
     assert register(service, 1) == 201
     assert service.total("users_created_total") == 1
-    assert (
-        len(service.logged("No room for shared counts: /metrics shows one worker's at a time")) == 1
-    )
+    assert len(service.logged(NO_ROOM)) == 1
     assert not any(directory.iterdir())
+
+
+def test_without_a_place_for_temporary_files_each_process_counts_alone(serve, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_A_PLACE)
+
+    service = serve(PYTHONPATH=str(tmp_path))
+
+    assert register(service, 1) == 201
+    assert service.total("users_created_total") == 1
+    assert len(service.logged(NO_ROOM)) == 1
 
 
 def test_workers_that_follow_each_other_share_files_and_lose_no_count(serve, tmp_path):
