@@ -69,6 +69,7 @@ def test_a_pipe_fails_where_any_of_its_commands_does(workflow):
 
     assert load(workflow)["defaults"]["run"] == {"shell": "bash"}
     assert shells == {"bash"}
+    assert "bash -c" not in workflow.read_text(encoding="utf-8")  # bash -o pipefail -c
 
 
 @pytest.mark.parametrize("name", ["publish-base-1", "publish-tag-3"])
