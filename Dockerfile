@@ -46,10 +46,12 @@ CMD ["python", "app.py", "--debug"]
 
 
 FROM ${PYTHON_IMAGE} AS runtime
-# Nothing is installed into a running container. `useradd` would write the date.
+# Nothing is installed into a running container, and nobody becomes another user there. `useradd`
+# would write the date.
 RUN touch /before \
  && python -B -c "import ensurepip, pip, shutil; [shutil.rmtree(m.__path__[0]) for m in (ensurepip, pip)]" \
  && rm -f /usr/local/bin/pip* /usr/bin/pip* \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
  && echo "app:x:10001:" >> /etc/group \
  && echo "app:x:10001:10001::/tmp:/usr/sbin/nologin" >> /etc/passwd \
  && find / -xdev -newer /before -exec touch --no-dereference --date=@0 {} + \

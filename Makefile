@@ -93,8 +93,8 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 	$(DEV)/bin/python -m tests.upgrades.revision "$$m"
 	$(call tidy,migrations)
 
-rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders
-	@$(python) tools/rename.py --name="$(name)" --package="$(package)"
+rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders owner=acme
+	@$(python) tools/rename.py --name="$(name)" --package="$(package)" --owner="$(owner)"
 
 release: ## Make a version of what CHANGELOG.md has unreleased: make release version=0.1.0
 	@$(python) tools/release.py cut "$(version)"
@@ -112,6 +112,8 @@ manifests: $(DEV)/stamp $(MANIFESTS)/stamp ## Look at Dockerfile, manifests and 
 	$(MANIFESTS)/bin/hadolint Dockerfile
 	$(MANIFESTS)/bin/python -m yamllint --strict .
 	$(MANIFESTS)/bin/zizmor --offline --no-progress --quiet .
+	$(DEV)/bin/python -m tests.support.scripts build/scripts
+	$(MANIFESTS)/bin/shellcheck build/scripts/*.sh .ci/*
 	@mkdir -p build/rendered
 	for overlay in $(notdir $(wildcard k8s/overlays/*)); do \
 		$(DEV)/bin/python -m tests.support.kustomize k8s/overlays/$$overlay > build/rendered/$$overlay.yaml || exit; \

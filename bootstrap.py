@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -170,11 +171,17 @@ def migrate_to_start(database: DatabaseManager) -> None:
     except AppError as error:
         refuse(f"Cannot use the database of DATABASE_URL: {in_one_line(error)}", FAILED)
     file = Path(database.engine.url.database or "")
-    if database.is_sqlite and file.parent == Path(tempfile.gettempdir()):
+    if database.is_sqlite and _is_temporary(file):
         logger.warning(
             "The database is a temporary file: set DATABASE_URL to keep users",
             extra={"file": str(file)},
         )
+
+
+def _is_temporary(file: Path) -> bool:
+    with suppress(FileNotFoundError):  # there is no place for temporary files
+        return file.parent == Path(tempfile.gettempdir())
+    return False
 
 
 def welcome(config: AppConfig) -> str:

@@ -7,7 +7,7 @@ import re
 from tests.support.processes import ROOT
 
 # It is a program, not a script, and knows no folder.
-PROGRAMS = {"hadolint", "zizmor"}
+PROGRAMS = {"hadolint", "shellcheck", "zizmor"}
 
 
 def test_no_recipe_runs_a_script_which_a_clone_that_is_moved_would_break():

@@ -26,6 +26,10 @@ RENAME = (sys.executable, "tools/rename.py")
 OLD = re.compile(r"\buser[-_ ]?service|cloud[-_ ]?native", re.IGNORECASE)
 # The spans of the resource users, which keeps its name.
 SPANS = re.compile(r"\buser_service\.(\w+|\*)")
+# An account and addresses that stand for the clone's own. Mailboxes are of nobody, and stay.
+OWNER = re.compile(r"(?<![.\w])example/")
+ADDRESS = re.compile(r"(?<![\w@])(?:[\w-]+\.)*example\.\w+")
+DEPLOYED = (".github/", "monitoring/", "Dockerfile", "compose.yaml", "renovate.json")
 RECORDED = ("benchmarks/results/", "LICENSE")
 MEASURED = re.compile(r"<!-- begin: ([\w-]+) -->.*?<!-- end: \1 -->", re.DOTALL)
 SCRIPT = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,8 +49,10 @@ def fresh(tmp_path_factory):
 def renamed(tmp_path_factory):
     """A clone that was renamed, and in which was done what `make rename` says comes next."""
     folder = clone(tmp_path_factory.mktemp("renamed"))
-    done = checked(folder, *MAKE, "rename", "name=orders-api", "package=orders")
+    done = checked(folder, *MAKE, "rename", "name=orders-api", "package=orders", "owner=Acme")
     assert "make format docs check" in done.stdout
+    assert ".github/CODEOWNERS" in done.stdout
+    assert "git grep example\\. k8s" in done.stdout
     checked(folder, *MAKE, "format", "docs")
     return folder
 
@@ -60,10 +66,11 @@ def texts(folder):
             continue
 
 
-def refusal(folder, name, package):
+def refusal(folder, name, package, owner="acme"):
     """Return the line that says why a clone is not renamed; the clone stays as it is."""
     before = git(folder, "status", "--porcelain")
-    done = run_in(folder, *RENAME, f"--name={name}", f"--package={package}")
+    named = (f"--name={name}", f"--package={package}", f"--owner={owner}")
+    done = run_in(folder, *RENAME, *named)
     assert done.returncode == 2, done.stdout
     assert git(folder, "status", "--porcelain") == before
     (line,) = done.stderr.splitlines()
@@ -80,6 +87,23 @@ def test_nothing_of_the_old_names_is_left(renamed):
     ]
 
     assert left == []
+
+
+def test_nothing_of_the_first_owner_is_left(renamed):
+    left = [path for path, text in texts(renamed) if OWNER.search(text)]
+
+    assert left == []
+    assert "@Acme/maintainers" in (renamed / ".github/CODEOWNERS").read_text()
+    assert "github.com/Acme/orders-api/blob/" in (renamed / "monitoring/alerts.yaml").read_text()
+    overlay = (renamed / "k8s/overlays/production/kustomization.yaml").read_text()
+    assert "newName: ghcr.io/acme/orders-api\n" in overlay
+
+
+def test_addresses_of_nobody_are_left_where_the_clone_is_told_to_look_for_them(renamed):
+    left = {path for path, text in texts(renamed) if ADDRESS.search(text)}
+
+    assert "k8s/overlays/production/config.env" in left
+    assert [path for path in left if path.startswith(DEPLOYED)] == []
 
 
 def test_files_and_objects_have_the_new_names(renamed):
@@ -151,6 +175,11 @@ def test_names_that_cannot_be_are_refused_in_one_line(fresh, name, package, reas
     assert reason in refusal(fresh, name, package)
 
 
+@pytest.mark.parametrize("owner", ["", "acme/team", "-acme", "acme-", "a" * 40])
+def test_an_owner_that_has_no_account_is_refused(fresh, owner):
+    assert "must be an account of GitHub" in refusal(fresh, "orders-api", "orders", owner)
+
+
 def test_work_that_is_not_committed_is_safe(tmp_path):
     folder = clone(tmp_path)
     (folder / "README.md").write_text("Mine.\n")
@@ -166,7 +195,7 @@ def test_later_changes_of_the_template_are_merged(tmp_path, is_ours):
     git(tmp_path, "clone", "--quiet", template, folder)
     (folder / LINK).symlink_to(ENVIRONMENT)
     once, each_time = steps_of("Take later changes", template)
-    checked(folder, *MAKE, "rename", "name=orders-api", "package=orders")
+    checked(folder, *MAKE, "rename", "name=orders-api", "package=orders", "owner=acme")
     commit(folder)
     checked(folder, "sh", "-ec", once)
     if is_ours:
@@ -202,7 +231,7 @@ def steps_of(heading, template):
 
 
 def test_columns_behind_a_name_stay_where_they_are():
-    names = Names(name="orders-api", package="orders")
+    names = Names(name="orders-api", package="orders", owner="acme")
 
     assert names.put_into("userservice/users/     a package") == "orders/users/          a package"
     assert names.put_into("app=cloudnative-app  # ours") == "app=orders-api  # ours"

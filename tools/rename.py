@@ -1,9 +1,11 @@
-"""Give a clone its own names: `make rename name=orders-api package=orders`.
+"""Give a clone its own names: `make rename name=orders-api package=orders owner=acme`.
 
 It needs no more than Python and git, since it comes before everything else. `name` becomes the
 name of the service, its image, its Kubernetes objects, its monitoring jobs and its dashboard;
-`package` becomes the Python package. Records stay as they are: locks, benchmarks and the notice in
-LICENSE. So do the spans `user_service.*`: they belong to the resource `users`.
+`package` becomes the Python package; `owner` is the account on GitHub, in links to runbooks, in
+names of published images and before the teams of CODEOWNERS. Records stay as they are: locks,
+benchmarks and the notice in LICENSE. So do the spans `user_service.*`: they belong to the resource
+`users`.
 """  # noqa: INP001 - a program of its own
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ OLD = re.compile(
     r"(?P<rest>[\w./-]*)(?P<gap> {3,})?",
     re.DOTALL,
 )
+# The account that the repository belongs to, in a link, in the name of an image or of a team.
+OWNER = re.compile(r"(?P<before>github\.com/|ghcr\.io/|--repo |@)example(?=/)")
+ACCOUNT = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")
 UNTOUCHED = ("LICENSE", "tools/rename.py", "*requirements*.txt", "benchmarks/results/*")
 OF_THE_TEMPLATE = ("tests/test_rename.py",)  # renames a clone that has the first names
 UNRELEASED = re.compile(r"(?<=^## Unreleased\n).*", re.MULTILINE | re.DOTALL)
@@ -39,6 +44,8 @@ NEXT = """\
   make format docs check  sorts the imports, writes what is generated, and does all that CI does
   README.md               its first lines say what the service is for
   LICENSE                 its notice stays, as it demands; add a line of your own
+  .github/CODEOWNERS      its teams are asked for reviews: name yours
+  git grep example\\. k8s shows the addresses that are to be yours
   git commit --all --message "Name the service {name}"
 """
 
@@ -53,6 +60,7 @@ class Names:
 
     name: str
     package: str
+    owner: str
 
     def of(self, old: str) -> str:
         """Return the new name for an old one."""
@@ -62,7 +70,7 @@ class Names:
 
     def put_into(self, text: str) -> str:
         """Return a text with the new names; columns behind them, and measurements, stay."""
-        return OLD.sub(self._replacement, text)
+        return OWNER.sub(self._owner, OLD.sub(self._replacement, text))
 
     def _replacement(self, found: re.Match[str]) -> str:
         if found["measured"]:
@@ -70,12 +78,17 @@ class Names:
         new = self.of(found["old"]) + self.put_into(found["rest"])
         return new.ljust(len(found[0]) - 2) + "  " if found["gap"] else new
 
+    def _owner(self, found: re.Match[str]) -> str:
+        is_image = found["before"] == "ghcr.io/"  # whose name has small letters alone
+        return found["before"] + (self.owner.lower() if is_image else self.owner)
+
 
 def main() -> int:
     """Rename this clone; when that is refused, print one line and return 2."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--name", required=True)
     parser.add_argument("--package", required=True)
+    parser.add_argument("--owner", required=True)
     names = Names(**vars(parser.parse_args()))
     try:
         check_tree()
@@ -89,7 +102,7 @@ def main() -> int:
 
 
 def check_names(names: Names) -> None:
-    """Refuse names that a cluster or Python would refuse later."""
+    """Refuse names that a cluster, Python or GitHub would refuse later."""
     if not NAME.fullmatch(names.name):
         raise Refused(
             f"name={names.name}: it must be a DNS label of at most 40 characters, as orders-api is"
@@ -101,6 +114,8 @@ def check_names(names: Names) -> None:
         raise Refused(f"package={package}: the project has a {package} already")
     if package in sys.stdlib_module_names or package in installed():
         raise Refused(f"package={package}: it would hide the installed module of that name")
+    if not ACCOUNT.fullmatch(names.owner):
+        raise Refused(f"owner={names.owner}: it must be an account of GitHub, as acme is")
 
 
 def check_tree() -> None:

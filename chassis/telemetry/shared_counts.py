@@ -37,23 +37,17 @@ def share(workers: int) -> bool:
         workers: How many are usually alive. As many again may be while they are replaced.
 
     Returns:
-        Whether it is so. Without room on the disk each process counts alone, in memory.
+        Whether it is so. Without room, or a place to write, each process counts alone, in memory.
     """
     global _directory  # noqa: PLW0603 - the process's own
     if _directory is not None:
         return True
-    directory = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or _make_directory())
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _remove_files(directory)  # left by an earlier container of the same pod
-        for slot in range(_MASTER, 2 * workers + 1):
-            _reserve(directory, slot)
+        _directory = _make_room(workers)
     except OSError:
-        _remove(directory)
         count_alone()
         return False
-    _directory = directory
-    count_together(str(directory), identify=_find_own_slot)
+    count_together(str(_directory), identify=_find_own_slot)
     return True
 
 
@@ -91,6 +85,24 @@ def close() -> None:
 
 def _find_own_slot() -> int:
     return _own_slot
+
+
+def _make_room(workers: int) -> Path:
+    """Return a directory in which there is room for the counts of so many workers.
+
+    Raises:
+        OSError: there is none, or no place for temporary files at all; nothing is left.
+    """
+    directory = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or _make_directory())
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _remove_files(directory)  # left by an earlier container of the same pod
+        for slot in range(_MASTER, 2 * workers + 1):
+            _reserve(directory, slot)
+    except OSError:
+        _remove(directory)
+        raise
+    return directory
 
 
 def _make_directory() -> Path:

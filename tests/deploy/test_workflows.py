@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tests.support.manifests import ROOT
+from tests.support.scripts import WORKFLOWS, load
 
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
 SCHEMAS = {
     "github-workflows": WORKFLOWS,
@@ -36,16 +36,10 @@ RIGHTS = {
 }
 
 
-def load(name):
-    """Return a workflow; YAML takes the word `on` for true."""
-    text = (ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8")
-    return yaml.safe_load(re.sub(r"^on:", '"on":', text, flags=re.MULTILINE))
-
-
 @pytest.fixture(scope="module")
 def workflows():
     """Name -> workflow."""
-    return {each.name: load(each.name) for each in WORKFLOWS}
+    return {each.name: load(each) for each in WORKFLOWS}
 
 
 def steps_of(workflow):
@@ -74,6 +68,7 @@ def test_every_action_is_pinned_to_a_commit():
 
     assert len(actions) > 10
     assert [each for each in actions if not re.search(r"@[0-9a-f]{40}  # v\d", each)] == []
+    assert len(set(actions)) == len({each.partition("@")[0] for each in actions})
 
 
 def test_no_checkout_keeps_the_credentials(workflows):
@@ -190,6 +185,14 @@ def test_commands_of_make_are_there(workflows):
     }
 
     assert {"check", "manifests", "image-test"} <= named <= targets
+
+
+def test_every_line_about_owners_is_about_files_that_exist():
+    lines = (ROOT / ".github" / "CODEOWNERS").read_text(encoding="utf-8").splitlines()
+    patterns = [line.split()[0] for line in lines if line.startswith("/")]
+
+    assert len(patterns) > 5
+    assert [each for each in patterns if not [*ROOT.glob(each.strip("/"))]] == []
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / ".ci").iterdir()), ids=lambda each: each.name)

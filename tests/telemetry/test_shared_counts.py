@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,28 +12,20 @@ import pytest
 
 from chassis.telemetry import shared_counts
 from tests.support.factories import ADA
+from tests.support.mounts import with_mount
 from tests.support.processes import ROOT
 from tests.support.serving import Service, is_serving
 from tests.support.waiting import eventually
 
-# A mount of one's own, which ends with the last process in it.
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
-MOUNTING = 'mount -t tmpfs -o "size=$SIZE" tmpfs "$PROMETHEUS_MULTIPROC_DIR" && exec "$@"'
+MOUNTING = 'mount -t tmpfs -o "size=$SIZE" tmpfs "$PROMETHEUS_MULTIPROC_DIR"'
 REPLACED = 6
-
-
-def can_mount():
-    if not shutil.which("unshare"):
-        return False
-    command = (*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/mnt")
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+NO_ROOM = "No room for shared counts: /metrics shows one worker's at a time"
 
 
 @pytest.fixture
 def on_small_disk(tmp_path, sqlite_url):
     """Start the service with its counts on a disk of this size."""
-    if not can_mount():
-        pytest.skip("needs a mount namespace")
+    mounting = with_mount(MOUNTING)
     started = []
 
     def start(size):
@@ -46,7 +36,7 @@ def on_small_disk(tmp_path, sqlite_url):
             "PROMETHEUS_MULTIPROC_DIR": str(directory),
             "SIZE": size,
         }
-        service = Service(tmp_path, variables, before=(*NAMESPACE, "sh", "-c", MOUNTING, "sh"))
+        service = Service(tmp_path, variables, before=mounting)
         started.append(service)
         eventually(lambda: is_serving(service))
         return service, Path(f"/proc/{service.process.pid}/root{directory}")
@@ -105,9 +95,7 @@ def test_a_disk_that_is_full_at_the_start_costs_the_sum_of_the_counts_alone(on_s
 
     assert register(service, 1) == 201
     assert service.total("users_created_total") == 1
-    assert (
-        len(service.logged("No room for shared counts: /metrics shows one worker's at a time")) == 1
-    )
+    assert len(service.logged(NO_ROOM)) == 1
     assert not any(directory.iterdir())
 
 
