@@ -86,10 +86,12 @@ MATRIX = {
     ("GET", "/version"): (200,) * 7,
     ("GET", "/openapi.json"): (200,) * 7,
     ("GET", "/"): (302,) * 7,
+    ("GET", "/docs/"): (302,) * 7,
     ("GET", "/docs"): (200,) * 7,
     ("GET", "/docs/<asset>"): (404,) * 7,
     ("GET", "/problems/<name>"): (404,) * 7,
     ("GET", "/account"): (200,) * 7,
+    ("GET", "/account/"): (302,) * 7,
     ("GET", "/account/<asset>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
