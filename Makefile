@@ -94,9 +94,11 @@ migration: $(DEV)/stamp ## Write a migration from the models: make migration m="
 	$(call tidy,migrations)
 
 rename: ## Give a fresh clone its own names: make rename name=orders-api package=orders owner=acme
+	@[ -n "$(name)$(package)" ] || { echo 'Say the names: make rename name=orders-api package=orders owner=acme' >&2; exit 2; }
 	@$(python) tools/rename.py --name="$(name)" --package="$(package)" --owner="$(owner)"
 
 release: ## Make a version of what CHANGELOG.md has unreleased: make release version=0.1.0
+	@[ -n "$(version)" ] || { echo 'Say the version: make release version=0.1.0' >&2; exit 2; }
 	@$(python) tools/release.py cut "$(version)"
 
 migrate: $(RUN)/stamp ## Bring the database up to date

@@ -63,6 +63,20 @@ class Unauthenticated(AppError):
 class InvalidToken(Unauthenticated):
     """An access token came along, and is garbled, expired, or names nobody any more."""
 
+    title = "Access token is not valid"
+
+
+class InvalidKey(Unauthenticated):
+    """An API key came along, and is unknown, has expired or was revoked."""
+
+    title = "API key is not valid"
+
+
+class UnknownScheme(Unauthenticated):
+    """The header Authorization came along with another scheme than Bearer, or without one."""
+
+    title = "Authorization must begin with Bearer; an API key goes into X-API-Key"
+
 
 class Forbidden(AppError):
     """The caller is known and may not do this."""

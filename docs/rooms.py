@@ -11,9 +11,10 @@ from pathlib import Path
 from textwrap import wrap
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTH, MARGIN, GAP = 960, 20, 12
+WIDTH, MARGIN, GAP = 1140, 20, 12
 TITLE, LINE, PADDING = 22, 15, 10
 CHARACTER = 6.6  # width of one in the small type
+LETTER = 8.5  # width of one in a name
 LEGEND = "Imports go down; rooms side by side are strangers. Blue knows Flask, as routes do."
 STYLE = """\
 text { font: 12px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2933 }
@@ -96,6 +97,11 @@ def room(package: str, name: str) -> Room:
     return Room(f"{name}/" if folder.is_dir() else f"{name}.py", tuple(files))
 
 
+def width_in(row: Sequence[Room]) -> float:
+    """Return the width of each room in a row, in pixels."""
+    return (WIDTH - 2 * MARGIN - 2 * PADDING - GAP * (len(row) - 1)) / len(row)
+
+
 def draw_house(house: House, top: int) -> tuple[list[str], int]:
     """Return the drawing of a house, and its height."""
     line = top + TITLE - 4
@@ -106,7 +112,7 @@ def draw_house(house: House, top: int) -> tuple[list[str], int]:
     ]
     y = top + TITLE + PADDING
     for row in house.rows:
-        width = (WIDTH - 2 * MARGIN - 2 * PADDING - GAP * (len(row) - 1)) / len(row)
+        width = width_in(row)
         height = max(each.height(width) for each in row)
         for index, each in enumerate(row):
             x = MARGIN + PADDING + index * (width + GAP)

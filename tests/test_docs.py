@@ -15,7 +15,7 @@ from admin import cli
 from chassis.errors import AppError
 from chassis.http.problem_pages import meaning_of
 from config import AppConfig
-from docs import generate
+from docs import generate, rooms
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -122,8 +122,9 @@ def test_the_readme_names_the_two_commands_that_a_newcomer_needs(command):
     assert any(line.startswith(command) for line in lines)
 
 
-def test_the_readme_shows_every_admin_command():
-    shown = set(re.findall(r"^python app\.py admin ([\w-]+)", read(README), re.MULTILINE))
+def test_the_operations_show_every_admin_command():
+    _, _, text = read(ROOT / "docs" / "operations.md").partition("\n## Commands\n")
+    shown = set(re.findall(r"^python app\.py admin ([\w-]+)", text, re.MULTILINE))
 
     assert shown == set(cli.commands)
 
@@ -211,6 +212,22 @@ docs/         generate.py
         *("app.py", "web/index.py", "web/about.py", "web/contact.py"),
         *("web/rooms/a.py", "web/rooms/deep/c.py", "web/a.py", "docs/generate.py"),
     }
+
+
+def test_the_rooms_in_the_picture_are_as_wide_as_their_names():
+    too_narrow = [
+        each.name
+        for house in rooms.houses()
+        for row in house.rows
+        for each in row
+        if max(
+            len(each.name) * rooms.LETTER,
+            *(len(file) * rooms.CHARACTER for file in (*each.files, "")),
+        )
+        > rooms.width_in(row) - 2 * rooms.PADDING
+    ]
+
+    assert not too_narrow
 
 
 def test_no_sentence_begins_with_what_or_who():

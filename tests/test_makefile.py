@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 
+import pytest
+
+from tests.support.clone import MAKE
 from tests.support.processes import ROOT
 
 # It is a program, not a script, and knows no folder.
@@ -24,3 +30,27 @@ def test_emails_are_printed_by_make_run_and_by_no_other_target():
     setting = [line for line in lines if "EMAIL_ON_TERMINAL" in line]
 
     assert setting == ["run: export EMAIL_ON_TERMINAL ?= true"]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+@pytest.mark.parametrize(
+    ("target", "example"),
+    [
+        ("migration", 'm="add teams"'),
+        ("rename", "name=orders-api package=orders"),
+        ("release", "version=0.1.0"),
+    ],
+)
+def test_a_target_that_lacks_its_argument_shows_it(target, example):
+    done = subprocess.run(
+        [*MAKE, "--silent", f"PYTHON={sys.executable}", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    line, _ = done.stderr.splitlines()  # the second is of make itself
+    assert line.startswith("Say ")
+    assert line.endswith(f": make {target} {example}")
+    assert done.returncode == 2

@@ -11,7 +11,7 @@ from datetime import date
 import pytest
 
 from tests.support.processes import ROOT
-from tools.release import ReleaseRefused, cut, notes, released, section
+from tools.release import UNRELEASED, ReleaseRefused, cut, notes, released, section
 
 TODAY = date(2026, 1, 31)
 TEXT = """\
@@ -83,6 +83,15 @@ def test_the_notes_are_the_entries_of_the_version_alone():
     assert notes(TEXT, "0.1.0") == "- The first."
 
 
+def test_links_to_files_begin_where_the_files_are():
+    text = TEXT.replace("A thing.", "[A](docs/a.md#b), [B](https://example.com), [C](#c).")
+
+    found = notes(cut(text, "0.3.0", TODAY), "0.3.0", "https://example.org/v0.3.0/")
+
+    links = "[A](https://example.org/v0.3.0/docs/a.md#b), [B](https://example.com), [C](#c)."
+    assert found == f"### Added\n\n- {links}"
+
+
 @pytest.mark.parametrize("version", ["0.3.0", "Unreleased", ""])
 def test_a_version_without_entries_has_no_notes(version):
     with pytest.raises(ReleaseRefused, match="no entries"):
@@ -95,7 +104,16 @@ def test_the_changelog_of_the_project_has_the_form():
 
     assert headings[0] == "## Unreleased"
     assert len(released(text)) == len(headings) - 1
-    assert notes(cut(text, "99.0.0", TODAY), "99.0.0") == section(text, None) != ""
+    assert all(notes(text, each) for each in released(text))
+    # The commit of a release has nothing that is unreleased, and is tested as well.
+    assert section(text, None) or released(text)
+
+
+def test_the_changelog_of_the_project_can_be_cut():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    more = text.replace(UNRELEASED, f"{UNRELEASED}\n- A thing.\n", 1)
+
+    assert notes(cut(more, "99.0.0", TODAY), "99.0.0") == section(more, None)
 
 
 def test_the_program_writes_the_version_and_says_what_is_next(tmp_path):
@@ -114,3 +132,13 @@ def test_the_program_writes_the_version_and_says_what_is_next(tmp_path):
     assert "git tag --annotate v0.3.0" in first.stdout
     assert (again.returncode, again.stderr) == (1, "0.3.0 is not later than 0.3.0\n")
     assert read.stdout == "### Added\n\n- A thing.\n"
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 1), (["cut"], 1)])
+def test_the_program_says_how_it_is_used(arguments, status):
+    program = [sys.executable, "tools/release.py", *arguments]
+
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == status
+    assert "release.py cut 1.2.3" in (done.stderr if status else done.stdout)

@@ -1,7 +1,8 @@
 """Versions in CHANGELOG.md: `make release version=1.2.3` makes one of what is unreleased.
 
 python tools/release.py cut 1.2.3    give the entries below Unreleased this version and a date
-python tools/release.py notes 1.2.3  print the entries of a version, for the release's page
+python tools/release.py notes 1.2.3  print the entries of a version; with a URL behind it, links
+                                     to files begin there, as the release's page needs them
 """  # noqa: INP001 - a program of its own
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)", re.ASCII)
 HEADING = re.compile(
     r"^## (?:(?P<version>\d+\.\d+\.\d+) - \d{4}-\d{2}-\d{2}|Unreleased)$", re.MULTILINE
 )
+# The place of a link to a file; the page of a release lies elsewhere than the files.
+RELATIVE = re.compile(r"(?<=\]\()(?!\w+:|[#/])")
 NEXT = """\
 CHANGELOG.md has the version {version}. Now:
   git commit --all --message "Release {version}"
@@ -45,15 +48,20 @@ def cut(text: str, version: str, on: date) -> str:
     return text.replace(UNRELEASED, f"{UNRELEASED}\n## {version} - {on.isoformat()}\n", 1)
 
 
-def notes(text: str, version: str) -> str:
+def notes(text: str, version: str, files: str = "") -> str:
     """Return the entries of a version.
+
+    Args:
+        text: The changelog.
+        version: A version that was released.
+        files: URL of the project's files at that version, at which links to files begin.
 
     Raises:
         ReleaseRefused: it has none.
     """
     if version not in released(text) or not (found := section(text, version)):
         raise ReleaseRefused(f"CHANGELOG.md has no entries for {version}")
-    return found
+    return RELATIVE.sub(f"{files.rstrip('/')}/", found) if files else found
 
 
 def released(text: str) -> list[str]:
@@ -82,8 +90,10 @@ def main(arguments: list[str]) -> None:
             case ["cut", version]:
                 CHANGELOG.write_text(cut(text, version, datetime.now(UTC).date()), encoding="utf-8")
                 sys.stdout.write(NEXT.format(version=version))
-            case ["notes", version]:
-                sys.stdout.write(f"{notes(text, version)}\n")
+            case ["notes", version, *files] if len(files) <= 1:
+                sys.stdout.write(f"{notes(text, version, *files)}\n")
+            case ["-h" | "--help"]:
+                sys.stdout.write(f"{__doc__}")
             case _:
                 sys.exit(__doc__)
     except ReleaseRefused as refused:

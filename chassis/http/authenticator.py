@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import request
 
 from chassis.actor import ENVIRONMENT_KEY
-from chassis.errors import InvalidToken, Unauthenticated
+from chassis.errors import InvalidKey, InvalidToken, UnknownScheme
 from chassis.security import same_secret
 from chassis.signatures import AccessClaims
 
@@ -68,7 +68,7 @@ class Authenticator:
         """Return the caller; None when the request carries no credentials.
 
         Raises:
-            Unauthenticated: the credentials are not valid.
+            Unauthenticated: the credentials are not valid. Its kind says which, and not why.
         """
         api_key = request.headers.get("X-API-Key")
         if api_key is not None:
@@ -81,13 +81,13 @@ class Authenticator:
             return SERVICE
         principal = self.find_key(api_key)
         if principal is None:
-            raise Unauthenticated
+            raise InvalidKey
         return principal
 
     def _bearer(self, authorization: str) -> Principal:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise Unauthenticated
+            raise UnknownScheme
         # The lookup ends the token with its user or its log-in, instead of when it expires.
         principal = self.find_principal(self.access_tokens.read(token.strip()))
         if principal is None:

@@ -1,4 +1,4 @@
-"""The API's description at /openapi.json, and a page at /docs that shows it; / leads there."""
+"""The API's description at /openapi.json, and the page /docs, to which / and /docs/ lead."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def get_openapi() -> Response:
 
 
 @blueprint.get("/")
+@blueprint.get("/docs/")  # the page finds its files from /docs alone
 @public
 def get_index() -> Response:
     """Lead people to the page."""

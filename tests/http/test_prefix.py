@@ -54,12 +54,15 @@ def test_an_import_is_found_at_its_location(proxied):
     assert proxied(started.headers["Location"]).json["id"] == started.json["id"]
 
 
-def test_the_root_leads_to_the_page_wherever_it_is(proxied, client):
-    led = [ask("/svc/" if ask is proxied else "/") for ask in (proxied, client.get)]
+@pytest.mark.parametrize(
+    ("typed", "page"), [("/", "/docs"), ("/docs/", "/docs"), ("/account/", "/account")]
+)
+def test_addresses_that_people_type_lead_to_the_page_wherever_it_is(proxied, client, typed, page):
+    below, alone = proxied(f"/svc{typed}"), client.get(typed)
 
-    assert [each.status_code for each in led] == [302, 302]
-    assert [each.headers["Location"] for each in led] == ["/svc/docs", "/docs"]
-    assert proxied(led[0].headers["Location"]).mimetype == "text/html"
+    assert [below.status_code, alone.status_code] == [302, 302]
+    assert [each.headers["Location"] for each in (below, alone)] == [f"/svc{page}", page]
+    assert proxied(below.headers["Location"]).mimetype == "text/html"
 
 
 def test_the_description_below_a_prefix_has_an_etag_of_its_own(proxied, client):

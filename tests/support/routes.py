@@ -7,9 +7,11 @@ UNDESCRIBED = {
     "/openapi.json": "it is the description",
     "/": "leads people to that page",
     "/docs": "a page for people, which shows the description",
+    "/docs/": "leads there",
     "/docs/<asset>": "a part of that page",
     "/problems/<name>": "pages for people, to which the type of a problem leads",
     "/account": "a page for people, to which the links in e-mails lead",
+    "/account/": "leads to that page",
     "/account/<asset>": "a part of that page",
     "/metrics": "Prometheus knows what it reads, and is told by the deployment where",
 }

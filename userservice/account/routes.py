@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Blueprint, Response
 
 from chassis.http.assets import Assets
 from chassis.http.auth import public
 from chassis.http.context import web_context
+from chassis.http.web import address, empty_response
 from userservice.account.page import render_page
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
@@ -30,6 +33,13 @@ def get_account_page() -> Response:
     """Show the page. A link's token stands behind a #, which browsers send to nobody."""
     page = render_page(web_context().about.service)
     return Response(page, headers=HEADERS, mimetype="text/html")
+
+
+@blueprint.get("/")
+@public
+def get_account_index() -> Response:
+    """Lead to the page, which finds its files from its own address alone; browsers keep the #."""
+    return empty_response(HTTPStatus.FOUND, {"Location": address("/account")})
 
 
 @blueprint.get("/<asset>")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from chassis.errors import FieldError, InsufficientScope, InvalidRequest, Unauthenticated
+from chassis.errors import FieldError, InsufficientScope, InvalidKey, InvalidRequest
 from chassis.security import fingerprint, random_token
 from chassis.storage import audit
 from chassis.storage.clock import read_time
@@ -56,7 +56,7 @@ def create_key(database: DatabaseManager, new: KeyCreate, maker: Maker = AN_OPER
     Raises:
         InvalidRequest: it would have expired already.
         Forbidden: the superuser is none any more, or has another password meanwhile.
-        Unauthenticated: the key that makes it has ended meanwhile.
+        InvalidKey: the key that makes it has ended meanwhile.
     """
     key_id = uuid7()
     key = f"{PREFIX}_{key_id.hex}_{random_token()}"
@@ -122,7 +122,7 @@ def _require_rights(connection: Connection, maker: Maker) -> None:
         superusers.require_able(connection, maker.checked)
     # Another process may remember a revoked key for a moment: that must not outlast it.
     if maker.is_key and not queries.share_key(connection, maker.id or ""):
-        raise Unauthenticated
+        raise InvalidKey
 
 
 def _new_row(key_id: UUID, new: KeyCreate, maker: Maker, *, now: datetime) -> KeyRow:

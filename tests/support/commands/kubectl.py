@@ -47,7 +47,7 @@ VERBS: dict[str, dict[str, bool]] = {
     "exec": {"--container": True, "--stdin": False, "--tty": False},
     "patch": {"--patch": True, "--type": True},
     "scale": {"--replicas": True},
-    "create secret generic": {"--from-literal": True},
+    "create secret generic": {"--from-literal": True, "--from-env-file": True},
     "create job": {"--from": True},
     "apply edit-last-applied": {},
     "rollout status": {},
