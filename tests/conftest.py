@@ -23,6 +23,7 @@ from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support import servers
+from tests.support.builders import share_builders
 from tests.support.certificates import make_certificate
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
@@ -49,6 +50,7 @@ hypothesis.settings.load_profile("default")
 
 def pytest_configure(config):
     """Start the servers once; the processes that run tests inherit their addresses."""
+    share_builders()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell lets its background jobs ignore Ctrl-C; programs that tests start would, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
