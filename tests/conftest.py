@@ -7,13 +7,14 @@ import shutil
 import signal
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import hypothesis
 import pytest
 import redis as redis_library
 from flask.testing import FlaskClient
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, delete, make_url, text
 
 from app import create_app
 from bootstrap import open_backing_services
@@ -23,6 +24,7 @@ from chassis.storage.columns import Base
 from chassis.storage.database import DatabaseManager, with_driver
 from config import AppConfig
 from tests.support import servers
+from tests.support.builders import share_builders
 from tests.support.certificates import make_certificate
 from tests.support.collector import PROTOCOLS
 from tests.support.collector import collector as run_collector
@@ -49,6 +51,7 @@ hypothesis.settings.load_profile("default")
 
 def pytest_configure(config):
     """Start the servers once; the processes that run tests inherit their addresses."""
+    share_builders()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell lets its background jobs ignore Ctrl-C; programs that tests start would, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -133,11 +136,19 @@ def sqlite_url(tmp_path, migrated_sqlite):
     return f"sqlite:///{file}"
 
 
+@pytest.fixture(scope="session")
+def empty_tables(migrated_postgresql):
+    """Call that empties that database, by a connection that is kept."""
+    engine = create_engine(migrated_postgresql, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+    yield partial(_empty, engine)
+    engine.dispose()
+
+
 @pytest.fixture
-def postgresql_url(migrated_postgresql):
+def postgresql_url(migrated_postgresql, empty_tables):
     """URL of a migrated, empty PostgreSQL database."""
     yield migrated_postgresql
-    _truncate(migrated_postgresql)
+    empty_tables()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -290,7 +301,9 @@ def crash_server():
 @pytest.fixture
 def postgresql_server(crash_server):
     """The same, running, with an empty database."""
-    _truncate(crash_server.url)
+    engine = create_engine(with_driver(crash_server.url), isolation_level="AUTOCOMMIT")
+    _empty(engine)
+    engine.dispose()
     return crash_server
 
 
@@ -323,12 +336,11 @@ def _migrate(url):
     database.close()
 
 
-def _truncate(url):
-    engine = create_engine(with_driver(url), isolation_level="AUTOCOMMIT")
-    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+def _empty(engine):
+    """Remove all rows; there are few, and TRUNCATE would make a new file for each index."""
+    statements = [str(delete(table)) for table in reversed(Base.metadata.sorted_tables)]
     with engine.connect() as connection:
-        connection.execute(text(f"TRUNCATE {names}"))
-    engine.dispose()
+        connection.exec_driver_sql(";".join(statements))
 
 
 @pytest.fixture

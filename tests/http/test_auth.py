@@ -23,7 +23,9 @@ from chassis.errors import Unauthenticated
 from chassis.http.auth import Guard, requires
 from chassis.security import same_secret
 from tests.conftest import API_KEY, make_app
+from tests.support.databases import ONE_DATABASE
 from tests.support.factories import ADA, bearer_of, make_user
+from tests.support.routes import access_to
 from userservice.users import service
 from userservice.users.models import User
 
@@ -95,7 +97,7 @@ MATRIX = {
     ("GET", "/account/<asset>"): (404,) * 7,
 }
 CLOSED = {("POST", "/users"): (401, 401, 201, 403, 403, 201, 401)}
-BODIES = {"POST": ADA, "PATCH": {"name": "Countess"}, "PUT": {}}
+BODIES = {"PATCH": {"name": "Countess"}, "PUT": {}}
 
 
 @pytest.fixture
@@ -109,24 +111,33 @@ def user(database):
 
 
 @pytest.fixture
-def credentials(database, config, user):
+def credentials_of(database, config):
+    """Call that returns the headers of a caller; users who are not the one given are made."""
+
+    def credentials_of(caller, user):
+        match caller:
+            case "anonymous":
+                return {}
+            case "wrong key":
+                return {"X-API-Key": "wrong"}
+            case "service":
+                return {"X-API-Key": API_KEY}
+            case "self":
+                by = user
+            case _:
+                by = make_user(database, is_superuser=caller == "superuser")
+        headers = bearer_of(database, config, by)
+        if caller == "deleted":
+            service.delete_user(database, by.id)
+        return headers
+
+    return credentials_of
+
+
+@pytest.fixture
+def credentials(credentials_of, user):
     """Caller -> headers."""
-
-    def bearer(each):
-        return bearer_of(database, config, each)
-
-    deleted = make_user(database)
-    token_of_deleted = bearer(deleted)
-    service.delete_user(database, deleted.id)
-    return {
-        "anonymous": {},
-        "wrong key": {"X-API-Key": "wrong"},
-        "service": {"X-API-Key": API_KEY},
-        "self": bearer(user),
-        "another": bearer(make_user(database)),
-        "superuser": bearer(make_user(database, is_superuser=True)),
-        "deleted": token_of_deleted,
-    }
+    return {caller: credentials_of(caller, user) for caller in CALLERS}
 
 
 @dataclass(frozen=True)
@@ -165,8 +176,23 @@ def forge(config, issuer, user):
     return Forger(config.jwt_secret, header, str(user.id))
 
 
+@pytest.fixture
+def statuses(client, database, credentials_of):
+    """Call that returns the answers of a route to all callers, each about a user of its own."""
+
+    def statuses(method, path):
+        users = ((caller, make_user(database)) for caller in CALLERS)
+        return tuple(
+            call(client, method, path, credentials_of(caller, user), user).status_code
+            for caller, user in users
+        )
+
+    return statuses
+
+
 def call(client, method, path, headers, user):
-    body = BODIES.get(method) if path.startswith("/users") else None
+    new = ADA | {"email": f"{uuid4().hex}@example.com"}
+    body = (BODIES | {"POST": new}).get(method) if path.startswith("/users") else None
     return client.open(
         path.format(id=user.id, key=user.id.hex), method=method, headers=headers, json=body
     )
@@ -180,14 +206,21 @@ def without_ids(response):
     return response.json | {"request_id": None, "trace_id": None}
 
 
-@pytest.mark.parametrize("caller", CALLERS)
+# A guard decides about a caller, without the database; the caller alone is read from there.
+@ONE_DATABASE
 @pytest.mark.parametrize("route", MATRIX, ids=" ".join)
-def test_each_caller_may_do_what_the_table_says(client, credentials, user, route, caller):
-    method, path = route
+def test_each_caller_may_do_what_the_table_says(statuses, route):
+    assert statuses(*route) == MATRIX[route]
 
-    response = call(client, method, path, credentials[caller], user)
 
-    assert response.status_code == MATRIX[route][CALLERS.index(caller)]
+def test_callers_are_the_same_on_every_database(app, statuses):
+    """The first route of each guard shows it."""
+    routes = {access_to(app, route).guard: route for route in reversed(MATRIX)}
+
+    assert set(routes) == set(Guard)
+    assert {each: statuses(*each) for each in routes.values()} == {
+        each: MATRIX[each] for each in routes.values()
+    }
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -346,18 +379,32 @@ BAD_KEY = "API key is not valid"
 BAD_SCHEME = "Authorization must begin with Bearer; an API key goes into X-API-Key"
 
 
-def assert_refusal_of(text, response, refusal):
-    """Assert that a refusal says which credentials came along, for people, and no more.
+def told_by(response):
+    """Return all that a refusal tells, but for ids."""
+    return (
+        response.status_code,
+        response.headers["WWW-Authenticate"],
+        response.content_type,
+        without_ids(response),
+        set(response.headers.keys()),
+    )
+
+
+def refusal_of(text, refusal):
+    """Return a refusal that says which credentials came along, for people, and no more.
 
     RFC 6750 has programs learn it of tokens.
     """
+    status, challenge, content_type, document, headers = told_by(refusal)
+    assert (status, challenge, content_type) == (401, CHALLENGE, "application/problem+json")
     texts = dict.fromkeys(("title", "detail", "error"), text)
-    assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"] == CHALLENGE + INVALID_TOKEN * (text == BAD_TOKEN)
-    assert refusal.headers["WWW-Authenticate"] == CHALLENGE
-    assert response.content_type == "application/problem+json"
-    assert without_ids(response) == without_ids(refusal) | texts
-    assert set(response.headers.keys()) == set(refusal.headers.keys())
+    challenge += INVALID_TOKEN * (text == BAD_TOKEN)
+    return status, challenge, content_type, document | texts, headers
+
+
+def assert_refusal_of(text, response, refusal):
+    """Assert that a refusal is such a one."""
+    assert told_by(response) == refusal_of(text, refusal)
 
 
 def test_a_token_that_holds_is_what_the_forged_ones_differ_from(client, forge, user):
@@ -367,11 +414,13 @@ def test_a_token_that_holds_is_what_the_forged_ones_differ_from(client, forge, u
     assert response.json["id"] == str(user.id)
 
 
-@pytest.mark.parametrize("make", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
-def test_a_token_that_does_not_hold_is_refused_like_all_others(client, forge, refusal, make):
-    response = client.get("/users/me", headers=bearer(make(forge)))
+def test_a_token_that_does_not_hold_is_refused_like_all_others(client, forge, refusal):
+    refused = {
+        name: told_by(client.get("/users/me", headers=bearer(make(forge))))
+        for name, make in BAD_TOKENS.items()
+    }
 
-    assert_refusal_of(BAD_TOKEN, response, refusal)
+    assert refused == dict.fromkeys(BAD_TOKENS, refusal_of(BAD_TOKEN, refusal))
 
 
 def test_the_token_of_a_user_who_is_gone_is_no_token_any_more(

@@ -249,15 +249,19 @@ def test_pushed_totals_are_the_same_as_those_that_are_scraped(serve, collector):
     assert collector.wait_for(lambda: pushed(collector, "users_created_total") == 60)
 
     in_parallel(30, 5, lambda client, number: create(client, 100 + number), url)
+    totals = dict.fromkeys(
+        (
+            *("users_created_total", "http_requests_total"),
+            *("http_request_duration_seconds", "http.server.request.duration"),
+        ),
+        90,
+    )
+    totals |= dict.fromkeys(("active_connections", "http.server.active_requests"), 0)
+    assert collector.wait_for(lambda: {each: pushed(collector, each) for each in totals} == totals)
     service.stop()
 
     assert scraped == [60] * 5
-    assert pushed(collector, "users_created_total") == 90
-    assert pushed(collector, "http_requests_total") == 90
-    assert pushed(collector, "http_request_duration_seconds") == 90
-    assert pushed(collector, "http.server.request.duration") == 90
-    assert pushed(collector, "active_connections") == 0
-    assert pushed(collector, "http.server.active_requests") == 0
+    assert {each: pushed(collector, each) for each in totals} == totals
 
 
 def test_the_last_counts_are_pushed_when_the_process_ends(serve, collector):
@@ -274,6 +278,7 @@ def test_pushed_histograms_are_cumulative_and_named_by_the_conventions(serve, co
 
     create(service.client, 1)
     service.client.get("/nope")
+    assert collector.wait_for(lambda: pushed(collector, "http.server.request.duration") == 2)
     service.stop()
 
     [metric] = collector.latest("http.server.request.duration").values()
@@ -318,7 +323,8 @@ def test_pushed_counts_are_those_since_the_last_push_on_request(serve, collector
 
 
 def has_grown(collector, number):
-    return added_up(collector, "users_created_total") >= number
+    grown = ("users_created_total", "http.server.request.duration")
+    return all(added_up(collector, each) >= number for each in grown)
 
 
 def added_up(collector, name):
@@ -331,6 +337,7 @@ def added_up(collector, name):
 def test_no_gauge_is_pushed_as_a_ratio(serve, collector):
     service = serve(**collector.variables)
     create(service.client, 1)
+    assert collector.wait_for(lambda: pushed(collector, "http_request_duration_seconds") == 1)
     service.stop()
 
     units = {each.data.name: each.data.unit for each in collector.metrics}

@@ -226,10 +226,10 @@ def test_the_configured_share_of_traces_is_recorded(serve, sink):
 
     answers = in_parallel(400, 4, lambda client, _: client.get(NOBODY).json()["trace_id"], url)
     service.client.get(NOBODY, headers=FROM_CALLER)
-    service.stop()
 
+    # The last one, so all others that are recorded have arrived, too.
+    assert sink.wait_for(lambda: TRACE in {span.trace_id for span in sink.spans})
     recorded = {span.trace_id for span in sink.spans}
-    assert TRACE in recorded
     assert 60 <= len(recorded - {TRACE}) <= 140  # 100 are expected, the deviation is 9
     assert recorded - {TRACE} <= set(answers)
 
@@ -255,10 +255,11 @@ def test_one_signal_can_be_switched_off_alone(serve, sink):
     service = serve(OTEL_TRACES_EXPORTER="none", **sink.variables)
 
     service.client.get(NOBODY)
+    arrived = sink.wait_for(lambda: bool(sink.metrics))
     service.stop()
 
+    assert arrived
     assert sink.spans == []
-    assert sink.metrics
 
 
 def test_an_endpoint_for_one_signal_sends_that_one(serve, sink):
@@ -268,9 +269,10 @@ def test_an_endpoint_for_one_signal_sends_that_one(serve, sink):
     )
 
     service.client.get(NOBODY)
+    arrived = sink.wait_for(lambda: bool(sink.spans))
     service.stop()
 
-    assert sink.spans
+    assert arrived
     assert sink.metrics == []
 
 

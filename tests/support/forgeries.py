@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import jwt
@@ -77,7 +79,7 @@ def without_typ(forge):
     return f"{signed}.{base64.urlsafe_b64encode(code).rstrip(b'=').decode()}"
 
 
-FORGERIES = {
+FORGERIES: dict[str, Callable[[Any], str]] = {
     "HS256 with the public PEM": lambda forge: forge.confused(public_pem(OURS)),
     "HS256 with the public PEM as the name": lambda forge: forge.confused(
         public_pem(OURS), kid=_key_id(public_pem(OURS))

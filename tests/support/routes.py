@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 # Rule -> why the description of the API does not have it.
 UNDESCRIBED = {
     "/openapi.json": "it is the description",
@@ -24,3 +26,14 @@ def accesses(app):
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"OPTIONS"}
     }
+
+
+def access_to(app, route):
+    """Return the callers of a route as the table of tests/http/test_auth.py writes it."""
+    method, path = route
+    routes = app.url_map.bind("localhost")
+    user_id = uuid4()
+    path = path.partition("?")[0].format(id=user_id, key=user_id.hex)
+    where = path.replace("<", "").replace(">", "")
+    rule, _ = routes.match(where, method, return_rule=True)
+    return accesses(app)[method, rule.rule]

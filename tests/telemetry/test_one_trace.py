@@ -26,6 +26,11 @@ def sink():
         yield running
 
 
+def has_arrived(sink):
+    """Tell whether all spans of both processes are there: the outermost ones end last."""
+    return bool(sink.named("POST /users")) and len(sink.named("send_welcome_email")) > 1
+
+
 @pytest.fixture
 def follow(deployment, provider, sink):
     """Register a user whose first e-mail the provider refuses, and whose second it takes."""
@@ -38,6 +43,8 @@ def follow(deployment, provider, sink):
         eventually(lambda: provider.attempts)
         provider.answer = 202
         eventually(lambda: provider.taken)
+        # The ends of the processes have a deadline, beyond which spans are lost.
+        assert sink.wait_for(lambda: has_arrived(sink))
         assert (worker.stop()[0], web.stop()[0]) == (0, 0)
         return created, web, worker
 

@@ -49,12 +49,18 @@ def test_a_token_that_holds_is_what_the_forged_ones_differ_from(client, forge):
     assert status(client, forge(aud=SERVICE_NAME)) == 200
 
 
-@pytest.mark.parametrize("make", FORGERIES.values(), ids=FORGERIES.keys())
-def test_a_forged_token_is_refused_like_no_token(client, forge, make):
-    response = client.get("/users/me", headers={"Authorization": f"Bearer {make(forge)}"})
+def test_a_forged_token_is_refused_like_no_token(client, forge):
+    def refusal(headers=None):
+        response = client.get("/users/me", headers=headers)
+        return response.status_code, response.json.get("detail")
 
-    assert response.status_code == 401
-    assert response.json["detail"] == client.get("/users/me").json["detail"]
+    refused = {
+        name: refusal({"Authorization": f"Bearer {make(forge)}"})
+        for name, make in FORGERIES.items()
+    }
+
+    assert refusal()[0] == 401
+    assert refused == dict.fromkeys(FORGERIES, refusal())
 
 
 def test_a_link_is_no_token(client, services, user):
