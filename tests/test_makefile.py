@@ -37,7 +37,7 @@ def test_emails_are_printed_by_make_run_and_by_no_other_target():
     ("target", "example"),
     [
         ("migration", 'm="add teams"'),
-        ("rename", "name=orders-api package=orders"),
+        ("rename", "name=orders-api package=orders owner=acme"),
         ("release", "version=0.1.0"),
     ],
 )
