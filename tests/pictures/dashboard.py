@@ -101,8 +101,10 @@ def chart(panel: dict[str, Any], source: Prometheus, start: float, end: float) -
         for target in panel["targets"]
         for line in source.query(target["expr"], start, end)
     ]
+    # Before the first event a 0 stands for all the lines that it will have, and has no labels.
+    named = [each for each in series if each.name.strip()] or series
     unit = panel["fieldConfig"]["defaults"].get("unit", "short")
-    return Chart(panel["title"], unit, sorted(series, key=peak, reverse=True))
+    return Chart(panel["title"], unit, sorted(named, key=peak, reverse=True))
 
 
 def name_of(line: Line, template: str) -> str:

@@ -62,3 +62,10 @@ def test_the_picture_in_the_documents_shows_panels_of_the_dashboard():
     shown = re.findall(r'<text class="title"[^>]*>([^<]*)<', PICTURE.read_text())
 
     assert [unescape(title) for title in shown] == [each["title"] for each in panels()]
+
+
+def test_no_line_of_the_picture_is_nameless():
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", PICTURE.read_text())
+
+    assert len(words) > 20
+    assert [each for each in words if not each.strip()] == []
