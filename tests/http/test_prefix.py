@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.conftest import API_KEY, Client, make_app
-from tests.support.factories import ADA, make_user
+from tests.support.factories import ADA, in_order, make_user
 
 PREFIX = "/svc"
 KEY = {"X-API-Key": API_KEY}
@@ -38,7 +38,7 @@ def test_a_created_user_is_found_at_its_location(proxied):
 
 
 def test_the_next_page_is_found_at_its_link(proxied, database):
-    users = [make_user(database) for _ in range(2)]
+    users = in_order(make_user(database) for _ in range(2))
 
     first = proxied("/svc/users?page_size=1")
     (link,) = re.findall(r"<(.*)>", first.headers["Link"])

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from chassis.security import fingerprint
 from tests.conftest import API_KEY, make_app
-from tests.support.factories import bearer_of, make_user
+from tests.support.factories import bearer_of, in_order, make_user
 from tests.support.keys import expire, key_header, make_key, secret_of
 from userservice.keys.queries import keys
 from userservice.scopes import Scope
@@ -203,9 +203,8 @@ def test_an_idempotency_key_stores_no_answer(service_client, database):
 def test_keys_are_listed_page_by_page_in_the_order_in_which_they_were_made(
     service_client, database
 ):
-    made = [make_key(database, Scope.USERS_READ, name=f"key {n}") for n in range(5)]
-    # In the order of ids: those of one millisecond are in none.
-    ids = sorted(each.row.id.hex for each in made)
+    made = in_order(make_key(database, Scope.USERS_READ, name=f"key {n}") for n in range(5))
+    ids = [each.row.id.hex for each in made]
 
     seen, link = [], "</api-keys?page_size=2>"
     while link:
@@ -230,7 +229,7 @@ def test_the_token_of_a_page_of_another_list_is_refused(service_client, database
 
 
 def test_a_key_that_ended_is_still_listed(service_client, database):
-    active, expired, revoked = (make_key(database, Scope.USERS_READ) for _ in range(3))
+    active, expired, revoked = in_order(make_key(database, Scope.USERS_READ) for _ in range(3))
     expire(database, expired)
     service_client.delete(f"/api-keys/{revoked.row.id.hex}")
 

@@ -16,7 +16,7 @@ from chassis.cli.options import SOME_ID
 from chassis.storage.database import DatabaseManager
 from config import AppConfig
 from tests.support import processes
-from tests.support.factories import begin_log_in, make_user
+from tests.support.factories import begin_log_in, in_order, make_user
 from tests.support.waiting import DEADLINE_SECONDS
 from userservice.operators import service as operators
 from userservice.sessions import service as sessions
@@ -39,9 +39,7 @@ def change(database, user, **values):
 @pytest.fixture
 def everybody(database):
     """A user of each status: active, suspended, deleted, and a superuser."""
-    # In the order of ids: those of one millisecond are in none.
-    made = sorted((make_user(database, name=f"Name {n}") for n in range(4)), key=lambda u: u.id)
-    change(database, made[3], is_superuser=True)
+    made = in_order(make_user(database, name=f"Name {n}", is_superuser=n == 3) for n in range(4))
     change(database, made[1], suspended_at=made[1].created_at, suspension_reason="Sent spam")
     service.delete_user(database, made[2].id)
     return made
