@@ -67,6 +67,12 @@ def pytest_configure(config):
     os.environ["TEST_REDIS_URL"] = running.enter_context(servers.valkey())
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the slow ones: at the end, one alone would keep a single process busy."""
+    # pytest-randomly has shuffled them before; this sort keeps that order.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 # Files whose tests share what is expensive to make: one process runs all of such a file.
 TOGETHER = ("tests/exercise/test_exercise.py", "tests/test_rename.py")
 
@@ -81,6 +87,13 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0]
             return file if file in TOGETHER else nodeid
+
+        def mark_test_complete(self, node, item_index, duration=0):
+            """Forget tests that are done: after each test all that are known are counted."""
+            scope = self._split_scope(self.registered_collections[node][item_index])
+            super().mark_test_complete(node, item_index, duration)
+            if all(self.assigned_work[node][scope].values()):
+                del self.assigned_work[node][scope]
 
     return Scheduling(config, log)
 

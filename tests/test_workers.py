@@ -23,6 +23,7 @@ from chassis.http.entrance import hosts
 from chassis.storage.database import DatabaseManager
 from config import Environment
 from tests.support import processes
+from tests.support.loopback import NO_TLS
 from tests.support.ports import HOST, free_port, listening
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 from userservice.jobs import service as jobs
@@ -39,7 +40,7 @@ workers.run_worker(AppConfig.from_env())
 
 
 def ask(port, path):
-    return httpx2.get(f"http://{HOST}:{port}{path}", timeout=DEADLINE_SECONDS)
+    return httpx2.get(f"http://{HOST}:{port}{path}", timeout=DEADLINE_SECONDS, verify=NO_TLS)
 
 
 def test_a_worker_is_healthy_while_its_loop_goes_round():

@@ -22,6 +22,7 @@ from tests.support.chaos.faults import FAULTS, are_compatible, choices
 from tests.support.chaos.machines import HOUR, INTERPOSED
 from tests.support.chaos.scene import Chaos, are_gone
 from tests.support.deployment import ROOT
+from tests.support.loopback import NO_TLS
 from tests.support.provider import DRIP, FLOOD
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -66,12 +67,16 @@ def happening(chaos, name):
 def register(chaos):
     """Register a user and return the status."""
     document = {"email": f"chaos-{next(NUMBERS)}@example.com", "name": "Ada"}
-    answer = httpx2.post(f"{chaos.web.url}/users", json=document, timeout=DEADLINE_SECONDS)
+    answer = httpx2.post(
+        f"{chaos.web.url}/users", json=document, timeout=DEADLINE_SECONDS, verify=NO_TLS
+    )
     return answer.status_code
 
 
 def readiness(chaos):
-    return httpx2.get(f"{chaos.web.url}/ready", timeout=DEADLINE_SECONDS).json()["status"]
+    return httpx2.get(f"{chaos.web.url}/ready", timeout=DEADLINE_SECONDS, verify=NO_TLS).json()[
+        "status"
+    ]
 
 
 def hours_ahead(moment):

@@ -20,6 +20,7 @@ from chassis.telemetry import instruments
 from chassis.telemetry.instruments import bounded, files_in
 from tests.conftest import API_KEY
 from tests.support.collector import ONE_PROTOCOL, attributes_of
+from tests.support.loopback import NO_TLS
 from tests.support.ports import HOST, free_port
 from tests.support.serving import in_parallel
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -96,7 +97,7 @@ def test_requests_in_progress_are_counted_and_a_killed_workers_are_forgotten(ser
         cursor.execute("LOCK TABLE users")
 
         def blocked():
-            with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:
+            with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS, verify=NO_TLS) as client:
                 try:
                     return create(client, 1)
                 except httpx2.TransportError:

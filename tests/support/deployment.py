@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
+from tests.support.loopback import NO_TLS
 from tests.support.ports import HOST, children, free_port, is_served_by
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -117,7 +118,7 @@ class Web(Process):
     def get(self, path: str) -> int:
         """Return the status of a GET on a connection of its own; 0 when there was no answer."""
         try:
-            return httpx2.get(self.url + path, timeout=DEADLINE_SECONDS).status_code
+            return httpx2.get(self.url + path, timeout=DEADLINE_SECONDS, verify=NO_TLS).status_code
         except httpx2.TransportError:
             return 0
 

@@ -24,6 +24,7 @@ from chassis.storage.database import DatabaseManager
 from tests.conftest import API_KEY
 from tests.support import servers
 from tests.support.factories import ADA
+from tests.support.loopback import NO_TLS
 from tests.support.ports import is_served_by
 from tests.support.serving import Service
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -53,7 +54,9 @@ def first_answers(folder: Path, **variables: str) -> list[int]:
     together = threading.Barrier(CLIENTS)
 
     def first(number: int) -> int:
-        with httpx2.Client(base_url=service.client.base_url, timeout=DEADLINE_SECONDS) as client:
+        with httpx2.Client(
+            base_url=service.client.base_url, timeout=DEADLINE_SECONDS, verify=NO_TLS
+        ) as client:
             together.wait(DEADLINE_SECONDS)
             method, path, options = REQUESTS[number % len(REQUESTS)]
             return client.request(method, path, **options).status_code

@@ -16,6 +16,7 @@ import httpx2
 from sqlalchemy import create_engine, text
 
 from chassis.storage.database import with_driver
+from tests.support.loopback import NO_TLS
 from tests.support.provider import Mail
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -86,7 +87,7 @@ class Load:
 
     def _run(self, keeps_connection: bool) -> None:  # noqa: FBT001 - a thread's only argument
         limits = httpx2.Limits(max_keepalive_connections=int(keeps_connection))
-        with httpx2.Client(timeout=DEADLINE_SECONDS, limits=limits) as client:
+        with httpx2.Client(timeout=DEADLINE_SECONDS, limits=limits, verify=NO_TLS) as client:
             while not self._stopping.is_set():
                 self.attempts.append(self._register(client))
                 self._stopping.wait(THINKING_SECONDS)

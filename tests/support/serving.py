@@ -17,6 +17,7 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import API_KEY
+from tests.support.loopback import NO_TLS
 from tests.support.ports import HOST, children, free_port, is_served_by
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
@@ -60,7 +61,9 @@ class Service:
                 stderr=errors,
                 start_new_session=True,
             )
-        self.client = httpx2.Client(base_url=f"http://{HOST}:{self.port}", timeout=DEADLINE_SECONDS)
+        self.client = httpx2.Client(
+            base_url=f"http://{HOST}:{self.port}", timeout=DEADLINE_SECONDS, verify=NO_TLS
+        )
 
     @property
     def output(self) -> str:
@@ -146,7 +149,7 @@ def in_parallel(calls: int, clients: int, call: Callable[[httpx2.Client, int], A
     """Make numbered calls by several clients, each with connections of its own."""
 
     def work(client_number: int) -> list[Any]:
-        with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS) as client:
+        with httpx2.Client(base_url=url, timeout=DEADLINE_SECONDS, verify=NO_TLS) as client:
             return [call(client, number) for number in range(client_number, calls, clients)]
 
     with ThreadPoolExecutor(clients) as threads:

@@ -15,6 +15,7 @@ import httpx2
 import jwt
 import pytest
 
+from tests.support.loopback import NO_TLS
 from tests.support.serving import is_serving, serving
 from tests.support.signing import AUDIENCE, ISSUER, ec_key
 from tests.support.waiting import DEADLINE_SECONDS, eventually
@@ -47,7 +48,9 @@ class Replicas:
 
     def fetch_keys(self):
         """Fetch the key set anew, as a service does whose copy is too old."""
-        answer = httpx2.get(f"{self.urls[0]}/.well-known/jwks.json", timeout=DEADLINE_SECONDS)
+        answer = httpx2.get(
+            f"{self.urls[0]}/.well-known/jwks.json", timeout=DEADLINE_SECONDS, verify=NO_TLS
+        )
         self._kept = {each.key_id: each for each in jwt.PyJWKSet.from_dict(answer.json()).keys}
 
     def verify_elsewhere(self, token):
@@ -158,7 +161,7 @@ class Load:
 def connecting():
     """Return a client that opens a connection for each request, as a balancer spreads them."""
     limits = httpx2.Limits(max_keepalive_connections=0)
-    return httpx2.Client(limits=limits, timeout=DEADLINE_SECONDS)
+    return httpx2.Client(limits=limits, timeout=DEADLINE_SECONDS, verify=NO_TLS)
 
 
 def bearer(token):
@@ -167,11 +170,13 @@ def bearer(token):
 
 def register(replicas, email):
     user = {"email": email, "name": "Ada", "password": PASSWORD}
-    httpx2.post(f"{replicas.urls[0]}/users", json=user).raise_for_status()
+    httpx2.post(f"{replicas.urls[0]}/users", json=user, verify=NO_TLS).raise_for_status()
 
 
 def grant(replicas, **form):
-    answer = httpx2.post(f"{replicas.urls[0]}/auth/token", data=form, timeout=DEADLINE_SECONDS)
+    answer = httpx2.post(
+        f"{replicas.urls[0]}/auth/token", data=form, timeout=DEADLINE_SECONDS, verify=NO_TLS
+    )
     return answer.raise_for_status().json()
 
 
@@ -183,7 +188,7 @@ def log_in(replicas):
 def statuses(replicas, tokens):
     headers, seconds = bearer(tokens["access_token"]), DEADLINE_SECONDS
     return [
-        httpx2.get(f"{url}/users/me", headers=headers, timeout=seconds).status_code
+        httpx2.get(f"{url}/users/me", headers=headers, timeout=seconds, verify=NO_TLS).status_code
         for url in replicas.urls
     ]
 
