@@ -170,11 +170,19 @@ def migrate_to_start(database: DatabaseManager) -> None:
     except AppError as error:
         refuse(f"Cannot use the database of DATABASE_URL: {in_one_line(error)}", FAILED)
     file = Path(database.engine.url.database or "")
-    if database.is_sqlite and file.parent == Path(tempfile.gettempdir()):
+    if database.is_sqlite and file.parent == _temporary_folder():
         logger.warning(
             "The database is a temporary file: set DATABASE_URL to keep users",
             extra={"file": str(file)},
         )
+
+
+def _temporary_folder() -> Path | None:
+    """Return the folder of temporary files, if this process may write to one."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return None
 
 
 def welcome(config: AppConfig) -> str:

@@ -42,7 +42,11 @@ def share(workers: int) -> bool:
     global _directory  # noqa: PLW0603 - the process's own
     if _directory is not None:
         return True
-    directory = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or _make_directory())
+    try:
+        directory = Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or _make_directory())
+    except OSError:  # there is no folder for temporary files
+        count_alone()
+        return False
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _remove_files(directory)  # left by an earlier container of the same pod

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from chassis.telemetry import shared_counts
 from tests.support.factories import ADA
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, run
 from tests.support.serving import Service, is_serving
 from tests.support.waiting import eventually
 
@@ -22,6 +23,13 @@ from tests.support.waiting import eventually
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 MOUNTING = 'mount -t tmpfs -o "size=$SIZE" tmpfs "$PROMETHEUS_MULTIPROC_DIR" && exec "$@"'
 REPLACED = 6
+WITHOUT_A_FOLDER = """
+import tempfile
+tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+from bootstrap import _temporary_folder
+from chassis.telemetry import shared_counts
+print(shared_counts.share(1), _temporary_folder())
+"""
 
 
 def can_mount():
@@ -109,6 +117,12 @@ def test_a_disk_that_is_full_at_the_start_costs_the_sum_of_the_counts_alone(on_s
         len(service.logged("No room for shared counts: /metrics shows one worker's at a time")) == 1
     )
     assert not any(directory.iterdir())
+
+
+def test_without_a_folder_for_temporary_files_each_process_counts_alone():
+    result = run(sys.executable, "-c", WITHOUT_A_FOLDER)
+
+    assert (result.stdout, result.stderr) == ("False None\n", "")
 
 
 def test_workers_that_follow_each_other_share_files_and_lose_no_count(serve, tmp_path):
