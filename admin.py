@@ -25,7 +25,7 @@ from chassis.cli.output import PUBLIC, progress, written_whole
 from chassis.cli.passwords import ask_for_password, read_password
 from chassis.cli.streams import drop_unwritten
 from chassis.once import once_property
-from chassis.process import interrupts
+from chassis.process import interrupts, stacks
 from chassis.settings.variables import ConfigError
 from chassis.storage import migrations
 from chassis.storage.tables import horizons
@@ -179,6 +179,7 @@ for resource in RESOURCES:
 
 def operate(arguments: list[str]) -> NoReturn:
     """Run a command as a process, and end it with the command's status."""
+    stacks.write_on_signal()
     interrupts.end_in_order()
     interrupts.listen()
     instruments.count_alone()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chassis.process.first_process import hear_sigterm
+from chassis.process.first_process import begin
 
 if __name__ == "__main__":
-    hear_sigterm()
+    begin()
 
 import os
 import sys
@@ -37,7 +37,7 @@ from chassis.http.options import register_options
 from chassis.http.problem import register_error_handlers
 from chassis.http.rate_limit import RateLimiter
 from chassis.http.web import MAX_BODY_BYTES
-from chassis.process.start import refuse
+from chassis.process.start import refuse, say
 from chassis.settings.variables import ConfigError
 from chassis.signatures import AccessClaims, PageTokens, SuccessorTokens
 from chassis.storage.database import DatabaseManager
@@ -237,9 +237,9 @@ def main(arguments: list[str]) -> None:
 
             operate(rest)
         case ["-h" | "--help"]:
-            sys.stdout.write(f"{USAGE}\n")
+            say(sys.stdout, f"{USAGE}\n")
         case ["--version"]:
-            sys.stdout.write(f"{SERVICE_NAME} {os.environ.get('APP_VERSION') or 'unknown'}\n")
+            say(sys.stdout, f"{SERVICE_NAME} {os.environ.get('APP_VERSION') or 'unknown'}\n")
         case _:
             refuse(USAGE)
 

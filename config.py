@@ -64,7 +64,7 @@ class AppConfig(ServiceSettings):
     )
     debug: bool = setting(False, boolean(), "Development server details; refused in production.")
     port: int = setting(8080, integer(1, 65535), "TCP port of the web process.")
-    bind_address: str = setting("", ip_address(), "IP address to listen on; empty: all.")
+    bind_address: str = setting("", ip_address(), "IP address of all ports; empty: any.")
     management_port: int = setting(
         0,
         integer(0, 65535),

@@ -1,9 +1,9 @@
 """The production web process: `gunicorn` without arguments, or `python app.py`."""
 
-from chassis.process.first_process import hear_sigterm
+from chassis.process.first_process import begin
 
 if __name__ != "__main__":  # read by gunicorn, whose own imports have taken a while
-    hear_sigterm()
+    begin()
 
 import importlib
 import os
@@ -27,6 +27,7 @@ from chassis.http.request import Limits
 from chassis.http.web import MAX_BODY_BYTES
 from chassis.http.worker import Worker
 from chassis.process import forks, garbage, pinning, stacks
+from chassis.process.reactions import Pending
 from chassis.process.start import greet, refuse, require_address
 from chassis.settings.variables import ConfigError
 from chassis.telemetry import instruments, log_level, shared_counts
@@ -173,8 +174,11 @@ def when_ready(server: Any) -> None:
     if app_config.environment is Environment.DEVELOPMENT:
         greet(sys.stdout, welcome(app_config))
     server.handle_hup = partial(reload_if_configured, server, server.handle_hup)
-    server.handle_usr1 = partial(switch_level, server.handle_usr1)
-    server.handle_usr2 = partial(write_stacks, server)
+    levels = Pending(server.signal, partial(switch_level, server.handle_usr1))
+    traces = Pending(server.signal, partial(write_stacks, server))
+    server.handle_usr1, server.handle_usr2 = levels.handle, traces.handle
+    signal.signal(signal.SIGUSR1, levels.hear)
+    signal.signal(signal.SIGUSR2, traces.hear)
     first_signal: Any = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: Any) -> None:
@@ -215,6 +219,7 @@ Worker.request_read_seconds = app_config.request_read_seconds
 Worker.drain_seconds = app_config.stop_budget.drain_seconds
 Worker.finish_seconds = app_config.stop_budget.finish_seconds
 Worker.keepalive_seconds = app_config.keepalive_seconds
+Worker.management_port = app_config.management_port
 Worker.limits = Limits(body=MAX_BODY_BYTES)
 Worker.refusal = staticmethod(refusal)
 Worker.count_refusal = staticmethod(count_refusal)

@@ -1,7 +1,7 @@
 """The image's HEALTHCHECK: asks the process of its container whether it is alive.
 
-It runs each half minute, without the service's packages (`python -I -S`), and asks by name, so
-that it reaches a process that listens on IPv6 alone.
+It runs each half minute, without the service's packages (`python -I -S`), and asks BIND_ADDRESS,
+or else by name, so that it reaches a process that listens on IPv6 alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 TIMEOUT_SECONDS = 2
 COMMAND = Path("/proc/1/cmdline")
+EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - values of BIND_ADDRESS, and nobody listens here
 
 
 def find_port(command: Sequence[str], variables: Mapping[str, str]) -> int:
@@ -31,11 +32,17 @@ def find_port(command: Sequence[str], variables: Mapping[str, str]) -> int:
     return int(variables.get("MANAGEMENT_PORT") or 0) or int(variables.get("PORT") or 8080)
 
 
-def is_healthy(port: int) -> bool:
+def find_host(variables: Mapping[str, str]) -> str:
+    """Return the host on which a process listens."""
+    address = variables.get("BIND_ADDRESS") or ""
+    return "localhost" if address in EVERYWHERE else address
+
+
+def is_healthy(port: int, host: str = "localhost") -> bool:
     """Ask; a process without a port is healthy as long as its container runs."""
     if not port:
         return True
-    connection = http.client.HTTPConnection("localhost", port, timeout=TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         with closing(connection):
             connection.request("GET", "/health")
@@ -47,4 +54,4 @@ def is_healthy(port: int) -> bool:
 
 if __name__ == "__main__":
     arguments = COMMAND.read_bytes().decode(errors="replace").split("\0")
-    sys.exit(not is_healthy(find_port(arguments, os.environ)))
+    sys.exit(not is_healthy(find_port(arguments, os.environ), find_host(os.environ)))

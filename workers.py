@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from chassis.background.processes import ProcessPool
 from chassis.backing_services import BackingServices
 from chassis.http.entrance import hosts
 from chassis.process import garbage, stacks
+from chassis.process.reactions import beside
 from chassis.process.start import require_address
 from chassis.telemetry import instruments, log_level
 from chassis.telemetry.statements import trace_statements
@@ -48,6 +49,9 @@ logger = logging.getLogger(__name__)
 QUEUED_PER_SLOT = 16
 # Longest time for which a client of the status port may say nothing.
 STATUS_READ_SECONDS = 5
+# Of several signals at a time one may be taken in by another thread, which does not wake up the
+# main thread; that runs the handler after this time.
+HEAR_SECONDS = 1.0
 # Longest pause of the watch after it failed; usually it looks once a second.
 WATCH_MAX_SECONDS = 60.0
 
@@ -96,6 +100,7 @@ class WorkerManager:
 
 def run_worker(config: AppConfig) -> None:
     """Deliver messages until SIGTERM or SIGINT; a second signal ends the process at once."""
+    stacks.write_on_signal()
     instruments.count_alone()
     setup_logging(config, sys.stdout)
     tasks = WorkerManager(config)
@@ -107,17 +112,17 @@ def run_worker(config: AppConfig) -> None:
     delivery = make_delivery(config, services)
     instruments.set_pool(**services.database.pool_usage())
     _stop_on_signals(delivery, config.stop_budget.worker_limit_seconds)
-    _diagnose_on_signals(config)
+    _switch_on_signal(config)
     threading.Thread(target=_watch, args=(services,), name="watch", daemon=True).start()
     if config.worker_metrics_port:
-        serve_worker_status(config.worker_metrics_port, delivery.is_alive)
+        serve_worker_status(config.worker_metrics_port, delivery.is_alive, config.bind_address)
     logger.info("Worker started", extra={"concurrency": config.worker_concurrency * 4})
     # In another thread: this one has to handle signals, so it must not wait in a driver.
     ended = ThreadPoolExecutor(1, "loop").submit(
         _deliver, delivery, config.stop_budget.finish_seconds
     )
     try:
-        handed_back = ended.result()
+        handed_back = _await(ended)
         with _logged("pools"):
             tasks.shutdown(timedelta(0))  # their messages are settled or handed back
         for name, close in (("services", services.close), ("telemetry", telemetry.close)):
@@ -128,6 +133,13 @@ def run_worker(config: AppConfig) -> None:
         os._exit(1)
     if handed_back:
         os._exit(0)  # threads that hang in a call must not keep the process
+
+
+def _await(ended: Future[int]) -> int:
+    """Return a result for which the main thread waits, and goes on to handle signals."""
+    while not ended.done():
+        wait([ended], HEAR_SECONDS)
+    return ended.result()
 
 
 def _deliver(delivery: Delivery, finish_seconds: float) -> int:
@@ -177,7 +189,9 @@ def deliver_beside(config: AppConfig, services: BackingServices) -> None:
 
 def _prepare_child(config: AppConfig) -> None:
     """Set up a process of the pool; Ctrl-C at a terminal is for its parent to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    stacks.write_on_signal()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     setup_logging(config, sys.stdout)
     Telemetry(config)
@@ -192,8 +206,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
-    """Answer /metrics, and /health while the loop makes turns, from threads of this process."""
+def serve_worker_status(port: int, is_alive: Callable[[], bool], address: str = "") -> None:
+    """Answer /metrics, and /health while the loop makes turns, from threads of this process.
+
+    Args:
+        port: TCP port.
+        is_alive: Whether the loop makes turns.
+        address: BIND_ADDRESS; empty: all.
+    """
     metrics = make_wsgi_app()
 
     def answer(environ: Any, start_response: Any) -> Any:
@@ -203,8 +223,9 @@ def serve_worker_status(port: int, is_alive: Callable[[], bool]) -> None:
         start_response(status, [("Content-Type", "text/plain")])
         return [status.encode()]
 
-    for host in hosts():
-        require_address(host, port, setting="WORKER_METRICS_PORT")
+    setting = "BIND_ADDRESS, WORKER_METRICS_PORT" if address else "WORKER_METRICS_PORT"
+    for host in [address] if address else hosts():
+        require_address(host, port, setting=setting)
         family = _StatusServer6 if ":" in host else ThreadingWSGIServer
         server = make_server(host, port, answer, family, _QuietHandler)
         threading.Thread(target=server.serve_forever, name="status", daemon=True).start()
@@ -236,25 +257,30 @@ def _watch(services: BackingServices) -> None:
 
 
 def _stop_on_signals(delivery: Delivery, limit_seconds: float) -> None:
+    end_late = beside("limit", partial(_end_after, limit_seconds))
+
     def stop(number: int, _frame: FrameType | None) -> None:
         if delivery.is_stopping:
             os._exit(128 + number)
         delivery.stop()
-        # The stop may wait for a frozen database, for example, but the platform would not.
-        limit = threading.Timer(limit_seconds, os._exit, [1])
-        limit.daemon = True
-        limit.start()
+        end_late()
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stop)
 
 
-def _diagnose_on_signals(config: AppConfig) -> None:
-    """Switch the log level on SIGUSR1, write stacks on SIGUSR2."""
+def _end_after(limit_seconds: float) -> None:
+    """End a stop that waits for longer than the platform does, as for a frozen database."""
+    time.sleep(limit_seconds)
+    os._exit(1)
+
+
+def _switch_on_signal(config: AppConfig) -> None:
+    """Switch the log level on SIGUSR1."""
+    follow = beside("log level", partial(follow_level, config))
 
     def switch(_number: int, _frame: FrameType | None) -> None:
         log_level.switch()
-        threading.Thread(target=follow_level, args=(config,), name="log level", daemon=True).start()
+        follow()
 
     signal.signal(signal.SIGUSR1, switch)
-    stacks.write_on_signal()

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from config import AppConfig
-from healthcheck import find_port, is_healthy
+from healthcheck import find_host, find_port, is_healthy
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
+from workers import serve_worker_status
 
 WEB = ["python", "app.py", ""]
 WORKER = ["python", "app.py", "worker", ""]
@@ -33,6 +34,19 @@ WORKER = ["python", "app.py", "worker", ""]
 )
 def test_the_port_is_that_of_the_process(command, variables, port):
     assert find_port(command, variables) == port
+
+
+@pytest.mark.parametrize("address", ["", "0.0.0.0", "::"])  # noqa: S104 - as said
+def test_a_process_that_listens_everywhere_is_asked_by_name(address):
+    assert find_host({"BIND_ADDRESS": address}) == find_host({}) == "localhost"
+
+
+def test_a_process_is_asked_at_the_address_that_it_listens_on():
+    port, address = free_port(), "127.0.0.2"
+    serve_worker_status(port, lambda: True, address)
+
+    assert is_healthy(port, find_host({"BIND_ADDRESS": address}))
+    assert not is_healthy(port)
 
 
 def test_a_process_without_a_port_is_healthy_while_it_runs():

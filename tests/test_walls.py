@@ -104,6 +104,7 @@ IMPORTING = {
 # Path and name -> why a function may change a value of its module, which all threads share.
 SHARED = {
     ("chassis/http/balance.py", "_shared"): "memory of all workers, a slot for each",
+    ("chassis/process/forks.py", "_is_holding"): "gunicorn's master has one thread",
     ("chassis/telemetry/log_level.py", "_is_switched"): "a byte that one thread writes",
     ("chassis/http/head.py", "_keys"): "two threads that miss a name store the same key",
     ("chassis/telemetry/otel_variables.py", "_complaints"): "kept until there is a log",
@@ -118,6 +119,7 @@ SHARED = {
 UNLOCKED = {
     ("chassis/cli/streams.py", "sys.stderr"): "a command has one thread",
     ("chassis/http/wire.py", "self._is_limited"): "one thread at a time has a connection",
+    ("chassis/process/reactions.py", "self._waits"): "handlers run in the thread that reacts",
     ("chassis/storage/database.py", "self._engine"): "`initialize` comes before there are threads",
 }
 

@@ -286,7 +286,7 @@ class Delivery:
         with self._services.database.connection() as connection:
             waiting = outbox.backlog(connection)
         age = (datetime.now(UTC) - waiting.oldest).total_seconds() if waiting.oldest else 0.0
-        instruments.set_backlog(waiting.queued, waiting.abandoned, age)
+        instruments.set_backlog(waiting.queued, waiting.abandoned, age, measured_at=time.time())
 
 
 def _skip(message: Message, reason: Undeliverable) -> Settlement:

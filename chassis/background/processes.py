@@ -11,6 +11,7 @@ from opentelemetry import context, propagate
 
 from chassis.background.pools import Pool, Task
 from chassis.errors import AppError
+from chassis.process.forks import hold_diagnosis
 from chassis.telemetry.log_fields import log_fields
 from chassis.telemetry.propagation import outgoing_headers
 
@@ -48,6 +49,7 @@ class ProcessPool(Pool):
 
     def slot(self) -> Callable[[Task], Any]:
         """Return a function that runs tasks in a process of its own."""
+        hold_diagnosis()  # for the fork server, which this thread may start, and for processes
         executor = self._new_executor()
 
         def run(task: Task) -> Any:

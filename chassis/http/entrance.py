@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 GIVE_WAY_SECONDS = 0.001
 # With too many connections, a worker closes this number of idle ones at a time.
 GIVEN_UP = 8
+# Connections for probes and scrapes beyond all others, on a port of their own.
+SPARE_CONNECTIONS = 16
 
 _NOBODY = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EINTR})
 _MAPPED = "::ffff:"
@@ -98,7 +100,7 @@ class Entrance:
     def _accept(self, listener: Any) -> bool:
         """Take a connection in, if there is one and a place for it."""
         worker = self._worker
-        if len(worker.connections) >= worker.cfg.worker_connections and not self._give_up_idle():
+        if len(worker.connections) >= self._places(listener) and not self._give_up_idle():
             self._leave(listener)  # until a connection has closed
             return False
         try:
@@ -112,6 +114,14 @@ class Entrance:
         worker.connections.add(Connection(worker, sock, base))
         balance.count(worker.age, len(worker.connections))
         return True
+
+    def _places(self, listener: Any) -> int:
+        """Return the number of connections beyond which a listener takes none in."""
+        is_management = self._listeners[listener]["SERVER_PORT"] == str(
+            self._worker.management_port
+        )
+        spare = SPARE_CONNECTIONS if is_management else 0
+        return int(self._worker.cfg.worker_connections) + spare
 
     def _give_up_idle(self) -> bool:
         """Close a few of the connections that have been idle for longest, if there are any."""

@@ -55,6 +55,7 @@ class Worker(BaseWorker):
         keepalive_seconds: Longest time that an idle connection stays open.
         drain_seconds: Time that a worker that was told to stop goes on as before.
         finish_seconds: Time that requests have to finish after that.
+        management_port: Port for probes and scrapes alone; 0: none.
         refusal: Makes status, headers and body of the answer to bytes that are no request.
         count_refusal: Takes method, status and seconds of such an answer.
         heartbeat: Called about once a second.
@@ -66,6 +67,7 @@ class Worker(BaseWorker):
     keepalive_seconds = 75.0
     drain_seconds = 0.0
     finish_seconds = 20.0
+    management_port = 0
     limits = Limits()
     refusal: Callable[[HTTPStatus], tuple[str, Headers, bytes]] = staticmethod(_plain_refusal)
     count_refusal: Callable[[str, int, float], None] = staticmethod(_count_nothing)
@@ -141,7 +143,7 @@ class Worker(BaseWorker):
         """Set gunicorn's handlers, and hear what came while this process was forked."""
         super().init_signals()
         stacks.write_on_signal()
-        hear_signals()
+        hear_signals({stacks.SIGNAL})
 
     def run(self) -> None:
         """Serve until told to stop, then log the time that stopping took."""

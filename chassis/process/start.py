@@ -27,8 +27,20 @@ def refuse(reason: str, status: int = MISUSED) -> NoReturn:
         reason: One line for each thing that is to be put right.
         status: MISUSED for arguments and settings that no start can use, else FAILED.
     """
-    sys.stderr.write(f"{reason}\n")
+    say(sys.stderr, f"{reason}\n")
     sys.exit(status)
+
+
+def say(stream: TextIO | None, text: str) -> None:
+    """Write a last text; a stream that is closed, full or broken changes no exit status."""
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        with suppress(OSError):  # or the interpreter would fail on what is left to be written
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def greet(stream: TextIO | None, text: str) -> None:

@@ -119,7 +119,7 @@ def prepare_messages(topics: Iterable[str], results: Iterable[str]) -> None:
     """Show attempts to deliver, and the backlog, from the start."""
     for topic, result in product(topics, results):
         _messages().labels(topic, result)
-    set_backlog(0, 0, 0)
+    set_backlog(0, 0, 0, measured_at=0)
 
 
 def observe_message(topic: str, result: str, seconds: float) -> None:
@@ -127,11 +127,16 @@ def observe_message(topic: str, result: str, seconds: float) -> None:
     _messages().labels(topic, result).observe(seconds)
 
 
-def set_backlog(queued: int, abandoned: int, oldest_seconds: float) -> None:
-    """Set how many messages wait in the outbox, how many are abandoned, and the oldest's age."""
+def set_backlog(queued: int, abandoned: int, oldest_seconds: float, *, measured_at: float) -> None:
+    """Set how many messages wait in the outbox, how many are abandoned, and the oldest's age.
+
+    Args:
+        measured_at: When that was so, as Unix time; 0: nobody has looked yet.
+    """
     _outbox().labels("queued").set(queued)
     _outbox().labels("abandoned").set(abandoned)
     _outbox_age().set(oldest_seconds)
+    _outbox_measured().set(measured_at)
 
 
 def prepare_pool(pool: str) -> None:
@@ -244,11 +249,14 @@ def _outbox() -> Gauge:
 
 @once
 def _outbox_age() -> Gauge:
-    return Gauge(
-        "outbox_oldest_message_age_seconds",
-        "Age of the oldest message that waits.",
-        multiprocess_mode="livemostrecent",
-    )
+    meaning = "Age of the oldest message that waits."
+    return Gauge("outbox_oldest_message_age_seconds", meaning, multiprocess_mode="livemostrecent")
+
+
+@once
+def _outbox_measured() -> Gauge:
+    meaning = "Time of the last look at the outbox; 0: never."
+    return Gauge("outbox_measured_timestamp_seconds", meaning, multiprocess_mode="livemostrecent")
 
 
 @once

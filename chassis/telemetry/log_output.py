@@ -9,6 +9,7 @@ import stat
 import time
 from typing import Protocol, TextIO
 
+from chassis.process.descriptors import open_again
 from chassis.telemetry import instruments
 
 # A reader that has much to do gets this long to make room; after that it counts as gone.
@@ -100,15 +101,11 @@ def open_output(stream: TextIO | None) -> Output:
         descriptor = stream.fileno()
     except OSError:  # a stream in memory
         return _Memory(stream)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        # Opened again, so that other holders of the pipe or terminal go on to wait for room.
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            return _File(os.open(f"/proc/self/fd/{descriptor}", flags))
-        except OSError:  # no right to it, or another system than Linux
-            return _Watched(os.dup(descriptor))
-    return _File(os.dup(descriptor)) if stat.S_ISREG(mode) else _Watched(os.dup(descriptor))
+    again = open_again(descriptor)
+    if again is not None:
+        return _File(again)
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    return _File(os.dup(descriptor)) if is_file else _Watched(os.dup(descriptor))
 
 
 class _File:

@@ -398,6 +398,20 @@ def test_the_age_of_the_oldest_message_is_measured(services):
     assert age() < hour.total_seconds() + DEADLINE_SECONDS
 
 
+def looked_at():
+    """Return the time at which the outbox was looked at last."""
+    return REGISTRY.get_sample_value("outbox_measured_timestamp_seconds") or 0.0
+
+
+def test_the_time_of_the_last_look_at_the_outbox_is_told(services):
+    started_at = time.time()
+
+    with delivering(services, succeed):
+        eventually(lambda: looked_at() >= started_at)
+
+    assert looked_at() <= time.time()
+
+
 def test_a_message_that_nobody_handles_fails_and_the_others_are_delivered(services):
     (unknown,) = enqueue(services.database, topic="unheard.of")
     (known,) = enqueue(services.database)
@@ -593,6 +607,18 @@ def away(postgresql_url):
     yield proxy, database
     database.close()
     proxy.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_worker_that_never_reached_the_database_has_never_looked(services, away, caplog):
+    proxy, database = away
+    caplog.set_level("INFO", logger="chassis.background.delivery")
+
+    with proxy.behaving(Mode.RESET), delivering(replace(services, database=database), succeed):
+        eventually(lambda: "The database is away" in caplog.text)
+
+    assert looked_at() == 0
 
 
 @pytest.mark.integration

@@ -155,12 +155,13 @@ def test_the_example_for_the_operator_holds_the_rules():
 @pytest.mark.parametrize(
     ("pod", "job"),
     [
-        (("cloudnative-app", "web", "http", "Running"), "cloudnative-app"),
-        (("cloudnative-app", "worker", "metrics", "Running"), "cloudnative-app-worker"),
+        (("cloudnative-app", "web", "8080", "Running"), "cloudnative-app"),
+        (("cloudnative-app", "worker", "8080", "Running"), "cloudnative-app-worker"),
         (("cloudnative-app", "cleanup", "", "Running"), None),
-        (("cloudnative-app", "worker", "metrics", "Failed"), None),
-        (("cloudnative-app", "web", "sidecar", "Running"), None),
-        (("shop", "web", "http", "Running"), None),
+        (("cloudnative-app", "worker", "8080", "Failed"), None),
+        # A sidecar, or the port of the API beside a management port.
+        (("cloudnative-app", "web", "8081", "Running"), None),
+        (("shop", "web", "8080", "Running"), None),
     ],
 )
 def test_a_pod_is_scraped_under_the_job_that_the_alerts_select(pod, job, tmp_path):
@@ -179,7 +180,8 @@ def scraped_as(folder, name, component, port, phase):
     found = {
         "pod_label_app_kubernetes_io_name": name,
         "pod_label_app_kubernetes_io_component": component,
-        "pod_container_port_name": port,
+        "pod_container_port_number": port,
+        "pod_annotation_prometheus_io_port": "8080",
         "pod_phase": phase,
         "namespace": "production",
         "pod_name": "a-pod",

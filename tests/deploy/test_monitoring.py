@@ -33,6 +33,7 @@ OF_THE_CLUSTER = {
     "kube_cronjob_created": {"cronjob"},
     "kube_cronjob_status_last_successful_time": {"cronjob"},
     "kube_horizontalpodautoscaler_spec_max_replicas": {"horizontalpodautoscaler"},
+    "kube_horizontalpodautoscaler_spec_min_replicas": {"horizontalpodautoscaler"},
     "kube_horizontalpodautoscaler_status_desired_replicas": {"horizontalpodautoscaler"},
     "kube_pod_container_status_last_terminated_reason": {"pod", "container", "reason"},
     "kube_pod_container_status_restarts_total": {"pod", "container"},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chassis.http import balance
-from chassis.http.entrance import GIVEN_UP, Entrance, addresses
+from chassis.http.entrance import GIVEN_UP, SPARE_CONNECTIONS, Entrance, addresses
 from chassis.http.worker import Worker
 from tests.http.harness import request, serving
 from tests.support.ports import HOST
@@ -88,12 +88,13 @@ class Resting:
         self.is_closed = True
 
 
-def entrance(connections=(), places=1000):
+def entrance(connections=(), places=1000, management_port=0):
     worker: Any = SimpleNamespace(
         age=1,
         cfg=SimpleNamespace(workers=2, worker_connections=places),
         connections=set(connections),
         loop=Loop(),
+        management_port=management_port,
     )
     listener = Listener()
     opened = Entrance(worker, [listener])
@@ -176,6 +177,17 @@ def test_without_room_new_clients_wait_until_a_connection_has_closed(counts):
 
     assert (asked, is_left) == (0, True)
     assert 99 in loop.readers
+
+
+@pytest.mark.parametrize(("connections", "asked"), [(4, 1), (4 + SPARE_CONNECTIONS, 0)])
+def test_a_port_for_probes_has_places_that_callers_cannot_take(counts, connections, asked):
+    at_work = [Resting(number, is_busy=True) for number in range(connections)]
+    counts[1] = connections + 1
+    _, listener, loop = entrance(at_work, places=4, management_port=80)
+
+    run(loop.readers[99])
+
+    assert listener.asked == asked
 
 
 def test_ipv6_takes_ipv4_in_where_both_are_there():

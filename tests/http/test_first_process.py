@@ -60,9 +60,9 @@ SWALLOWED = {
 }
 PROGRAM = """
 import os, signal, time, weakref
-from chassis.process.first_process import hear_sigterm
+from chassis.process.first_process import begin
 
-hear_sigterm()
+begin()
 
 class Referent:
     pass

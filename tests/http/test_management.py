@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import closing
+import socket
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import httpx2
@@ -91,6 +92,26 @@ def test_metrics_are_those_of_all_workers_and_outlive_one(managed):
 def created(client):
     lines = client.get("/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("users_created_total{"))
+
+
+def test_probes_are_answered_while_callers_have_taken_all_connections(tmp_path, sqlite_url):
+    port = free_port()
+    variables = {"DATABASE_URL": sqlite_url, "MANAGEMENT_PORT": str(port)}
+    variables |= {"GUNICORN_CMD_ARGS": "--worker-connections=4", "REQUEST_READ_SECONDS": "600"}
+    with (
+        closing(Service(tmp_path, variables)) as service,
+        httpx2.Client(base_url=f"http://{HOST}:{port}", timeout=DEADLINE_SECONDS) as management,
+        ExitStack() as stack,
+    ):
+        eventually(lambda: is_ready(management))
+        management.close()
+        for _ in range(4):
+            client = stack.enter_context(socket.create_connection((HOST, service.port)))
+            client.sendall(b"POST /users HTTP/1.1\r\n")  # and says no more
+
+        answers = [httpx2.get(f"http://{HOST}:{port}{path}") for path in MANAGED[:2]]
+
+    assert [each.status_code for each in answers] == [200, 200]
 
 
 def test_both_ports_are_served_until_the_end(managed):

@@ -117,7 +117,11 @@ def _generate_config_maps(
             raise ValueError(msg)
         data = maps.setdefault(generator["name"], {})
         for file in generator["envs"]:
-            data |= dict(_variables((folder / file).read_text(encoding="utf-8")))
+            given = list(_variables((folder / file).read_text(encoding="utf-8")))
+            if len(dict(given)) < len(given):
+                msg = f"{file}: a variable is there twice"
+                raise ValueError(msg)
+            data |= dict(given)
 
 
 def _variables(text: str) -> Iterator[tuple[str, str]]:
@@ -130,6 +134,9 @@ def _variables(text: str) -> Iterator[tuple[str, str]]:
 def _set_images(_folder: Path, images: list[Object], objects: list[Object], _maps: Any) -> None:
     for image in images:
         _require(image, {"name", "newName", "newTag", "digest"})
+        if not all(isinstance(value, str) for value in image.values()):
+            msg = f"{image}: a number must be quoted"
+            raise ValueError(msg)
         name = image.get("newName", image["name"])
         suffix = f"@{image['digest']}" if "digest" in image else f":{image['newTag']}"
         for container in containers(objects):

@@ -20,7 +20,7 @@ UNIT_TESTS = MONITORING / "alerts_test.yaml"
 DASHBOARDS = sorted((MONITORING / "dashboards").glob("*.json"))
 FUNCTIONS = frozenset(
     {"absent_over_time", "and", "by", "changes", "count", "histogram_quantile", "increase"}
-    | {"last_over_time", "max", "on", "or", "rate", "sum", "time", "unless"}
+    | {"last_over_time", "max", "max_over_time", "on", "or", "rate", "sum", "time", "unless"}
 )
 
 needs_promtool = pytest.mark.skipif(

@@ -6,9 +6,19 @@ from collections.abc import Callable, Iterator
 
 from tests.support import manifests
 from tests.support.kustomize import Object
-from tests.support.rules import environment, examples, names, network, pods, workloads
+from tests.support.rules import (
+    backing,
+    environment,
+    examples,
+    names,
+    network,
+    pods,
+    probes,
+    ways_in,
+    workloads,
+)
 
-SUBJECTS = [pods, workloads, names, environment, network]
+SUBJECTS = [pods, probes, workloads, names, environment, backing, network]
 # The schemas come last: they take the longest, and one finding is enough for a fault.
 RULES: list[Callable[[list[Object]], Iterator[str]]] = [
     *(rule for subject in SUBJECTS for rule in subject.RULES),
@@ -25,7 +35,7 @@ def findings(objects: list[Object]) -> Iterator[str]:
 
 def findings_of_example(production: list[Object], example: list[Object]) -> Iterator[str]:
     """Yield all that is wrong with an example, deployed beside production."""
-    for rule in examples.RULES:
+    for rule in (*examples.RULES, *ways_in.RULES):
         yield from _told(rule, production, example)
 
 

@@ -13,7 +13,7 @@ from chassis.telemetry.otel_variables import settle
 from config import AppConfig
 from tests.support.kustomize import Object, find, pod_specs
 from tests.support.manifests import ROOT, name, of_kind, walk
-from tests.support.rules.pods import Ours, ours
+from tests.support.rules.pods import Ours, amount, ours
 
 CONFIG = "cloudnative-app-config"
 PRODUCED = "cloudnative-app"  # the namespace of the overlay for production
@@ -28,16 +28,28 @@ SECRETS = {
     "REDIS_URL": "redis://redis:6379",
 }
 SECRET_KEYS = {"postgresql": {"password"}}
-FIELDS = {"metadata.name", "metadata.namespace", "spec.nodeName"}
+FIELDS = {
+    "POD_NAME": "metadata.name",
+    "POD_NAMESPACE": "metadata.namespace",
+    "NODE_NAME": "spec.nodeName",
+}
+# All else is for all processes, and in the ConfigMap.
+OWN = {*FIELDS, "WORKER_METRICS_PORT", "MANAGEMENT_PORT"}
+# Values that hold a secret although no setting of ours does: headers, and passwords within URLs.
+CONFIDENTIAL = re.compile(r"(^|_)(HEADERS|TOKEN|PASSWORD|CLIENT_KEY)(=|_)|://[^/@]*:[^/@]+@")
+BASE_BYTES = 224 * 2**20  # of a web pod that has been at work; see docs/operations.md
 DRAIN_SECONDS = 5
 FINISH_SECONDS = 10
 # Decisions about security and operation: a change of them is no slip of the pen.
-PRODUCTION = {
+PRODUCTION: dict[str, str | None] = {
     "ENVIRONMENT": "production",
     "TRUSTED_PROXY_HOPS": "1",
     "RATE_LIMIT_ENABLED": "true",
     "TELEMETRY_PII": "false",
     "REGISTRATION": "open",
+    "RATE_LIMIT_REGISTRATION": "30/minute",
+    "RATE_LIMIT_LOGIN": "10/minute",
+    "CORS_ORIGINS": None,
     "READY_REQUIRES": "database",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "json",
@@ -81,16 +93,19 @@ def variables(objects: list[Object]) -> Iterator[str]:
     for each in ours(objects):
         own = [variable["name"] for variable in each.container.get("env", [])]
         yield from (f"{each.at}: {x} is read by nobody" for x in own if x not in SETTINGS)
+        yield from (f"{each.at}: {x} hides the ConfigMap's" for x in own if x not in OWN)
         yield from (
             f"{each.at}: {twice} is there twice" for twice in {x for x in own if own.count(x) > 1}
         )
         for variable in each.container.get("env", []):
             if variable["name"] in SECRET and "value" in variable:
                 yield f"{each.at}: {variable['name']} is a secret"
+        for variable, field in FIELDS.items() if own else ():
+            found = [x.get("valueFrom") for x in each.container["env"] if x["name"] == variable]
+            if found != [{"fieldRef": {"fieldPath": field}}]:
+                yield f"{each.at}: {variable} is not {field}"
     for owner, template in pod_specs(objects):
         for _, key, value in walk(template["spec"]):
-            if key == "fieldRef" and value["fieldPath"] not in FIELDS:
-                yield f"{name(owner)}: there is no field {value['fieldPath']}"
             if key == "secretKeyRef" and value["key"] not in SECRET_KEYS.get(value["name"], ()):
                 yield f"{name(owner)}: the Secret {value['name']} has no {value['key']}"
 
@@ -103,6 +118,8 @@ def settings(objects: list[Object]) -> Iterator[str]:
         is_known = variable in SETTINGS or variable in FILES or f"`{variable}`" in documented
         if variable in SECRET or not is_known:
             yield f"{variable} has no place in the ConfigMap"
+        if CONFIDENTIAL.search(f"{variable}={value}"):
+            yield f"{variable} holds a secret"
         if not isinstance(value, str) or re.search(r"^[\s\"']|[\s\"']$", value):
             yield f"{variable}: {value!r} has quotes or blanks around it"
     yield from (f"{each.variable}: {each.accepts or each.reason}" for each in settle(dict(given)))
@@ -121,6 +138,7 @@ def processes(objects: list[Object]) -> Iterator[str]:
             continue
         yield from _seconds(each, config)
         yield from _ports(each, config)
+        yield from _memory(each, config)
 
 
 def _seconds(each: Ours, config: AppConfig) -> Iterator[str]:
@@ -149,6 +167,17 @@ def _ports(each: Ours, config: AppConfig) -> Iterator[str]:
         yield f"{each.at}: the probe gives up before the check that it waits for"
 
 
+def _memory(each: Ours, config: AppConfig) -> Iterator[str]:
+    """Expect room for all passwords that are hashed at a time, beside the processes themselves."""
+    if config.bind_address:
+        yield f"{each.at}: nobody outside of the pod reaches {config.bind_address}"
+    hashes = config.web_concurrency * config.password_concurrency
+    needed = hashes * config.password_memory_kib * 1024 + BASE_BYTES
+    limit = amount(each.container["resources"]["limits"]["memory"])
+    if each.container["name"] == "web" and needed > limit:
+        yield f"{each.at}: {hashes} hashes at a time need {needed} bytes of {limit}"
+
+
 def _is_production(objects: list[Object]) -> bool:
     return [each["metadata"]["name"] for each in of_kind(objects, "Namespace")] == [PRODUCED]
 
@@ -165,32 +194,22 @@ def production_values(objects: list[Object]) -> Iterator[str]:
 
 def connections(objects: list[Object]) -> Iterator[str]:
     """Expect the sum of connections that docs/operations.md asks PostgreSQL for."""
+    needed = needed_connections(objects)
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    if _is_production(objects) and f"= {needed} connections" not in page:
+        yield f"{needed} connections are not what docs/operations.md asks for"
+
+
+def needed_connections(objects: list[Object]) -> int:
+    """Return the largest number of connections that an overlay opens, during a rollout."""
     given = settings_of(objects)
-    if not _is_production(objects):
-        return
     each_process = int(given["DATABASE_POOL_SIZE"]) + int(given["DATABASE_MAX_OVERFLOW"])
     rollout = 1 + 2  # maxSurge, and as many again as maxSurge and maxUnavailable, still stopping
     scalers = of_kind(objects, "HorizontalPodAutoscaler")
     pods = sum(scaler["spec"]["maxReplicas"] for scaler in scalers) + rollout
     workers = find(objects, "Deployment", "cloudnative-app-worker")["spec"]["replicas"] + rollout
     needed = (pods * int(given["WEB_CONCURRENCY"]) + workers) * each_process
-    needed += 2 * 2  # one migration waits with two connections, one cleanup likewise
-    if f"= {needed} connections" not in (ROOT / "docs" / "operations.md").read_text(
-        encoding="utf-8"
-    ):
-        yield f"{needed} connections are not what docs/operations.md asks for"
+    return int(needed + 2 * 2)  # one migration waits with two connections, one cleanup likewise
 
 
-def data_folders(objects: list[Object]) -> Iterator[str]:
-    """Expect PostgreSQL's data on its volume."""
-    for owner, template in pod_specs(objects):
-        for container in template["spec"]["containers"]:
-            mounts = [each["mountPath"] for each in container.get("volumeMounts", [])]
-            for each in container.get("env", []):
-                if each["name"] == "PGDATA" and not any(
-                    each["value"].startswith(f"{m}/") for m in mounts
-                ):
-                    yield f"{name(owner)}: {each['value']} is on no volume"
-
-
-RULES = [sources, variables, settings, processes, production_values, connections, data_folders]
+RULES = [sources, variables, settings, processes, production_values, connections]

@@ -1,4 +1,4 @@
-"""Rules about examples: monitors, ways in, secrets and PgBouncer, beside what they refer to."""
+"""Rules about examples: monitors, secrets, PgBouncer and mail, beside the objects they refer to."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from app import create_app
-from config import AppConfig
-from tests.support.kustomize import Object
+from tests.support.kustomize import Object, pod_specs
 from tests.support.manifests import ROOT, matches, name, of_kind, ports_of
-from tests.support.rules.environment import SECRETS
-from tests.support.rules.network import INGRESS, NAMESPACE, Party, Way, pods_of, reaches
+from tests.support.rules.environment import PRODUCED, SECRET, SECRETS, needed_connections
+from tests.support.rules.network import FORBIDDEN, OUTSIDE, Party, Way, pods_of, reaches
 
-# For the cluster, not for the world.
-INTERNAL = {"/metrics", "/health", "/ready", "/version"}
 BY_PROVIDER = {"EMAIL_SERVICE_URL"}  # without it no e-mail is sent
+READ = "cloudnative-app-secrets"  # the Secret that pods read
+SCRAPE_SECONDS = 60  # rates of five minutes need some samples
+SMTP_PORTS = (465, 587)
 PGBOUNCER = {
     "listen_port": "5432",
     "pool_mode": "transaction",
@@ -31,12 +30,6 @@ def jobs_of_alerts() -> set[str]:
     """Return the scrape jobs that the alerts select."""
     text = (ROOT / "monitoring" / "alerts.yaml").read_text(encoding="utf-8")
     return set(re.findall(r'(?<!\w)job="([\w-]+)"', text)) - {"kube-state-metrics"}
-
-
-def published() -> set[str]:
-    """Return the first parts of the paths that the world may ask for."""
-    rules = create_app(AppConfig(redis_url="")).url_map.iter_rules()
-    return {f"/{each.rule.split('/')[1]}" for each in rules} - INTERNAL - {"/"}
 
 
 def monitors(production: list[Object], example: list[Object]) -> Iterator[str]:
@@ -62,52 +55,33 @@ def monitors(production: list[Object], example: list[Object]) -> Iterator[str]:
 
 
 def _endpoints(monitor: Object, endpoints: list[Object], names: set[str]) -> Iterator[str]:
+    if monitor["metadata"]["namespace"] != PRODUCED or "jobLabel" in monitor["spec"]:
+        yield f"{name(monitor)}: finds pods of its own namespace, under the name of the Service"
     for each in endpoints:
+        if int(re.sub(r"s$", "", each["interval"]).replace("m", "000")) > SCRAPE_SECONDS:
+            yield f"{name(monitor)}: every {each['interval']} is too seldom for rates"
         if each["port"] not in names or each["path"] != "/metrics":
             yield f"{name(monitor)}: {each['port']}{each['path']} is nowhere; there are {names}"
-
-
-def ways_in(production: list[Object], example: list[Object]) -> Iterator[str]:
-    """Expect backends that exist, and all paths but those for the cluster."""
-    for each in of_kind(example, "Ingress"):
-        paths = [path for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
-        backends = [path["backend"]["service"] for path in paths]
-        targets = {(backend["name"], backend["port"].get("name")) for backend in backends}
-        yield from _way_in(each, targets, {path["path"] for path in paths}, production)
-    for each in of_kind(example, "HTTPRoute"):
-        rules = each["spec"]["rules"]
-        targets = {
-            (backend["name"], backend["port"]) for rule in rules for backend in rule["backendRefs"]
-        }
-        asked = {match["path"]["value"] for rule in rules for match in rule["matches"]}
-        yield from _way_in(each, targets, asked, production)
-        parents = {parent["namespace"] for parent in each["spec"]["parentRefs"]}
-        if parents != {INGRESS.namespace}:
-            yield f"{name(each)}: no NetworkPolicy lets {parents} in"
-
-
-def _way_in(
-    each: Object, targets: set[tuple[str, object]], paths: set[str], production: list[Object]
-) -> Iterator[str]:
-    known = {
-        (service["metadata"]["name"], port[key])
-        for service in of_kind(production, "Service")
-        for port in service["spec"]["ports"]
-        for key in ("name", "port")
-    }
-    yield from (f"{name(each)}: there is no {target}" for target in targets - known)
-    yield from (f"{name(each)}: {path} is published or left out" for path in paths ^ published())
 
 
 def external_secrets(_production: list[Object], example: list[Object]) -> Iterator[str]:
     """Expect all that pods read from the Secret."""
     for each in of_kind(example, "ExternalSecret"):
-        keys = {data["secretKey"] for data in each["spec"]["data"]}
+        spec = each["spec"]
+        keys = {data["secretKey"] for data in spec["data"]}
         for missing in (SECRETS.keys() | BY_PROVIDER) - keys:
             yield f"{name(each)}: {missing} is not brought"
+        yield from (f"{name(each)}: no pod reads {key} as a secret" for key in keys - SECRET)
+        for data in spec["data"]:
+            if data["remoteRef"]["property"] != data["secretKey"].lower().replace("_", "-"):
+                yield f"{name(each)}: {data['secretKey']} is {data['remoteRef']['property']}"
+        if spec["target"]["name"] != READ:
+            yield f"{name(each)}: no pod reads {spec['target']['name']}"
+        if not re.fullmatch(r"[1-9]\d*[smh]", str(spec["refreshInterval"])):
+            yield f"{name(each)}: new values never come"
 
 
-def pgbouncer(_production: list[Object], example: list[Object]) -> Iterator[str]:
+def pgbouncer(production: list[Object], example: list[Object]) -> Iterator[str]:
     """Expect the settings that the service needs, and the port that DATABASE_URL names."""
     for each in of_kind(example, "ConfigMap"):
         if text := each["data"].get("pgbouncer.ini"):
@@ -120,22 +94,45 @@ def pgbouncer(_production: list[Object], example: list[Object]) -> Iterator[str]
             (service,) = (one for one in example if one["kind"] == "Service")
             if [port["port"] for port in service["spec"]["ports"]] != [5432]:
                 yield f"{name(service)}: DATABASE_URL names the port 5432"
+            yield from _pooling(given, production, example)
 
 
-def callers(production: list[Object], example: list[Object]) -> Iterator[str]:
-    """Expect the caller that a policy names to be let in, and no other pod of its namespace."""
-    for each in of_kind(example, "NetworkPolicy"):
-        if each["metadata"]["name"] != "cloudnative-app-callers":
-            continue
-        (peer,) = each["spec"]["ingress"][0]["from"]
-        namespace = peer["namespaceSelector"]["matchLabels"][NAMESPACE]
-        labels = tuple(peer["podSelector"]["matchLabels"].items())
-        web = pods_of(production)["web"]
-        policies = of_kind([*production, *example], "NetworkPolicy")
-        if not reaches(policies, Way(Party("a caller", namespace, labels), web, 8080)):
-            yield f"{name(each)}: does not let its caller in"
-        if reaches(policies, Way(Party("its neighbour", namespace), web, 8080)):
-            yield f"{name(each)}: lets all of {namespace} in"
+def _pooling(
+    given: dict[str, str], production: list[Object], example: list[Object]
+) -> Iterator[str]:
+    """Expect places for all connections, files that are mounted, the ways, and time to end."""
+    if int(given["max_client_conn"]) < (needed := needed_connections(production)):
+        yield f"pgbouncer.ini: {given['max_client_conn']} clients, and pods open {needed}"
+    ((_, template),) = pod_specs(example)
+    (container,) = template["spec"]["containers"]
+    folders = [mount["mountPath"] for mount in container["volumeMounts"]]
+    for file in (given["auth_file"], container["command"][-1]):
+        if file.rpartition("/")[0] not in folders:
+            yield f"pgbouncer: {file} is in none of {folders}"
+    pauses = re.findall(r"sleep (\d+)", str(container["lifecycle"]))
+    if sum(map(int, pauses)) >= template["spec"]["terminationGracePeriodSeconds"]:
+        yield f"pgbouncer: is killed before its pauses of {pauses} seconds are over"
+    pods = pods_of(production) | pods_of(example)
+    policies = of_kind([*production, *example], "NetworkPolicy")
+    ways = [Way(pods[each], pods["pgbouncer"], 5432) for each in ("web", "worker", "cleanup")]
+    for way in (*ways, Way(pods["pgbouncer"], Party("PostgreSQL", address="10.20.0.5"), 5432)):
+        if not reaches(policies, way):
+            yield f"{way} is shut"
+
+
+def smtp(production: list[Object], example: list[Object]) -> Iterator[str]:
+    """Expect the ports of mail servers to be open outside of the cluster, and nothing else."""
+    if not any(each["metadata"]["name"] == "cloudnative-app-smtp" for each in example):
+        return
+    policies, pods = of_kind([*production, *example], "NetworkPolicy"), pods_of(production)
+    for pod in (pods["web"], pods["worker"]):
+        for port in SMTP_PORTS:
+            for address in OUTSIDE:
+                if not reaches(policies, Way(pod, address, port)):
+                    yield f"{Way(pod, address, port)} is shut"
+            for forbidden in (Party(each, address=each) for each in FORBIDDEN):
+                if reaches(policies, Way(pod, forbidden, port)):
+                    yield f"{Way(pod, forbidden, port)} is open"
 
 
 def compose_jobs(prometheus: Object) -> Iterator[str]:
@@ -154,8 +151,7 @@ def compose_prometheus() -> Object:
 
 RULES: list[Callable[[list[Object], list[Object]], Iterator[str]]] = [
     monitors,
-    ways_in,
     external_secrets,
     pgbouncer,
-    callers,
+    smtp,
 ]

@@ -73,6 +73,8 @@ def ports(objects: list[Object]) -> Iterator[str]:
             for port in container.get("ports", []):
                 if not PORT.fullmatch(port["name"]):
                     yield f"{name(owner)}: {port['name']} is no name of a port"
+                if unknown := set(port) - {"name", "containerPort", "protocol"}:
+                    yield f"{name(owner)}: {port['name']} says more: {sorted(unknown)}"
                 if port.get("protocol", "TCP") != "TCP":
                     yield f"{name(owner)}: {port['name']} speaks TCP"
     for each in of_kind(objects, "Service"):

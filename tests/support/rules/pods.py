@@ -1,4 +1,4 @@
-"""Rules about pods of this service: their keys, probes, resources and volumes."""
+"""Rules about pods of this service: their keys, resources, volumes and places."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from tests.support.kustomize import Object, pod_specs
 from tests.support.manifests import OUR_IMAGE, QUANTITY, name
 
 COMPONENT = "app.kubernetes.io/component"
-PROBES = {
-    "web": {"startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready"},
-    "worker": dict.fromkeys(("startupProbe", "livenessProbe", "readinessProbe"), "/health"),
-}
 COMMANDS = {
     ("web", "migrate"): ["python", "app.py", "admin", "migrate"],
     ("web", "web"): ["python", "app.py"],
@@ -25,9 +21,11 @@ COMMANDS = {
 POD_KEYS = {"serviceAccountName", "automountServiceAccountToken", "enableServiceLinks"}
 POD_KEYS |= {"terminationGracePeriodSeconds", "securityContext", "affinity", "restartPolicy"}
 POD_KEYS |= {"topologySpreadConstraints", "initContainers", "containers", "volumes"}
+CONTAINER_KEYS = {"name", "image", "imagePullPolicy", "command", "ports", "envFrom", "env"}
+CONTAINER_KEYS |= {"resources", "securityContext", "volumeMounts"}
+CONTAINER_KEYS |= {"startupProbe", "livenessProbe", "readinessProbe"}
 CONTEXT_KEYS = {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities"}
 SCRAPED = {"web": "8080", "worker": "9090"}
-START_SECONDS = 60  # a busy node, and a first connection to the database
 UNITS: dict[str, Decimal | int] = {"m": Decimal("0.001"), "k": 10**3, "M": 10**6, "G": 10**9}
 UNITS |= {"T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 LIMITS: dict[str, tuple[Decimal | int, Decimal | int]] = {
@@ -87,24 +85,6 @@ def commands(objects: list[Object]) -> Iterator[str]:
             yield f"{each.at}: runs {each.container.get('command')}"
 
 
-def probes(objects: list[Object]) -> Iterator[str]:
-    """Expect three probes, of a path that says what kubelet wants to know, and time to start."""
-    for each in ours(objects):
-        for kind, path in PROBES.get(each.container["name"], {}).items():
-            probe = each.container.get(kind)
-            if probe is None:
-                yield f"{each.at}: no {kind}"
-                continue
-            asked = probe.get("httpGet", {})
-            if asked.get("path") != path:
-                yield f"{each.at}: {kind} asks {asked.get('path')}, not {path}"
-            if set(asked) != {"path", "port"}:
-                yield f"{each.at}: {kind} says more than path and port: {sorted(asked)}"
-        start = each.container.get("startupProbe", {})
-        if start and start["periodSeconds"] * start["failureThreshold"] < START_SECONDS:
-            yield f"{each.at}: startupProbe ends within {START_SECONDS} seconds"
-
-
 def resources(objects: list[Object]) -> Iterator[str]:
     """Expect requests below limits, and neither to be off by a unit."""
     for each in ours(objects):
@@ -130,8 +110,9 @@ def _off(key: str, quantities: list[Any]) -> Iterator[str]:
 def volumes(objects: list[Object]) -> Iterator[str]:
     """Expect /tmp alone to be writable: bounded, and on disk, or it would count as memory."""
     for each in ours(objects):
-        if [mount["mountPath"] for mount in each.container.get("volumeMounts", [])] != ["/tmp"]:
-            yield f"{each.at}: mounts other folders than /tmp"
+        mounts = each.container.get("volumeMounts", [])
+        if mounts != [{"name": "tmp", "mountPath": "/tmp"}]:
+            yield f"{each.at}: mounts other folders than /tmp, or not for writing: {mounts}"
         for volume in each.template["spec"].get("volumes", []):
             folder = volume.get("emptyDir", {})
             if set(folder) != {"sizeLimit"}:
@@ -154,6 +135,8 @@ def keys_of_pods(objects: list[Object]) -> Iterator[str]:
             yield f"{each.at}: runs no image"
         if each.container.get("imagePullPolicy", "IfNotPresent") == "Never":
             yield f"{each.at}: nobody brings the image to a node"
+        if unknown := set(each.container) - CONTAINER_KEYS - {"lifecycle"}:
+            yield f"{each.at}: keys that are not expected: {sorted(unknown)}"
         if "lifecycle" in each.container:
             yield f"{each.at}: a preStop takes from the seconds in which the application drains"
         if spec.get("enableServiceLinks") is not False:
@@ -167,6 +150,10 @@ def placement(objects: list[Object]) -> Iterator[str]:
         kinds = {kind for each in affinity.values() for kind in each}
         if not set(affinity) <= {"podAntiAffinity"} or any("required" in kind for kind in kinds):
             yield f"{name(owner)}: affinity keeps pods from nodes that are left"
+        for kind in affinity.values():
+            wishes = [wish for each in kind.values() for wish in each if "weight" in wish]
+            if any(not 1 <= wish["weight"] <= 100 for wish in wishes):
+                yield f"{name(owner)}: the weight of a wish is 1 to 100"
         for each in template["spec"].get("topologySpreadConstraints", []):
             if each["whenUnsatisfiable"] != "ScheduleAnyway":
                 yield f"{name(owner)}: a zone that is lost takes the others' pods along"
@@ -184,4 +171,4 @@ def scrapes(objects: list[Object]) -> Iterator[str]:
             yield f"{name(owner)}: annotations for a scrape are {annotations}"
 
 
-RULES = [commands, probes, resources, volumes, keys_of_pods, placement, scrapes]
+RULES = [commands, resources, volumes, keys_of_pods, placement, scrapes]

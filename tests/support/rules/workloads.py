@@ -12,6 +12,12 @@ from tests.support.manifests import matches, name, of_kind
 DEPLOYMENTS = ("cloudnative-app", "cloudnative-app-worker")
 KEPT_REVISIONS = 2  # the release before, and the one before that
 ROLLOUT_SECONDS = 300  # a migration may hold the first pod up
+READY_SECONDS = 60  # each pod of a rollout takes this long
+SELECTED = {"app.kubernetes.io/name", "app.kubernetes.io/component"}
+# Longer than the cluster takes to look, or a night is missed; and time for all that it deletes.
+BEGIN_SECONDS, CLEANUP_SECONDS = 60, 600
+# Others change who gets a request: addresses that are not ready, one pod for a client, one node.
+SERVICE_KEYS = {"type", "selector", "ports", "clusterIP"}
 DAILY = re.compile(r"([0-9]|[1-5][0-9]) ([0-9]|1[0-9]|2[0-3]) \* \* \*")
 RESTARTS = {"CronJob": {"Never", "OnFailure"}, "Job": {"Never", "OnFailure"}}
 SERVICES = {
@@ -19,6 +25,7 @@ SERVICES = {
     "postgresql": ("ClusterIP", [("postgresql", 5432, "postgresql")]),
     "redis": ("ClusterIP", [("redis", 6379, "redis")]),
 }
+HEADLESS = {"postgresql"}  # of a StatefulSet
 UTILISATION = range(30, 96)  # of the request; above it the limit comes first
 
 
@@ -34,6 +41,10 @@ def rollouts(objects: list[Object]) -> Iterator[str]:
             yield f"{name(each)}: a rollout exchanges {surge} and {unavailable} pods at a time"
         if spec.get("revisionHistoryLimit", 10) < KEPT_REVISIONS:
             yield f"{name(each)}: no release is kept to go back to"
+        if not 1 <= spec.get("minReadySeconds", 0) <= READY_SECONDS:
+            yield f"{name(each)}: a pod counts after {spec.get('minReadySeconds', 0)} seconds"
+        if set(spec["selector"].get("matchLabels", {})) != SELECTED:
+            yield f"{name(each)}: no cluster lets a selector change"
         if spec.get("progressDeadlineSeconds", 600) < ROLLOUT_SECONDS:
             yield f"{name(each)}: a rollout that migrates is given up"
 
@@ -60,6 +71,17 @@ def budgets(objects: list[Object]) -> Iterator[str]:
             yield f"{name(each)}: a broken pod keeps its node from being drained"
 
 
+def evictions(objects: list[Object]) -> Iterator[str]:
+    """Expect a drain to find a pod that it may take, where nothing scales their number."""
+    for each in of_kind(objects, "PodDisruptionBudget"):
+        for owner in of_kind(objects, "Deployment"):
+            labels = owner["spec"]["template"]["metadata"]["labels"]
+            if "replicas" not in owner["spec"] or not matches(each["spec"]["selector"], labels):
+                continue
+            if owner["spec"]["replicas"] <= each["spec"].get("minAvailable", 0):
+                yield f"{name(each)}: none of {owner['spec']['replicas']} pods may be evicted"
+
+
 def selections(objects: list[Object]) -> Iterator[str]:
     """Expect Services and budgets to select the pods of the workload of their name alone."""
     for each in of_kind(objects, "Service") + of_kind(objects, "PodDisruptionBudget"):
@@ -82,6 +104,10 @@ def services(objects: list[Object]) -> Iterator[str]:
         found = (spec.get("type", "ClusterIP"), ports)
         if found != SERVICES.get(each["metadata"]["name"]):
             yield f"{name(each)}: is {found}"
+        if unknown := set(spec) - SERVICE_KEYS:
+            yield f"{name(each)}: keys that are not expected: {sorted(unknown)}"
+        if ("clusterIP" in spec) != (each["metadata"]["name"] in HEADLESS):
+            yield f"{name(each)}: leads to pods by name, or by an address of its own"
     names = {each["metadata"]["name"] for each in of_kind(objects, "Service")}
     for each in of_kind(objects, "StatefulSet"):
         if each["spec"]["serviceName"] not in names:
@@ -100,8 +126,11 @@ def schedules(objects: list[Object]) -> Iterator[str]:
             yield f"{name(each)}: never begins"
         if spec.get("concurrencyPolicy") != "Forbid":
             yield f"{name(each)}: a second one begins beside the first"
-        if not 0 < spec["jobTemplate"]["spec"].get("activeDeadlineSeconds", 0) < 24 * 3600:
-            yield f"{name(each)}: one that hangs keeps all later ones from beginning"
+        seconds = spec["jobTemplate"]["spec"].get("activeDeadlineSeconds", 0)
+        if not CLEANUP_SECONDS <= seconds < 24 * 3600:
+            yield f"{name(each)}: one that hangs keeps later ones, or is ended at work: {seconds}"
+        if spec.get("startingDeadlineSeconds", BEGIN_SECONDS) < BEGIN_SECONDS:
+            yield f"{name(each)}: the cluster looks too late to begin it"
 
 
 def restarts(objects: list[Object]) -> Iterator[str]:
@@ -112,4 +141,4 @@ def restarts(objects: list[Object]) -> Iterator[str]:
             yield f"{name(owner)}: a {owner['kind']} may not have restartPolicy {policy}"
 
 
-RULES = [rollouts, scaling, budgets, selections, services, schedules, restarts]
+RULES = [rollouts, scaling, budgets, evictions, selections, services, schedules, restarts]
