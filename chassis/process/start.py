@@ -16,6 +16,7 @@ FAILED = 1
 MISUSED = 2
 
 _POLL_SECONDS = 0.05
+_ROOM_SECONDS = 1.0
 # A process that is killed leaves its port to its children for a moment.
 _PATIENCE = timedelta(seconds=5)
 
@@ -32,8 +33,11 @@ def refuse(reason: str, status: int = MISUSED) -> NoReturn:
 
 
 def say(stream: TextIO | None, text: str) -> None:
-    """Write a last text; a stream that is closed, full or broken changes no exit status."""
-    if stream is None:
+    """Write a last text; a stream that is closed, full or broken changes no exit status.
+
+    A pipe that nobody reads is given a second to make room.
+    """
+    if stream is None or not _has_room(stream):
         return
     try:
         stream.write(text)
@@ -41,6 +45,13 @@ def say(stream: TextIO | None, text: str) -> None:
     except OSError:
         with suppress(OSError):  # or the interpreter would fail on what is left to be written
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _has_room(stream: TextIO) -> bool:
+    try:
+        return bool(select.select((), (stream,), (), _ROOM_SECONDS)[1])
+    except OSError:  # a stream in memory
+        return True
 
 
 def greet(stream: TextIO | None, text: str) -> None:

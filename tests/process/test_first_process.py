@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pipes import full_pipe
 from tests.support.ports import free_port
-from tests.support.processes import APP, ROOT, environment, finish, run
+from tests.support.processes import APP, ROOT, environment, finish, run, start
 from tests.support.waiting import eventually
 
 DIAGNOSIS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -104,6 +106,17 @@ def test_a_refusal_that_nobody_hears_has_its_status(closed):
     command = f"exec {' '.join(APP)} {closed}"
 
     result = run("sh", "-c", command, variables={"PORT": "none"})
+
+    assert result.returncode == 2
+
+
+def test_a_refusal_waits_for_no_reader():
+    reader, writer = full_pipe()
+    process = start(*APP, variables={"PORT": "none"}, stderr=writer)
+
+    result = finish(process)
+    os.close(reader)
+    os.close(writer)
 
     assert result.returncode == 2
 

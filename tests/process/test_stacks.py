@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from healthcheck import is_healthy
+from tests.support.pipes import full_pipe
 from tests.support.ports import family, free_port
 from tests.support.processes import APP, finish, run, start
 from tests.support.waiting import eventually
@@ -156,18 +156,6 @@ def test_threads_that_run_meanwhile_are_not_read_while_they_change():
     result = run(sys.executable, "-c", BUSY, stderr=subprocess.DEVNULL)
 
     assert (result.returncode, result.stdout) == (0, "goes on")
-
-
-def full_pipe():
-    """Return both ends of a pipe that has no room, and that nobody reads."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    for size in (4096, 1):
-        with suppress(BlockingIOError):
-            while True:
-                os.write(writer, b"x" * size)
-    os.set_blocking(writer, True)
-    return reader, writer
 
 
 @pytest.mark.parametrize("command", [(), ("worker",)], ids=["web", "worker"])
