@@ -67,7 +67,8 @@ def expressions() -> list[str]:
 
 def metrics_in(expression: str) -> set[str]:
     """Return the metrics that an expression names."""
-    without_labels = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\boffset \w+", "", expression)
+    without_texts = re.sub(r'"[^"]*"', '""', expression)  # braces may be in a pattern
+    without_labels = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\boffset \w+", "", without_texts)
     without_groups = re.sub(r"\b(by|on|without)\s*\([^)]*\)", "", without_labels)
     return set(re.findall(r"[a-z_][a-z0-9_:]*", without_groups)) - FUNCTIONS
 
