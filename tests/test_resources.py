@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from admin import AdminCommands, cli
 from chassis.resource import merge
 from chassis.storage.columns import Base
 from chassis.storage.tables import Unpurged, purge_expired
+from config import AppConfig
 from tests.support import processes
+from tests.support.processes import ROOT
 from userservice.resources import (
     ABANDONED_HANDLERS,
     BLUEPRINTS,
@@ -122,6 +126,21 @@ def test_a_process_that_stays_loads_no_command_line(module):
     result = processes.run(sys.executable, "-c", code)
 
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_every_setting_is_read():
+    """A resource that was removed leaves its settings behind, which nothing else names."""
+    folders = (ROOT / "chassis", ROOT / "userservice")
+    files = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
+    read = {
+        node.attr
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    of_purges = {each.days_setting for each in PURGES.values()}
+
+    assert {each.name for each in fields(AppConfig)} - read - of_purges == set()
 
 
 @pytest.mark.parametrize("module", ["workers", "admin"])
