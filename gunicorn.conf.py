@@ -196,7 +196,7 @@ def when_ready(server: Any) -> None:
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """Close the worker's resources, telemetry last."""
-    app = worker.wsgi
+    app = getattr(worker, "wsgi", None)  # absent until the application is loaded
     if app is None or worker.pid != os.getpid():
         return
     context = context_of(app)

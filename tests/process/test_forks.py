@@ -47,3 +47,18 @@ def test_signals_wait_from_the_fork_of_a_web_worker_to_its_handlers():
     result = run(sys.executable, "-c", program)
 
     assert (result.stdout, result.stderr) == ("True False\n", "")
+
+
+def test_a_web_worker_may_be_told_to_end_before_it_has_an_application():
+    """Ctrl-C while it starts: gunicorn would log the exception, traceback and all."""
+    program = (
+        "import os, runpy\n"
+        "from gunicorn.config import Config; from chassis.http.worker import Worker\n"
+        "hooks = runpy.run_path('gunicorn.conf.py')\n"
+        "worker = Worker(1, 1, [], None, 30, Config(), None); worker.pid = os.getpid()\n"
+        "hooks['worker_exit'](None, worker); hooks['on_exit'](None); print('ended')"
+    )
+
+    result = run(sys.executable, "-c", program)
+
+    assert (result.stdout, result.stderr) == ("ended\n", "")
