@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -71,6 +72,11 @@ def pytest_collection_modifyitems(items):
     """Begin with the slow ones: at the end, one alone would keep a single process busy."""
     # pytest-randomly has shuffled them before; this sort keeps that order.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Let the garbage collector leave out modules and tests, thousands of which stay to the end."""
+    gc.freeze()
 
 
 # Files whose tests share what is expensive to make: one process runs all of such a file.

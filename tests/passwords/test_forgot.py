@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, func, select
 
 from chassis.background import outbox
@@ -116,13 +115,14 @@ def test_the_metrics_of_the_web_process_count_the_same(client, addresses):
     """An ingress may let /metrics through."""
 
     def counts():
-        families = text_string_to_metric_families(client.get("/metrics").text)
+        # By hand: the parser takes seconds for all that the tests of this process have counted.
+        lines = client.get("/metrics").text.splitlines()
+        samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in families
-            for sample in family.samples
-            if not sample.name.startswith(("process_", "python_"))
-            and not sample.name.endswith(("_sum", "_bucket", "_created"))
+            sample: float(value)
+            for sample, _, value in samples
+            if not sample.startswith(("process_", "python_"))
+            and not sample.partition("{")[0].endswith(("_sum", "_bucket", "_created"))
         }
 
     grown = []
@@ -133,7 +133,7 @@ def test_the_metrics_of_the_web_process_count_the_same(client, addresses):
         grown.append({name: value - before.get(name, 0) for name, value in after.items()})
 
     changes = [{name: by for name, by in each.items() if by} for each in grown]
-    assert any("auth/password/forgot" in str(name) for name in changes[0])
+    assert any("auth/password/forgot" in sample for sample in changes[0])
     assert all(each == changes[0] for each in changes)
 
 
