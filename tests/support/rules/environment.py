@@ -40,19 +40,32 @@ CONFIDENTIAL = re.compile(r"(^|_)(HEADERS|TOKEN|PASSWORD|CLIENT_KEY)(=|_)|://[^/
 BASE_BYTES = 224 * 2**20  # of a web pod that has been at work; see docs/operations.md
 DRAIN_SECONDS = 5
 FINISH_SECONDS = 10
-# Decisions about security and operation: a change of them is no slip of the pen.
-PRODUCTION: dict[str, str | None] = {
+# All that production says: each is a decision about security or operation, and another is no slip
+# of the pen. Tuples begin a value that is the operator's own.
+PRODUCTION: dict[str, str | tuple[str, ...]] = {
     "ENVIRONMENT": "production",
-    "TRUSTED_PROXY_HOPS": "1",
-    "RATE_LIMIT_ENABLED": "true",
-    "TELEMETRY_PII": "false",
-    "REGISTRATION": "open",
-    "RATE_LIMIT_REGISTRATION": "30/minute",
-    "RATE_LIMIT_LOGIN": "10/minute",
-    "CORS_ORIGINS": None,
-    "READY_REQUIRES": "database",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "json",
+    "PORT": "8080",
+    "WEB_CONCURRENCY": "2",
+    "WEB_THREADS": "16",
+    "WORKER_CONCURRENCY": "4",
+    "DATABASE_POOL_SIZE": "4",
+    "DATABASE_MAX_OVERFLOW": "4",
+    "REDIS_MAX_CONNECTIONS": "20",
+    "READY_REQUIRES": "database",
+    "DRAIN_SECONDS": "5",
+    "TERMINATION_GRACE_SECONDS": "30",
+    "REGISTRATION": "open",
+    "RATE_LIMIT_ENABLED": "true",
+    "RATE_LIMIT_REGISTRATION": "30/minute",
+    "RATE_LIMIT_LOGIN": "10/minute",
+    "TRUSTED_PROXY_HOPS": "1",
+    "TELEMETRY_PII": "false",
+    "PUBLIC_URL": ("https://",),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://", "https://"),
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": ("0.0",),
 }
 
 
@@ -187,9 +200,12 @@ def production_values(objects: list[Object]) -> Iterator[str]:
     given = settings_of(objects)
     if not _is_production(objects):
         return
-    for variable, value in PRODUCTION.items():
-        if given.get(variable) != value:
-            yield f"{variable} is {given.get(variable)} in production, not {value}"
+    for variable in given.keys() ^ PRODUCTION.keys():
+        yield f"{variable} is missing, or nobody has decided on it"
+    for variable, value in given.items():
+        expected = PRODUCTION.get(variable, value)
+        if value != expected and not (isinstance(expected, tuple) and value.startswith(expected)):
+            yield f"{variable} is {value} in production, not {expected}"
 
 
 def connections(objects: list[Object]) -> Iterator[str]:

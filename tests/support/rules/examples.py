@@ -20,6 +20,7 @@ SMTP_PORTS = (465, 587)
 PGBOUNCER = {
     "listen_port": "5432",
     "pool_mode": "transaction",
+    "default_pool_size": "40",  # as docs/operations.md counts
     "ignore_startup_parameters": "options",
     "auth_type": "scram-sha-256",
     "server_tls_sslmode": "require",

@@ -135,6 +135,8 @@ def table(objects: list[Object]) -> Iterator[tuple[Way, bool]]:
         yield from ((Way(pod, each, 80), False) for each in OUTSIDE)
         yield from ((Way(pod, _outside(each), 443), False) for each in FORBIDDEN)
         yield from ((Way(pod, _outside(each), 80), False) for each in FORBIDDEN)
+        ports = [port for _, port in BACKENDS.values()]
+        yield from ((Way(pod, each, port), False) for each in OUTSIDE for port in ports)
         yield from ((Way(pod, MONITORING, port), has_more) for port in (4317, 4318))
         yield Way(pod, STRANGER, 4318), False
         for service, (address, port) in BACKENDS.items():

@@ -32,6 +32,8 @@ def published() -> set[str]:
 def ways_in(production: list[Object], example: list[Object]) -> Iterator[str]:
     """Expect backends that exist, and all paths but those for the cluster."""
     for each in of_kind(example, "Ingress"):
+        if each["spec"].get("ingressClassName", "") not in INGRESS.namespace.split("-"):
+            yield f"{name(each)}: no NetworkPolicy lets its controller in"
         paths = [path for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
         backends = [path["backend"]["service"] for path in paths]
         targets = {(backend["name"], backend["port"].get("name")) for backend in backends}

@@ -16,6 +16,7 @@ READY_SECONDS = 60  # each pod of a rollout takes this long
 SELECTED = {"app.kubernetes.io/name", "app.kubernetes.io/component"}
 # Longer than the cluster takes to look, or a night is missed; and time for all that it deletes.
 BEGIN_SECONDS, CLEANUP_SECONDS = 60, 600
+RETRIES = 6  # the cluster's own number
 # Others change who gets a request: addresses that are not ready, one pod for a client, one node.
 SERVICE_KEYS = {"type", "selector", "ports", "clusterIP"}
 DAILY = re.compile(r"([0-9]|[1-5][0-9]) ([0-9]|1[0-9]|2[0-3]) \* \* \*")
@@ -104,6 +105,8 @@ def services(objects: list[Object]) -> Iterator[str]:
         found = (spec.get("type", "ClusterIP"), ports)
         if found != SERVICES.get(each["metadata"]["name"]):
             yield f"{name(each)}: is {found}"
+        if any(port.get("appProtocol", "http") != "http" for port in spec["ports"]):
+            yield f"{name(each)}: its pods speak HTTP"
         if unknown := set(spec) - SERVICE_KEYS:
             yield f"{name(each)}: keys that are not expected: {sorted(unknown)}"
         if ("clusterIP" in spec) != (each["metadata"]["name"] in HEADLESS):
@@ -129,6 +132,10 @@ def schedules(objects: list[Object]) -> Iterator[str]:
         seconds = spec["jobTemplate"]["spec"].get("activeDeadlineSeconds", 0)
         if not CLEANUP_SECONDS <= seconds < 24 * 3600:
             yield f"{name(each)}: one that hangs keeps later ones, or is ended at work: {seconds}"
+        if not spec.get("failedJobsHistoryLimit", 1) or "ttlSecondsAfterFinished" in str(spec):
+            yield f"{name(each)}: a cleanup that failed leaves nothing to look at"
+        if spec["jobTemplate"]["spec"].get("backoffLimit", 6) > RETRIES:
+            yield f"{name(each)}: one that fails is tried all night"
         if spec.get("startingDeadlineSeconds", BEGIN_SECONDS) < BEGIN_SECONDS:
             yield f"{name(each)}: the cluster looks too late to begin it"
 
