@@ -20,7 +20,7 @@ from tests.support.serving import is_serving, serving
 from tests.support.signing import AUDIENCE, ISSUER, ec_key
 from tests.support.waiting import DEADLINE_SECONDS, eventually
 
-REPLICAS = 2  # one before a step and one after it, in every order of the two
+REPLICAS = 3
 CLIENTS = 2
 EMAIL, WITNESS = "ada@example.com", "witness@example.com"
 PASSWORD = "correct horse battery"
