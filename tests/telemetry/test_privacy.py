@@ -140,6 +140,7 @@ def drive(  # noqa: PLR0915 - one line a call
         call("GET", f"/.well-known/{name}{query}")
     for page in ("/docs", "/account"):
         call("GET", f"{page}{query}")
+        call("GET", f"{page}/{query}")
         call("GET", f"{page}/{EMAIL}")
     call("GET", f"/problems/{EMAIL}{query}")
     call("GET", f"/{quote(NAME)}/{EMAIL}{query}")
