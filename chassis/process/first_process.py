@@ -7,7 +7,8 @@ import signal
 from types import FrameType
 
 _LAST_STANDARD = 2  # the descriptor of stderr
-_DIAGNOSIS = (signal.SIGUSR1, signal.SIGUSR2)
+# They ask for log lines and stacks.
+DIAGNOSIS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 
 def begin() -> None:
@@ -29,7 +30,7 @@ def _hear_sigterm() -> None:
 
 def _ignore_diagnosis() -> None:
     """Survive the signals that ask for stacks and log lines; without a handler they are deadly."""
-    for number in _DIAGNOSIS:
+    for number in DIAGNOSIS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.SIG_IGN)
 

@@ -10,8 +10,9 @@ import os
 import signal
 from collections.abc import Collection
 
-_DIAGNOSIS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
-_HELD = _DIAGNOSIS | {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+from chassis.process.first_process import DIAGNOSIS
+
+_HELD = DIAGNOSIS | {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 _is_holding = False
@@ -30,7 +31,7 @@ def hold_diagnosis() -> None:
     Processes that the thread starts begin so, and those that such a process forks. By default
     these signals are deadly.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _DIAGNOSIS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, DIAGNOSIS)
 
 
 def hear_signals(but: Collection[int] = ()) -> None:

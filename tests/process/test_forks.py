@@ -27,6 +27,18 @@ else:
 """
 
 
+# The hooks of gunicorn.conf.py, and a web worker that has not begun.
+WORKER = """
+import os, runpy, signal
+from types import SimpleNamespace as Some
+from gunicorn.config import Config
+from chassis.http.worker import Worker
+
+hooks = runpy.run_path("gunicorn.conf.py")
+worker = Worker(1, 1, [], None, 30, Config(), None)
+"""
+
+
 def test_a_child_gets_the_signal_that_came_before_its_handler():
     result = run(sys.executable, "-c", PROGRAM)
 
@@ -35,16 +47,13 @@ def test_a_child_gets_the_signal_that_came_before_its_handler():
 
 def test_signals_wait_from_the_fork_of_a_web_worker_to_its_handlers():
     program = (
-        "import runpy, signal; from types import SimpleNamespace as Some\n"
-        "from gunicorn.config import Config; from chassis.http.worker import Worker\n"
         "held = lambda: signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
-        "hooks = runpy.run_path('gunicorn.conf.py'); server = Some(WORKERS={}, num_workers=1)\n"
-        "worker = Worker(1, 1, [], None, 30, Config(), None); worker.PIPE = (0, -1)\n"
+        "server = Some(WORKERS={}, num_workers=1); worker.PIPE = (0, -1)\n"
         "hooks['pre_fork'](server, worker); before = held(); worker.init_signals()\n"
         "hooks['on_exit'](server); print(before, held())"
     )
 
-    result = run(sys.executable, "-c", program)
+    result = run(sys.executable, "-c", WORKER + program)
 
     assert (result.stdout, result.stderr) == ("True False\n", "")
 
@@ -52,13 +61,10 @@ def test_signals_wait_from_the_fork_of_a_web_worker_to_its_handlers():
 def test_a_web_worker_may_be_told_to_end_before_it_has_an_application():
     """Ctrl-C while it starts: gunicorn would log the exception, traceback and all."""
     program = (
-        "import os, runpy\n"
-        "from gunicorn.config import Config; from chassis.http.worker import Worker\n"
-        "hooks = runpy.run_path('gunicorn.conf.py')\n"
-        "worker = Worker(1, 1, [], None, 30, Config(), None); worker.pid = os.getpid()\n"
+        "worker.pid = os.getpid()\n"
         "hooks['worker_exit'](None, worker); hooks['on_exit'](None); print('ended')"
     )
 
-    result = run(sys.executable, "-c", program)
+    result = run(sys.executable, "-c", WORKER + program)
 
     assert (result.stdout, result.stderr) == ("ended\n", "")

@@ -22,7 +22,7 @@ HEAD = "#!/usr/bin/env bash\nset -eo pipefail\n"
 
 
 class Script(NamedTuple):
-    """What a step runs, under the name of its workflow, its job and its place."""
+    """The script of a step, under the name of its workflow, its job and its place."""
 
     name: str
     text: str
